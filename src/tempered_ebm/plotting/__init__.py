@@ -1,0 +1,8 @@
+"""Figures, made without Matplotlib's global state."""
+
+from tempered_ebm.plotting.figures import to_png as to_png
+from tempered_ebm.plotting.images import image_panels as image_panels
+from tempered_ebm.plotting.images import reconstructions as reconstructions
+from tempered_ebm.plotting.images import tile as tile
+from tempered_ebm.plotting.ladder import integrand as integrand
+from tempered_ebm.plotting.training import training_curves as training_curves

@@ -1,0 +1,33 @@
+"""What every figure shares: colours, a canvas without global state, and a file to write."""
+
+from __future__ import annotations
+
+import io
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, SECOND, GREY = "#1f4e79", "#c8553d", "#8a8a8a"
+
+
+def figure_with_axes(
+    rows: int, columns: int, width: float, height: float
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of ``rows`` by ``columns`` axes, sizes in inches; axes come row by row."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    return figure, axes
+
+
+def remove_box(axis: Axes) -> None:
+    """Keep the left and the bottom line of the frame only."""
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def to_png(figure: Figure, *, dpi: int = 150) -> bytes:
+    """Render a figure to the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()

@@ -1,0 +1,84 @@
+"""Sets of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tempered_ebm.plotting.figures import figure_with_axes
+
+
+def tile(
+    images: Float[np.ndarray, "n h w c"], num_columns: int, *, gap: int = 1
+) -> Float[np.ndarray, "rows cols c"]:
+    """Arrange images in [-1, 1] in rows on a white ground, as values in [0, 1]."""
+    n, height, width, channels = images.shape
+    rows = math.ceil(n / num_columns)
+    canvas = np.ones((rows * (height + gap) - gap, num_columns * (width + gap) - gap, channels))
+    for i, image in enumerate(np.clip((np.asarray(images) + 1) / 2, 0, 1)):
+        top, left = (i // num_columns) * (height + gap), (i % num_columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def _show_images(axis: Axes, images: np.ndarray, num_columns: int, title: str) -> None:
+    canvas = tile(images, num_columns)
+    if canvas.shape[-1] == 1:
+        axis.imshow(canvas[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axis.imshow(canvas, interpolation="nearest")
+    axis.set_title(title, fontsize=11)
+    axis.set_axis_off()
+
+
+def image_panels(
+    panels: Mapping[str, Float[np.ndarray, "n h w c"]], *, num_columns: int = 10
+) -> Figure:
+    """Sets of images, one panel each, two panels in a row.
+
+    Args:
+        panels: title to images in [-1, 1].
+        num_columns: images in a row of a panel.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm.plotting import image_panels
+        >>> figure = image_panels({"noise": np.zeros((20, 8, 8, 1))})
+        >>> len(figure.axes)
+        1
+    """
+    first = next(iter(panels.values()))
+    rows = max(math.ceil(len(images) / num_columns) for images in panels.values())
+    aspect = rows * first.shape[1] / (num_columns * first.shape[2])
+    across = min(2, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure, axes = figure_with_axes(down, across, 4.5 * across, (4.5 * aspect + 0.25) * down)
+    for axis, (title, images) in zip(axes, panels.items(), strict=False):
+        _show_images(axis, np.asarray(images), num_columns, title)
+    return figure
+
+
+def reconstructions(
+    originals: Float[np.ndarray, "n h w c"],
+    reconstructed: Float[np.ndarray, "n h w c"],
+    *,
+    num_columns: int = 10,
+) -> Figure:
+    """Originals in odd rows, their reconstructions in the even rows underneath.
+
+    Args:
+        originals: images in [-1, 1].
+        reconstructed: as many, in the same order.
+        num_columns: images in a row.
+    """
+    pairs = []
+    for start in range(0, len(originals), num_columns):
+        pairs += [*originals[start : start + num_columns]]
+        pairs += [*reconstructed[start : start + num_columns]]
+    title = "held-out, and reconstructed underneath"
+    return image_panels({title: np.stack(pairs)}, num_columns=num_columns)
