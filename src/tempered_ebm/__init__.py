@@ -17,7 +17,7 @@ from tempered_ebm import likelihoods as likelihoods
 from tempered_ebm import schedules as schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceEstimate, thermodynamic_integration
-from tempered_ebm.kernels.langevin import step_size_from_noise_scale
+from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
 from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_exchange
 from tempered_ebm.kernels.tempered import tempered_mala, tempered_ula
@@ -42,6 +42,7 @@ __all__ = [
     "InputError",
     "TemperedTarget",
     "adaptation",
+    "effective_temperature",
     "evidence",
     "inference",
     "kernels",

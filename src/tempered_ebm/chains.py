@@ -8,13 +8,16 @@ are all that the kernels need to serve both cases with one code path.
 
 from __future__ import annotations
 
+import math
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from tempered_ebm import checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
@@ -77,12 +80,13 @@ def value_and_grad(
     return value, grad
 
 
-def expand(values: PerChain, like: Array) -> Array:
+def expand(values: PerChain, like: Array, *, name: str = "a per-chain value") -> Array:
     """Append axes to ``values`` until they broadcast against ``like`` from the left.
 
     Args:
         values: scalar, or an array whose axes match the leading axes of ``like``.
         like: array that leads with the chain shape.
+        name: what an error calls the values.
 
     Returns:
         ``values`` in the dtype of ``like``, with ``like.ndim`` axes (or none, for a scalar).
@@ -100,8 +104,7 @@ def expand(values: PerChain, like: Array) -> Array:
         size not in (1, axis) for size, axis in zip(values.shape, leading, strict=True)
     ):
         raise InputError(
-            f"a per-chain value has shape {values.shape}; expected () or leading axes of "
-            f"{like.shape}"
+            f"{name} has shape {values.shape}; expected () or leading axes of {like.shape}"
         )
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
@@ -113,6 +116,56 @@ def inner(left: Position, right: Position, chain_ndim: int) -> Float[Array, "*ch
         return jnp.sum(a * b, axis=tuple(range(chain_ndim, a.ndim)))
 
     return jax.tree.reduce(operator.add, jax.tree.map(leaf_inner, left, right))
+
+
+def as_metric(inverse_mass_matrix: Any, position: Position, chain_ndim: int) -> Position | None:
+    """Return a diagonal metric as a pytree like ``position``, or None for the identity.
+
+    Args:
+        inverse_mass_matrix: None; or a pytree like the position, whose leaves broadcast
+            against its leaves from the right, so that one chain's diagonal serves a batch;
+            or BlackJAX's flat vector, in the order of ``ravel_pytree`` of one chain.
+        position: position of the chains.
+        chain_ndim: number of chain axes.
+
+    Raises:
+        InputError: for any other structure or shape.
+    """
+    if inverse_mass_matrix is None:
+        return None
+    checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
+    leaves, treedef = jax.tree.flatten(position)
+    events = [leaf.shape[chain_ndim:] for leaf in leaves]
+    sizes = [math.prod(event) for event in events]
+    if jax.tree.structure(inverse_mass_matrix) == treedef:
+        factors = [jnp.asarray(factor) for factor in jax.tree.leaves(inverse_mass_matrix)]
+        if all(map(_fits_from_the_right, factors, leaves)):
+            return jax.tree.unflatten(
+                treedef, [f.astype(leaf.dtype) for f, leaf in zip(factors, leaves)]
+            )
+    if jnp.shape(inverse_mass_matrix) == (sum(sizes),):
+        parts = jnp.split(jnp.asarray(inverse_mass_matrix), np.cumsum(sizes)[:-1])
+        return jax.tree.unflatten(
+            treedef,
+            [p.reshape(e).astype(leaf.dtype) for p, e, leaf in zip(parts, events, leaves)],
+        )
+    got = jax.tree.map(jnp.shape, inverse_mass_matrix)
+    raise InputError(
+        "inverse_mass_matrix must be a diagonal: like the position of one chain, of shape "
+        f"{jax.tree.unflatten(treedef, events)}, or a vector of {sum(sizes)}, got shape {got}"
+    )
+
+
+def _fits_from_the_right(factor: Array, leaf: Array) -> bool:
+    trailing = leaf.shape[leaf.ndim - factor.ndim :]
+    return factor.ndim <= leaf.ndim and all(
+        size in (1, axis) for size, axis in zip(factor.shape, trailing, strict=True)
+    )
+
+
+def scale(factors: Position | None, tree: Position) -> Position:
+    """Multiply leaf by leaf, ``None`` standing for ones."""
+    return tree if factors is None else jax.tree.map(jnp.multiply, factors, tree)
 
 
 def select(

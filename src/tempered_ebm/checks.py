@@ -37,6 +37,12 @@ def positive(name: str, value: Any) -> None:
     _require(name, value, lambda v: np.isfinite(v) & (v > 0), "positive and finite")
 
 
+def positive_leaves(name: str, tree: Any) -> None:
+    """Require finite values above zero in every leaf of a pytree; None has no leaf."""
+    for leaf_name, leaf in _named_leaves(tree):
+        positive(name + leaf_name, leaf)
+
+
 def in_unit_interval(name: str, value: Any) -> None:
     """Require values in [0, 1]."""
     _require(name, value, lambda v: (v >= 0) & (v <= 1), "between 0 and 1")
@@ -47,6 +53,58 @@ def seed(name: str, value: Any) -> None:
     at_least(name, value, 0)
     if value >= 2**32:
         raise InputError(f"{name} must be below 2**32, got {value}")
+
+
+def key(name: str, value: Any) -> None:
+    """Require one key of ``jax.random``, of either kind, and not an array of them."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    is_typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    is_raw = dtype == np.uint32 and shape is not None and len(shape) == 1 and shape[0] in (2, 4)
+    if not ((is_typed and shape == ()) or is_raw):
+        got = repr(value) if dtype is None else f"{dtype} of shape {shape}"
+        raise InputError(f"{name} must be one key, as made by jax.random.key(seed), got {got}")
+
+
+def start(name: str, value: Any, grad: Any, position: Any) -> None:
+    """Require that chains start where the log-density and its gradient are numbers.
+
+    ``-inf`` is allowed for the value: a chain can leave such a place. NaN is not, because
+    every later proposal would be NaN as well, and rejected without a word.
+
+    Args:
+        name: what an error calls the log-density.
+        value: log-density at the start, of the chain shape.
+        grad: its gradient, leading with the chain shape.
+        position: the start.
+
+    Raises:
+        InputError: naming the first chain whose position, value or gradient is no number.
+    """
+    known = concrete(value)
+    if known is None:
+        return
+    leaves = {
+        **{f"position{k}": v for k, v in _named_leaves(position)},
+        name: value,
+        **{f"the gradient of {name}{k}": v for k, v in _named_leaves(grad)},
+    }
+    for what, leaf in leaves.items():
+        array = concrete(leaf)
+        if array is None:
+            return
+        bad = np.isnan(array) | np.isposinf(array) if what == name else ~np.isfinite(array)
+        if np.any(bad):
+            index = np.argwhere(bad)[0]
+            chain = tuple(int(i) for i in index[: known.ndim])
+            which = f" of chain {chain[0] if len(chain) == 1 else chain}" if chain else ""
+            raise InputError(
+                f"{what} must be finite at the initial position{which}, got {array[tuple(index)]}"
+            )
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def at_least(name: str, value: Any, minimum: int) -> None:

@@ -38,7 +38,7 @@ def caught_by(check, *args, **kwargs):
 
 
 def proposal(noise_scale=lambda h: jnp.sqrt(2 * h), drift_scale=lambda h: h):
-    def propose(rng_key, position, drift, step_size):
+    def propose(rng_key, position, drift, step_size, **metric):
         noise = chains.gaussian_noise(rng_key, position)
 
         def move(z, d, xi):
@@ -192,7 +192,7 @@ def decisions_shared_across_chains(patch):
     )
 
 
-def pure_metropolis(position, logdensity, grad, new_position, new_logdensity, new_grad, step_size):
+def pure_metropolis(position, logdensity, grad, new_position, new_logdensity, *rest):
     return new_logdensity - logdensity
 
 
@@ -213,7 +213,7 @@ def no_proposal_asymmetry_on_average(patch):
 
 @caught_by(checks.log_ratio_antisymmetry)
 def gradient_of_one_end_alone(patch):
-    def lopsided(position, logdensity, grad, new_position, new_logdensity, new_grad, step_size):
+    def lopsided(position, logdensity, grad, new_position, new_logdensity, *rest):
         return new_logdensity - logdensity - (new_position - position) * grad
 
     patch.setattr(langevin, "log_acceptance_ratio", lopsided)
@@ -223,7 +223,7 @@ def gradient_of_one_end_alone(patch):
 def step_size_halved_in_the_ratio(patch):
     correct = langevin.log_acceptance_ratio
     patch.setattr(
-        langevin, "log_acceptance_ratio", lambda *args: correct(*args[:-1], 0.5 * args[-1])
+        langevin, "log_acceptance_ratio", lambda *args: correct(*args[:6], 0.5 * args[6], *args[7:])
     )
 
 
@@ -232,9 +232,9 @@ def accept_key_is_the_noise_key(patch):
     """A uniform from the noise's own bits, as one key for both would give."""
     keys, propose, metropolis = [], langevin.propose, langevin.metropolis
 
-    def remember(rng_key, *args):
+    def remember(rng_key, *args, **metric):
         keys.append(rng_key)
-        return propose(rng_key, *args)
+        return propose(rng_key, *args, **metric)
 
     patch.setattr(langevin, "propose", remember)
     patch.setattr(langevin, "metropolis", lambda key, *args: metropolis(keys[-1], *args))
@@ -284,8 +284,8 @@ def evaluation_beside_the_position(patch):
 def gradient_scaled_in_the_state_of_ula(patch):
     correct = ula.ULAState
 
-    def scaled(position, logdensity, grad, drift_state):
-        return correct(position, logdensity, 0.9 * grad, drift_state)
+    def scaled(position, logdensity, grad, *rest):
+        return correct(position, logdensity, 0.9 * grad, *rest)
 
     patch.setattr(ula, "ULAState", scaled)
 

@@ -26,9 +26,13 @@ class LangevinInfo(NamedTuple):
 
     Attributes:
         drift_norm: Euclidean norm of the drift that moved each chain, of the chain shape.
+        effective_temperature: the temperature ``T = σ²/(2h)`` that noise of scale ``σ``
+            and step size ``h`` amount to, of the chain shape: for small steps the chain
+            samples ``p**(1/T)``.
     """
 
     drift_norm: Float[Array, "*chains"]
+    effective_temperature: Float[Array, "*chains"]
 
 
 class MetropolisInfo(NamedTuple):
@@ -65,13 +69,57 @@ def step_size_from_noise_scale(noise_scale: PerChain) -> PerChain:
     return 0.5 * noise_scale**2
 
 
-def propose(rng_key: PRNGKey, position: Position, drift: Position, step_size: PerChain) -> Position:
-    """Draw ``z + h * drift + sqrt(2h) * noise`` with one noise draw for all chains."""
-    noise = chains.gaussian_noise(rng_key, position)
+def effective_temperature(step_size: PerChain, noise_scale: PerChain) -> PerChain:
+    r"""Temperature :math:`T = \sigma^2/(2h)` of a chain with decoupled noise.
 
-    def move(z: Array, d: Array, xi: Array) -> Array:
-        h = chains.expand(step_size, z)
-        return z + h * d.astype(z.dtype) + jnp.sqrt(2 * h) * xi
+    ``z' = z + h ∇log p(z) + σ ξ`` is the Euler-Maruyama step of a diffusion that leaves
+    :math:`p^{1/T}` invariant. Code that sets ``h`` and ``σ`` apart, that of Du and Mordatch
+    (2019) and Grathwohl et al. (2020) among it, samples at this hidden temperature.
+
+    Args:
+        step_size: ``h``.
+        noise_scale: standard deviation ``σ`` of the noise, in units of the position.
+
+    Raises:
+        InputError: if an argument is not positive and finite.
+
+    Example:
+        >>> import tempered_ebm as te
+        >>> round(te.effective_temperature(step_size=1.0, noise_scale=0.01), 8)
+        5e-05
+    """
+    checks.positive("step_size", step_size)
+    checks.positive("noise_scale", noise_scale)
+    return noise_scale**2 / (2 * step_size)
+
+
+def propose(
+    rng_key: PRNGKey,
+    position: Position,
+    drift: Position,
+    step_size: PerChain,
+    *,
+    inverse_mass_matrix: Position | None = None,
+    noise_temperature: PerChain = 1.0,
+) -> Position:
+    r"""Draw :math:`z + h\,u + \sqrt{2hTD}\,\xi` with one noise draw for all chains.
+
+    Args:
+        rng_key: key of the noise.
+        position: ``z``.
+        drift: ``u``, already multiplied by ``D``, shaped like the position.
+        step_size: ``h``, scalar or one value per chain.
+        inverse_mass_matrix: diagonal ``D``, or None for the identity.
+        noise_temperature: ``T``, scalar or one value per chain.
+    """
+    noise = chains.gaussian_noise(rng_key, position)
+    if inverse_mass_matrix is not None:
+        noise = chains.scale(jax.tree.map(jnp.sqrt, inverse_mass_matrix), noise)
+
+    def move(z: Array, u: Array, xi: Array) -> Array:
+        h = chains.expand(step_size, z, name="step_size")
+        T = chains.expand(noise_temperature, z, name="noise_temperature")
+        return z + h * u.astype(z.dtype) + jnp.sqrt(2 * h * T) * xi
 
     return jax.tree.map(move, position, drift, noise)
 
@@ -84,15 +132,17 @@ def log_acceptance_ratio(
     new_logdensity: Float[Array, "*chains"],
     new_grad: Position,
     step_size: PerChain,
+    inverse_mass_matrix: Position | None = None,
 ) -> Float[Array, "*chains"]:
     r"""Logarithm of the Metropolis-Hastings ratio of a Langevin proposal.
 
-    With :math:`\Delta = z' - z`, :math:`g = \nabla\log p(z)` and :math:`g'` at ``z'``,
-    expanding the two Gaussian proposal densities leaves
+    With :math:`\Delta = z' - z`, :math:`g = \nabla\log p(z)`, :math:`g'` at ``z'`` and the
+    diagonal :math:`D` of a preconditioned proposal :math:`N(z + hDg, 2hD)`, expanding the
+    two Gaussian proposal densities leaves
 
     .. math::
         \log r = \log p(z') - \log p(z) - \tfrac12 \Delta\cdot(g + g')
-                 - \tfrac h4 \left(\|g'\|^2 - \|g\|^2\right),
+                 - \tfrac h4 \left(g'\cdot D g' - g\cdot D g\right),
 
     which neither divides by ``h`` nor subtracts squared distances, and is
     antisymmetric in ``(z, z')`` by inspection. On a Gaussian the first three terms
@@ -104,12 +154,14 @@ def log_acceptance_ratio(
     ndim = logdensity.ndim
     displacement = jax.tree.map(jnp.subtract, new_position, position)
     grad_sum = jax.tree.map(jnp.add, grad, new_grad)
-    h = chains.expand(step_size, logdensity)
+    h = chains.expand(step_size, logdensity, name="step_size")
+    new_square = chains.inner(new_grad, chains.scale(inverse_mass_matrix, new_grad), ndim)
+    square = chains.inner(grad, chains.scale(inverse_mass_matrix, grad), ndim)
     return (
         new_logdensity
         - logdensity
         - 0.5 * chains.inner(displacement, grad_sum, ndim)
-        - 0.25 * h * (chains.inner(new_grad, new_grad, ndim) - chains.inner(grad, grad, ndim))
+        - 0.25 * h * (new_square - square)
     )
 
 

@@ -38,26 +38,50 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> MALAState:
             does not lead on the position.
     """
     position = chains.as_position(position)
-    return MALAState(position, *chains.value_and_grad(logdensity_fn, position))
+    value, grad = chains.value_and_grad(logdensity_fn, position)
+    checks.start("logdensity_fn", value, grad, position)
+    return MALAState(position, value, grad)
 
 
 def build_kernel() -> Callable:
-    """Build the transition ``(rng_key, state, logdensity_fn, step_size) -> (state, info)``."""
+    """Build ``(rng_key, state, logdensity_fn, step_size, inverse_mass_matrix) -> (state, info)``.
+
+    The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two.
+    """
 
     def kernel(
-        rng_key: PRNGKey, state: MALAState, logdensity_fn: LogDensityFn, step_size: PerChain
+        rng_key: PRNGKey,
+        state: MALAState,
+        logdensity_fn: LogDensityFn,
+        step_size: PerChain,
+        inverse_mass_matrix: Position | None = None,
     ) -> tuple[MALAState, langevin.MetropolisInfo]:
+        checks.key("rng_key", rng_key)
         noise_key, accept_key = jax.random.split(rng_key)
-        position = langevin.propose(noise_key, state.position, state.logdensity_grad, step_size)
+        metric = chains.as_metric(inverse_mass_matrix, state.position, state.logdensity.ndim)
+        position = langevin.propose(
+            noise_key,
+            state.position,
+            chains.scale(metric, state.logdensity_grad),
+            step_size,
+            inverse_mass_matrix=metric,
+        )
         proposal = MALAState(position, *chains.value_and_grad(logdensity_fn, position))
-        log_ratio = langevin.log_acceptance_ratio(*state, *proposal, step_size)
+        log_ratio = langevin.log_acceptance_ratio(*state, *proposal, step_size, metric)
         return langevin.metropolis(accept_key, log_ratio, proposal, state)
 
     return kernel
 
 
-def as_top_level_api(logdensity_fn: LogDensityFn, step_size: PerChain) -> SamplingAlgorithm:
-    """Metropolis-adjusted Langevin algorithm (MALA).
+def as_top_level_api(
+    logdensity_fn: LogDensityFn,
+    step_size: PerChain,
+    *,
+    inverse_mass_matrix: Position | None = None,
+) -> SamplingAlgorithm:
+    r"""Metropolis-adjusted Langevin algorithm (MALA).
+
+    .. math:: z' = z + h\,D\,\nabla \log p(z) + \sqrt{2hD}\,\xi
 
     The Langevin proposal, accepted with the Metropolis-Hastings probability, so that
     the target is exactly invariant (Besag 1994; Roberts and Tweedie 1996). One evaluation
@@ -68,13 +92,18 @@ def as_top_level_api(logdensity_fn: LogDensityFn, step_size: PerChain) -> Sampli
         logdensity_fn: ``position -> log-density``, scalar or one value per chain.
         step_size: ``h > 0``, scalar or one value per chain, in squared units of the
             position.
+        inverse_mass_matrix: positive diagonal ``D``, the identity by default: a pytree like
+            the position of one chain, or BlackJAX's flat vector. With estimates of the
+            target's variances for ``D``, ``h`` has no units.
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; its ``info`` carries ``acceptance_rate``
         and ``is_accepted``, of the chain shape.
 
     Raises:
-        InputError: if ``step_size`` is not positive and finite.
+        InputError: if ``step_size`` or ``inverse_mass_matrix`` is not positive and finite;
+            by ``init``, for a position that is not floating, a log-density of the wrong
+            shape, or chains that start at NaN.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -87,4 +116,7 @@ def as_top_level_api(logdensity_fn: LogDensityFn, step_size: PerChain) -> Sampli
     from blackjax.base import build_sampling_algorithm
 
     checks.positive("step_size", step_size)
-    return build_sampling_algorithm(build_kernel(), init, logdensity_fn, kernel_args=(step_size,))
+    checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
+    return build_sampling_algorithm(
+        build_kernel(), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
+    )

@@ -53,8 +53,22 @@ def init(position: Position, target: TemperedTarget) -> TemperedState:
     return TemperedState(position, *target.evaluate(position))
 
 
+def check_start(state: TemperedState, temperature: PerChain) -> TemperedState:
+    """Return ``state`` unless a chain starts at NaN on its own rung.
+
+    Raises:
+        InputError: naming the first such chain. At ``t = 0`` the likelihood is not seen.
+    """
+    value, grad = tempered_logdensity(state, temperature)
+    checks.start("the tempered log-density", value, grad, state.position)
+    return state
+
+
 def build_ula_kernel() -> Callable:
-    """Build ``(rng_key, state, target, temperature, step_size) -> (state, info)``, unadjusted."""
+    """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, unadjusted.
+
+    The last argument is ``inverse_mass_matrix`` and may be left out.
+    """
 
     def kernel(
         rng_key: PRNGKey,
@@ -62,17 +76,28 @@ def build_ula_kernel() -> Callable:
         target: TemperedTarget,
         temperature: PerChain,
         step_size: PerChain,
+        inverse_mass_matrix: Position | None = None,
     ) -> tuple[TemperedState, langevin.LangevinInfo]:
+        checks.key("rng_key", rng_key)
         logdensity, grad = tempered_logdensity(state, temperature)
-        position = langevin.propose(rng_key, state.position, grad, step_size)
-        info = langevin.LangevinInfo(jnp.sqrt(chains.inner(grad, grad, logdensity.ndim)))
+        metric = chains.as_metric(inverse_mass_matrix, state.position, logdensity.ndim)
+        drift = chains.scale(metric, grad)
+        position = langevin.propose(
+            rng_key, state.position, drift, step_size, inverse_mass_matrix=metric
+        )
+        info = langevin.LangevinInfo(
+            jnp.sqrt(chains.inner(drift, drift, logdensity.ndim)), jnp.ones_like(logdensity)
+        )
         return TemperedState(position, *target.evaluate(position)), info
 
     return kernel
 
 
 def build_mala_kernel() -> Callable:
-    """Build ``(rng_key, state, target, temperature, step_size) -> (state, info)``, adjusted."""
+    """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, adjusted.
+
+    The last argument is ``inverse_mass_matrix`` and may be left out.
+    """
 
     def kernel(
         rng_key: PRNGKey,
@@ -80,14 +105,23 @@ def build_mala_kernel() -> Callable:
         target: TemperedTarget,
         temperature: PerChain,
         step_size: PerChain,
+        inverse_mass_matrix: Position | None = None,
     ) -> tuple[TemperedState, langevin.MetropolisInfo]:
+        checks.key("rng_key", rng_key)
         noise_key, accept_key = jax.random.split(rng_key)
         logdensity, grad = tempered_logdensity(state, temperature)
-        position = langevin.propose(noise_key, state.position, grad, step_size)
+        metric = chains.as_metric(inverse_mass_matrix, state.position, logdensity.ndim)
+        position = langevin.propose(
+            noise_key,
+            state.position,
+            chains.scale(metric, grad),
+            step_size,
+            inverse_mass_matrix=metric,
+        )
         proposal = TemperedState(position, *target.evaluate(position))
         new_logdensity, new_grad = tempered_logdensity(proposal, temperature)
         log_ratio = langevin.log_acceptance_ratio(
-            state.position, logdensity, grad, position, new_logdensity, new_grad, step_size
+            state.position, logdensity, grad, position, new_logdensity, new_grad, step_size, metric
         )
         return langevin.metropolis(accept_key, log_ratio, proposal, state)
 
@@ -95,17 +129,31 @@ def build_mala_kernel() -> Callable:
 
 
 def _as_sampling_algorithm(
-    kernel: Callable, target: TemperedTarget, temperature: PerChain, step_size: PerChain
+    kernel: Callable,
+    target: TemperedTarget,
+    temperature: PerChain,
+    step_size: PerChain,
+    inverse_mass_matrix: Position | None,
 ) -> SamplingAlgorithm:
     from blackjax.base import build_sampling_algorithm
 
     checks.in_unit_interval("temperature", temperature)
     checks.positive("step_size", step_size)
-    return build_sampling_algorithm(kernel, init, target, kernel_args=(temperature, step_size))
+    checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
+    return build_sampling_algorithm(
+        kernel,
+        lambda position, target: check_start(init(position, target), temperature),
+        target,
+        kernel_args=(temperature, step_size, inverse_mass_matrix),
+    )
 
 
 def tempered_ula(
-    target: TemperedTarget, temperature: PerChain, step_size: PerChain
+    target: TemperedTarget,
+    temperature: PerChain,
+    step_size: PerChain,
+    *,
+    inverse_mass_matrix: Position | None = None,
 ) -> SamplingAlgorithm:
     r"""Unadjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
@@ -119,13 +167,18 @@ def tempered_ula(
         target: prior and likelihood.
         temperature: power ``t`` on the likelihood in [0, 1], scalar or one value per chain.
         step_size: ``h > 0``, scalar or one value per chain, in squared units of the position.
+        inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
+            variance of the noise, the identity by default: a pytree like the position of one
+            chain, or BlackJAX's flat vector.
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm`` whose state carries ``logprior`` and
         ``loglikelihood``.
 
     Raises:
-        InputError: if ``temperature`` leaves [0, 1] or ``step_size`` is not positive.
+        InputError: if ``temperature`` leaves [0, 1] or ``step_size`` is not positive; by
+            ``init``, for a position that is not floating, log-densities of the wrong shape,
+            or chains that start at NaN on their own rung.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -138,11 +191,17 @@ def tempered_ula(
         >>> state.loglikelihood.shape
         (5,)
     """
-    return _as_sampling_algorithm(build_ula_kernel(), target, temperature, step_size)
+    return _as_sampling_algorithm(
+        build_ula_kernel(), target, temperature, step_size, inverse_mass_matrix
+    )
 
 
 def tempered_mala(
-    target: TemperedTarget, temperature: PerChain, step_size: PerChain
+    target: TemperedTarget,
+    temperature: PerChain,
+    step_size: PerChain,
+    *,
+    inverse_mass_matrix: Position | None = None,
 ) -> SamplingAlgorithm:
     r"""Metropolis-adjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
@@ -153,13 +212,18 @@ def tempered_mala(
         target: prior and likelihood.
         temperature: power ``t`` on the likelihood in [0, 1], scalar or one value per chain.
         step_size: ``h > 0``, scalar or one value per chain, in squared units of the position.
+        inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
+            variance of the noise, the identity by default: a pytree like the position of one
+            chain, or BlackJAX's flat vector.
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm`` whose state carries ``logprior`` and
         ``loglikelihood`` and whose ``info`` carries ``acceptance_rate`` and ``is_accepted``.
 
     Raises:
-        InputError: if ``temperature`` leaves [0, 1] or ``step_size`` is not positive.
+        InputError: if ``temperature`` leaves [0, 1] or ``step_size`` is not positive; by
+            ``init``, for a position that is not floating, log-densities of the wrong shape,
+            or chains that start at NaN on their own rung.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -171,4 +235,6 @@ def tempered_mala(
         >>> 0.0 <= float(info.acceptance_rate) <= 1.0
         True
     """
-    return _as_sampling_algorithm(build_mala_kernel(), target, temperature, step_size)
+    return _as_sampling_algorithm(
+        build_mala_kernel(), target, temperature, step_size, inverse_mass_matrix
+    )
