@@ -1,0 +1,175 @@
+"""How replicas travel between the two ends of a ladder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from tempered_ebm import checks
+from tempered_ebm.errors import InputError
+
+_NEITHER, _PRIOR, _POSTERIOR = 0, 1, 2
+
+
+class ReplicaFlow(NamedTuple):
+    r"""Journeys of the replicas of a ladder, counted in constant memory.
+
+    A *restart* is a journey of one replica from the prior, rung 0, to the posterior, rung
+    K-1, with any wandering in between: it brings the posterior a state that has forgotten
+    the last one (Syed et al. 2022). A *round trip* is a restart and the way back to rung
+    0. Whatever a replica does before its first visit to rung 0 is neither.
+
+    Attributes:
+        num_steps: updates made.
+        restarts: restarts of all replicas of each ladder, (\*chains).
+        round_trips: round trips of all replicas of each ladder, (\*chains).
+        from_prior: states in which the replica on each rung had visited the prior last of
+            the two ends, (K, \*chains).
+        from_posterior: the same of the posterior, (K, \*chains).
+        last_end: the end that each replica, not rung, visited last, (K, \*chains): 0 for
+            neither, 1 for the prior, 2 for the posterior.
+        has_restarted: whether each replica has made a restart, (K, \*chains).
+    """
+
+    num_steps: Int[Array, ""]
+    restarts: Int[Array, "*chains"]
+    round_trips: Int[Array, "*chains"]
+    from_prior: Int[Array, "K *chains"]
+    from_posterior: Int[Array, "K *chains"]
+    last_end: Int[Array, "K *chains"]
+    has_restarted: Bool[Array, "K *chains"]
+
+    @property
+    def flow_fraction(self) -> Float[Array, "K *chains"]:
+        r"""Of the replicas on each rung, the fraction whose last visited end was the prior.
+
+        .. math:: f_k = \frac{n_k^{\text{prior}}}{n_k^{\text{prior}} + n_k^{\text{posterior}}}
+
+        falls from :math:`f_0 = 1` to :math:`f_{K-1} = 0` (Katzgraber et al. 2006). Where it
+        drops steeply the ladder has a bottleneck; an even fall is ideal. NaN on rungs that
+        no replica has reached from either end.
+        """
+        return self.from_prior / (self.from_prior + self.from_posterior)
+
+
+def _count(flow: ReplicaFlow, replica: Int[Array, "K *chains"]) -> ReplicaFlow:
+    names = jnp.arange(replica.shape[0]).reshape(-1, *(1,) * (replica.ndim - 1))
+    at_prior, at_posterior = names == replica[0], names == replica[-1]
+    is_restart = at_posterior & (flow.last_end == _PRIOR)
+    is_round_trip = at_prior & (flow.last_end == _POSTERIOR) & flow.has_restarted
+    last_end = jnp.where(at_prior, _PRIOR, jnp.where(at_posterior, _POSTERIOR, flow.last_end))
+    end_by_rung = jnp.take_along_axis(last_end, replica, axis=0)
+    return ReplicaFlow(
+        flow.num_steps,
+        flow.restarts + is_restart.sum(0),
+        flow.round_trips + is_round_trip.sum(0),
+        flow.from_prior + (end_by_rung == _PRIOR),
+        flow.from_posterior + (end_by_rung == _POSTERIOR),
+        last_end,
+        flow.has_restarted | is_restart,
+    )
+
+
+def init_replica_flow(replica: Int[Array, "K *chains"]) -> ReplicaFlow:
+    r"""Start counting: nothing has travelled yet, two replicas stand at an end.
+
+    Args:
+        replica: which replica stands on each rung, (K, \*chains), the field ``replica`` of
+            the state of :func:`tempered_ebm.replica_exchange`.
+
+    Raises:
+        InputError: if ``replica`` is not a permutation of 0 ... K-1, K at least 2, along
+            its first axis.
+    """
+    replica = _validated("replica", replica, axis=0)
+    zeros = jnp.zeros(replica.shape, jnp.int32)
+    flow = ReplicaFlow(
+        num_steps=jnp.zeros((), jnp.int32),
+        restarts=zeros[0],
+        round_trips=zeros[0],
+        from_prior=zeros,
+        from_posterior=zeros,
+        last_end=zeros,
+        has_restarted=zeros > 0,
+    )
+    return _count(flow, replica)
+
+
+def update_replica_flow(flow: ReplicaFlow, replica: Int[Array, "K *chains"]) -> ReplicaFlow:
+    r"""Count the journeys that end with one more step. Carry it through ``jax.lax.scan``.
+
+    Args:
+        flow: what was counted so far.
+        replica: which replica stands on each rung after the step, (K, \*chains).
+
+    Raises:
+        InputError: if ``replica`` has another shape than at the start.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from tempered_ebm import diagnostics
+        >>> flow = diagnostics.init_replica_flow(jnp.array([0, 1]))
+        >>> flow = diagnostics.update_replica_flow(flow, jnp.array([1, 0]))
+        >>> int(flow.restarts), int(flow.round_trips)
+        (1, 0)
+    """
+    replica = jnp.asarray(replica)
+    if replica.shape != flow.last_end.shape:
+        raise InputError(f"replica must have shape {flow.last_end.shape}, got {replica.shape}")
+    flow = _count(flow, replica)
+    return flow._replace(num_steps=flow.num_steps + 1)
+
+
+def replica_flow(replicas: Int[Array, "num_states K *chains"]) -> ReplicaFlow:
+    r"""Count the journeys in a whole trace.
+
+    Args:
+        replicas: which replica stands on each rung, state by state, (num_states, K,
+            \*chains). Chain axes are ladders of their own.
+
+    Raises:
+        InputError: if a state is not a permutation of 0 ... K-1, K at least 2.
+
+    Example:
+        Two rungs, whose replicas swap at every step:
+
+        >>> import jax.numpy as jnp
+        >>> from tempered_ebm import diagnostics
+        >>> flow = diagnostics.replica_flow(jnp.array([[0, 1], [1, 0], [0, 1], [1, 0]]))
+        >>> int(flow.restarts), int(flow.round_trips)
+        (3, 2)
+        >>> flow.flow_fraction.tolist()
+        [1.0, 0.0]
+    """
+    replicas = _validated("replicas", replicas, axis=1)
+
+    def one_step(flow: ReplicaFlow, replica: Array) -> tuple[ReplicaFlow, None]:
+        return update_replica_flow(flow, replica), None
+
+    return jax.lax.scan(one_step, init_replica_flow(replicas[0]), replicas[1:])[0]
+
+
+def _validated(name: str, replica: Array, axis: int) -> Array:
+    replica = jnp.asarray(replica)
+    layout = "(K, *chains)" if axis == 0 else "(num_states, K, *chains)"
+    if replica.ndim <= axis or replica.shape[axis] < 2 or replica.size == 0:
+        raise InputError(
+            f"{name} must have shape {layout} with K at least 2, got shape {replica.shape}"
+        )
+    if not jnp.issubdtype(replica.dtype, jnp.integer):
+        raise InputError(f"{name} must hold integers, got {replica.dtype}")
+    known = checks.concrete(replica)
+    if known is not None:
+        ladders = np.moveaxis(known, axis, -1)
+        num_rungs = ladders.shape[-1]
+        wrong = ladders[(np.sort(ladders, axis=-1) != np.arange(num_rungs)).any(-1)]
+        if wrong.size:
+            raise InputError(
+                f"{name} must be a permutation of 0 ... {num_rungs - 1} along axis {axis}, "
+                f"got {np.array2string(wrong[0], threshold=20, separator=', ')}"
+            )
+    return replica

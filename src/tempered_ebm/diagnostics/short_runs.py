@@ -1,0 +1,151 @@
+"""Energy and gradient norm along a short run, and whether they still drift at its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tempered_ebm import chains
+from tempered_ebm.errors import InputError
+from tempered_ebm.target import tempered_logdensity
+from tempered_ebm.types import PerChain
+
+
+class EnergyTrace(NamedTuple):
+    r"""Energy and force on each chain, at one step or along a run.
+
+    Attributes:
+        energy: :math:`-\log p(z)` up to its constant, (\*chains), in a trace
+            (num_steps, \*chains).
+        gradient_norm: Euclidean norm of :math:`\nabla\log p(z)`, of the same shape.
+    """
+
+    energy: Float[Array, "*steps_and_chains"]
+    gradient_norm: Float[Array, "*steps_and_chains"]
+
+
+class EnergyDrift(NamedTuple):
+    r"""What a short run did to the energy. Shapes without the axis of the chains.
+
+    Attributes:
+        mean_energy: mean over the chains at each step, (num_steps, \*rungs).
+        energy_standard_error: its standard error, (num_steps, \*rungs).
+        mean_gradient_norm: mean over the chains at each step, (num_steps, \*rungs).
+        gradient_norm_standard_error: its standard error, (num_steps, \*rungs).
+        drift_per_step: mean slope of the energy over the second half of the run, (\*rungs).
+        drift_z_score: that slope in its standard errors, (\*rungs).
+    """
+
+    mean_energy: Float[Array, "num_steps *rungs"]
+    energy_standard_error: Float[Array, "num_steps *rungs"]
+    mean_gradient_norm: Float[Array, "num_steps *rungs"]
+    gradient_norm_standard_error: Float[Array, "num_steps *rungs"]
+    drift_per_step: Float[Array, "*rungs"]
+    drift_z_score: Float[Array, "*rungs"]
+
+
+def energy_statistic(temperature: PerChain | None = None) -> Callable[[Any, Any], EnergyTrace]:
+    """Build the ``statistic_fn`` of :func:`tempered_ebm.inference.trace` that keeps the energy.
+
+    It reads what the state has cached and evaluates nothing.
+
+    Args:
+        temperature: None for states that hold one log-density (``ula``, ``mala``). For
+            states that hold prior and likelihood apart, the power ``t`` on the likelihood:
+            a scalar or one value per chain, and for ``replica_exchange`` its ladder.
+
+    Raises:
+        InputError: when used, if the state needs a temperature and has none, or the reverse.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempered_ebm as te
+        >>> from tempered_ebm import diagnostics
+        >>> kernel = te.ula(lambda z: -0.5 * jnp.sum(z**2, -1), step_size=0.1)
+        >>> _, trace = te.inference.trace(
+        ...     jax.random.key(0), kernel, kernel.init(3.0 * jnp.ones((100, 2))), 60,
+        ...     statistic_fn=diagnostics.energy_statistic(),
+        ... )
+        >>> trace.energy.shape
+        (60, 100)
+    """
+
+    def statistic(state: Any, info: Any) -> EnergyTrace:
+        if hasattr(state, "logdensity"):
+            if temperature is not None:
+                raise InputError(
+                    f"temperature must be None for a {type(state).__name__}, which holds one "
+                    f"log-density, got {temperature}"
+                )
+            logdensity, grad = state.logdensity, state.logdensity_grad
+        elif temperature is None:
+            raise InputError(
+                f"temperature must be given for a {type(state).__name__}, which holds prior and "
+                "likelihood apart, got None"
+            )
+        else:
+            logdensity, grad = tempered_logdensity(state, temperature)
+        return EnergyTrace(-logdensity, jnp.sqrt(chains.inner(grad, grad, logdensity.ndim)))
+
+    return statistic
+
+
+def energy_drift(trace: EnergyTrace) -> EnergyDrift:
+    r"""Summarise a run, and test whether the energy still drifts over its second half.
+
+    Each chain's energy is regressed on the step, which gives independent slopes
+    :math:`b_1 \dots b_N` however correlated a chain is in itself, and
+
+    .. math:: z = \bar b \Big/ \sqrt{\widehat{\mathrm{Var}}(b) / N}
+
+    is standard normal without drift (Student's t with N-1 degrees for few chains). A
+    strongly negative value says that the run was too short to sample its model: what a
+    short-run sampler (Nijkamp et al. 2019) draws from is then defined by the run itself.
+    A small value does not prove convergence: chains stuck in modes do not drift.
+
+    Args:
+        trace: energies and gradient norms of shape (num_steps, \*rungs, num_chains), at
+            least 4 steps and 2 independent chains. The axes in between are kept.
+
+    Returns:
+        The summary. A chain that diverged makes it NaN rather than good.
+
+    Raises:
+        InputError: if the two fields differ in shape or hold too few steps or chains.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from tempered_ebm import diagnostics
+        >>> falling = -jnp.arange(8.0)[:, None] * jnp.array([1.0, 1.5, 2.0])
+        >>> drift = diagnostics.energy_drift(diagnostics.EnergyTrace(falling, abs(falling)))
+        >>> float(drift.drift_per_step)
+        -1.5
+    """
+    energy, norm = jnp.asarray(trace.energy), jnp.asarray(trace.gradient_norm)
+    if energy.shape != norm.shape or energy.ndim < 2:
+        raise InputError(
+            "trace must hold two arrays of one shape (num_steps, *rungs, num_chains), got "
+            f"energy {energy.shape} and gradient_norm {norm.shape}"
+        )
+    num_steps, num_chains = energy.shape[0], energy.shape[-1]
+    if num_steps < 4 or num_chains < 2:
+        raise InputError(f"trace must hold at least 4 steps and 2 chains, got shape {energy.shape}")
+
+    def standard_error(values: Array) -> Array:
+        return values.std(axis=-1, ddof=1) / math.sqrt(num_chains)
+
+    half = energy[num_steps // 2 :]
+    step = jnp.arange(half.shape[0], dtype=half.dtype) - 0.5 * (half.shape[0] - 1)
+    slope = jnp.tensordot(step, half - half.mean(axis=0), axes=1) / jnp.sum(step**2)
+    drift = slope.mean(axis=-1)
+    return EnergyDrift(
+        mean_energy=energy.mean(axis=-1),
+        energy_standard_error=standard_error(energy),
+        mean_gradient_norm=norm.mean(axis=-1),
+        gradient_norm_standard_error=standard_error(norm),
+        drift_per_step=drift,
+        drift_z_score=drift / standard_error(slope),
+    )
