@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,85 @@ def exact_rungs(path, ladder, seed):
     rng = np.random.default_rng(seed)
     draws = np.stack([path.sample(rng, t, NUM_LADDERS) for t in ladder])
     return jnp.asarray(draws, jnp.float32)
+
+
+def hamiltonian(path, ladder):
+    """Replica exchange around BlackJAX's Hamiltonian Monte Carlo, for one ladder."""
+    dimension = jax.eval_shape(path.target.logprior_fn, jnp.zeros(2)).ndim
+    return te.replica_exchange_from_mcmc(
+        path.target,
+        ladder,
+        blackjax.hmc.build_kernel(),
+        blackjax.hmc.init,
+        {
+            "step_size": jnp.linspace(1.5, 1.0, len(ladder)) * np.sqrt(path.step_size),
+            **blackjax.smc.extend_params(
+                {"inverse_mass_matrix": jnp.ones(1 if dimension else 2), "num_integration_steps": 2}
+            ),
+        },
+    )
+
+
+def preconditioned(path, ladder):
+    """Replica exchange around our own MALA with a metric of its own on every rung."""
+    size = 1 if jax.eval_shape(path.target.logprior_fn, jnp.zeros(2)).ndim else 2
+    metric = jnp.linspace(0.5, 2.0, len(ladder) * size).reshape(len(ladder), size)
+    return te.replica_exchange_from_mcmc(
+        path.target,
+        ladder,
+        te.kernels.mala.build_kernel(),
+        te.kernels.mala.init,
+        {"step_size": jnp.array([path.step_size]), "inverse_mass_matrix": metric},
+    )
+
+
+def run_one_by_one(build, path, ladder, num_steps, seed=0):
+    """As :func:`run`, for a kernel of one ladder behind ``vmap``."""
+    kernel = build(path, ladder)
+
+    @jax.jit
+    @jax.vmap
+    def chain(key, start):
+        return jax.lax.scan(
+            lambda state, key: kernel.step(key, state),
+            kernel.init(start),
+            jax.random.split(key, num_steps),
+        )
+
+    starts = jnp.swapaxes(exact_rungs(path, ladder, seed), 0, 1)
+    state, info = chain(jax.random.split(jax.random.key(seed), NUM_LADDERS), starts)
+    return jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf, 0, 1 if leaf.ndim > 1 else 0), (state, info)
+    )
+
+
+def foreign_kernels_keep_the_law(build, path, num_rungs, num_steps=5):
+    """Every rung keeps its law, and every cache and kernel state is that of its position."""
+    ladder = LADDERS[num_rungs]
+    state, info = run_one_by_one(build, path, ladder, num_steps)
+    # (num_steps, chain, pair) after moving the chain axis behind the first one.
+    swapped = np.asarray(info.is_swapped).mean((0, 1))
+    accepted = np.asarray(info.local.is_accepted).mean((0, 1))
+    if not (
+        np.all((swapped > 0.04) & (swapped < 0.495)) and np.all((accepted > 0.2) & (accepted < 1))
+    ):
+        raise RuntimeError(f"a blunt ladder: swaps {swapped}, accepted {accepted}")
+    fresh = jax.vmap(jax.vmap(path.target.evaluate))(state.position)
+    for name in fresh._fields:
+        np.testing.assert_allclose(
+            getattr(state, name), getattr(fresh, name), rtol=2e-4, atol=2e-4, err_msg=name
+        )
+    for k, t in enumerate(ladder):
+        end = np.asarray(state.position[k], np.float64)
+        gt.assert_expectations(path.statistics(end), path.expected(t), f"t={t}")
+        path.assert_law(end, t)
+        np.testing.assert_array_equal(state.local.position[k], state.position[k])
+        np.testing.assert_allclose(
+            state.local.logdensity[k],
+            fresh.logprior[k] + t * fresh.loglikelihood[k],
+            rtol=2e-4,
+            atol=2e-4,
+        )
 
 
 def run(path, ladder, num_steps, seed=0, **options):

@@ -20,6 +20,7 @@ from tempered_ebm.evidence import EvidenceEstimate, thermodynamic_integration
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
 from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_exchange
+from tempered_ebm.kernels.replica_exchange import from_mcmc as replica_exchange_from_mcmc
 from tempered_ebm.kernels.tempered import tempered_mala, tempered_ula
 from tempered_ebm.kernels.ula import as_top_level_api as ula
 from tempered_ebm.target import TemperedTarget
@@ -50,6 +51,7 @@ __all__ = [
     "likelihoods",
     "mala",
     "replica_exchange",
+    "replica_exchange_from_mcmc",
     "schedules",
     "step_size_from_noise_scale",
     "tempered_mala",

@@ -137,7 +137,8 @@ def as_metric(inverse_mass_matrix: Any, position: Position, chain_ndim: int) -> 
     leaves, treedef = jax.tree.flatten(position)
     events = [leaf.shape[chain_ndim:] for leaf in leaves]
     sizes = [math.prod(event) for event in events]
-    if jax.tree.structure(inverse_mass_matrix) == treedef:
+    structure: Any = jax.tree.structure(inverse_mass_matrix)
+    if structure == treedef:
         factors = [jnp.asarray(factor) for factor in jax.tree.leaves(inverse_mass_matrix)]
         if all(map(_fits_from_the_right, factors, leaves)):
             return jax.tree.unflatten(

@@ -1,7 +1,10 @@
-import blackjax.util
+from typing import NamedTuple
+
+import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import tempered_ebm as te
@@ -62,6 +65,91 @@ def test_a_swap_evaluates_nothing_and_one_trace_serves_every_ladder():
     for p in (1.0, 2.0):
         state, _ = step(jax.random.key(0), state, te.schedules.power(4, p), 0.1 * p)
     assert len(evaluated) == 1
+
+
+@pytest.mark.parametrize("build", [checks.hamiltonian, checks.preconditioned])
+def test_foreign_kernels_keep_the_law(build):
+    checks.foreign_kernels_keep_the_law(build, gt.LINEAR_GAUSSIAN, 5)
+
+
+def test_any_kernel_in_the_shape_of_blackjax_moves_the_rungs():
+    """BlackJAX's own and ours, with their memories: momenta, slices, drifts, counters."""
+    target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2), lambda z: -jnp.sum((z - 1) ** 2))
+    hmc = blackjax.smc.extend_params({"inverse_mass_matrix": jnp.ones(2)})
+    shared = {"step_size": jnp.array([0.1])}
+    drift = optax.clip_by_global_norm(1.0)
+    kernels = {
+        "nuts": (blackjax.nuts.build_kernel(), blackjax.nuts.init, hmc | shared),
+        "barker": (blackjax.barker_proposal.build_kernel(), blackjax.barker_proposal.init, shared),
+        "mala": (blackjax.mala.build_kernel(), blackjax.mala.init, shared),
+        "ula": (
+            te.kernels.ula.build_kernel(drift),
+            lambda z, logdensity_fn: te.kernels.ula.init(z, logdensity_fn, drift),
+            shared,
+        ),
+        "random_walk": (
+            lambda key, state, logdensity_fn, scale: blackjax.rmh.build_kernel()(
+                key,
+                state,
+                logdensity_fn,
+                lambda key, z: z + scale * jax.random.normal(key, z.shape),
+            ),
+            blackjax.rmh.init,
+            {"scale": jnp.linspace(0.2, 0.1, 3)},
+        ),
+    }
+    for name, (step_fn, init_fn, parameters) in kernels.items():
+        kernel = te.replica_exchange_from_mcmc(
+            target, te.schedules.uniform(3), step_fn, init_fn, parameters
+        )
+        state, infos = blackjax.util.run_inference_algorithm(
+            jax.random.key(0), kernel, 20, initial_position=jnp.zeros((3, 2))
+        )
+        fresh = jax.vmap(target.evaluate)(state.position)
+        np.testing.assert_allclose(state.loglikelihood, fresh.loglikelihood, rtol=1e-5)
+        assert np.asarray(infos[1].is_swapped).any(), name
+        assert len(np.unique(infos[0].position[:, 0, 0])) > 5, name
+
+
+def test_around_a_foreign_kernel_a_swap_evaluates_nothing():
+    """The kernel's own evaluation and one more a step, whatever happens at the swap."""
+    evaluated = []
+    target = te.TemperedTarget(
+        lambda z: -0.5 * jnp.sum(z**2), lambda z: (evaluated.append(1), -jnp.sum(z**2))[1]
+    )
+    kernel = te.replica_exchange_from_mcmc(
+        target,
+        te.schedules.uniform(4),
+        blackjax.mala.build_kernel(),
+        blackjax.mala.init,
+        {"step_size": jnp.array([0.1])},
+    )
+    state = kernel.init(jnp.zeros((4, 2)))
+    evaluated.clear()
+    jax.jit(kernel.step)(jax.random.key(0), state)
+    assert len(evaluated) == 2
+
+
+def test_a_foreign_kernel_that_does_not_fit_is_named():
+    target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2), lambda z: -jnp.sum(z**2))
+    ladder, step_fn = te.schedules.uniform(4), blackjax.mala.build_kernel()
+    for bad in (0.1, jnp.full(3, 0.1)):
+        with pytest.raises(
+            te.InputError, match="step_size must lead with an axis of 1 or of the 4"
+        ):
+            te.replica_exchange_from_mcmc(
+                target, ladder, step_fn, blackjax.mala.init, {"step_size": bad}
+            )
+
+    class Odd(NamedTuple):
+        position: jax.Array
+        curvature: jax.Array
+
+    kernel = te.replica_exchange_from_mcmc(
+        target, ladder, step_fn, lambda z, logdensity_fn: Odd(z, z), {"step_size": jnp.ones(1)}
+    )
+    with pytest.raises(te.InputError, match=r"mcmc_init_fn must return a NamedTuple.*got Odd"):
+        kernel.init(jnp.zeros((4, 2)))
 
 
 @pytest.mark.slow

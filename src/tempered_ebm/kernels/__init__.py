@@ -1,6 +1,7 @@
 """Transition kernels, one a file, in BlackJAX's shape."""
 
 from tempered_ebm.kernels import langevin as langevin
+from tempered_ebm.kernels import local_moves as local_moves
 from tempered_ebm.kernels import mala as mala
 from tempered_ebm.kernels import preconditioning as preconditioning
 from tempered_ebm.kernels import replica_exchange as replica_exchange

@@ -1,9 +1,9 @@
-"""Replica exchange: tempered Langevin chains that trade places on the ladder."""
+"""Replica exchange: tempered chains that trade places on the ladder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tempered_ebm import chains, checks, schedules
 from tempered_ebm.errors import InputError
-from tempered_ebm.kernels import langevin, tempered
+from tempered_ebm.kernels import langevin, local_moves, tempered
 from tempered_ebm.target import TemperedTarget
-from tempered_ebm.types import PerChain, Position, PRNGKey
+from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
@@ -31,6 +31,7 @@ class ReplicaExchangeState(NamedTuple):
         replica: which replica stands on each rung, (K, \\*chains); a permutation of
             0 ... K-1 along the first axis.
         num_steps: steps made; decides which pairs may swap next.
+        local: memory of the local kernels, rung by rung; ``()`` for Langevin moves.
     """
 
     position: Position
@@ -40,6 +41,7 @@ class ReplicaExchangeState(NamedTuple):
     loglikelihood_grad: Position
     replica: Int[Array, "K *chains"]
     num_steps: Int[Array, ""]
+    local: Any = ()
 
 
 class AdjustedInfo(NamedTuple):
@@ -74,29 +76,63 @@ class UnadjustedInfo(NamedTuple):
     is_swapped: Bool[Array, "K-1 *chains"]
 
 
-def _local_state(state: ReplicaExchangeState) -> tempered.TemperedState:
+class ExchangeInfo(NamedTuple):
+    r"""What a step with local moves of any other kernel reports.
+
+    Attributes:
+        local: what the local kernels reported; every leaf leads with K.
+        swap_acceptance_rate: as in :class:`AdjustedInfo`.
+        is_swapped: as in :class:`AdjustedInfo`.
+    """
+
+    local: Any
+    swap_acceptance_rate: Float[Array, "K-1"]
+    is_swapped: Bool[Array, "K-1 *chains"]
+
+
+Info: TypeAlias = AdjustedInfo | UnadjustedInfo | ExchangeInfo
+
+
+def _cache(state: ReplicaExchangeState) -> tempered.TemperedState:
     return tempered.TemperedState(*state[:5])
 
 
-def init(position: Position, target: TemperedTarget) -> ReplicaExchangeState:
+def init(
+    position: Position,
+    target: TemperedTarget,
+    temperatures: Float[Array, "K"],
+    local_move: local_moves.LocalMove,
+) -> ReplicaExchangeState:
     """Evaluate the target on every rung.
 
     Args:
         position: pytree whose leaves lead with K, the number of temperatures.
         target: prior and likelihood of the positions of one rung: one chain, or a batch.
+        temperatures: ladder.
+        local_move: what moves each rung.
 
     Raises:
-        InputError: for a position that is not floating, or leaves that disagree about K.
+        InputError: for a position that is not floating, leaves that do not lead with K, or
+            chains that start at NaN on their own rung.
     """
     position = chains.as_position(position)
+    num_rungs = temperatures.shape[0]
     sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(position)}
     if len(sizes) != 1 or () in sizes:
         shapes = [leaf.shape for leaf in jax.tree.leaves(position)]
         raise InputError(f"every leaf of position must lead with one axis K, got shapes {shapes}")
-    local = jax.vmap(lambda rung: tempered.init(rung, target))(position)
-    shape = local.loglikelihood.shape
-    rungs = jnp.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
-    return ReplicaExchangeState(*local, jnp.broadcast_to(rungs, shape), jnp.zeros((), jnp.int32))
+    if sizes != {(num_rungs,)}:
+        raise InputError(
+            f"position must lead with the {num_rungs} temperatures, got {sizes.pop()[0]}"
+        )
+    cache = jax.vmap(lambda rung: tempered.init(rung, target))(position)
+    tempered.check_start(cache, temperatures)
+    memory = jax.vmap(lambda rung, t: local_move.init(rung, target, t))(cache, temperatures)
+    shape = cache.loglikelihood.shape
+    rungs = jnp.arange(num_rungs).reshape(-1, *(1,) * (len(shape) - 1))
+    return ReplicaExchangeState(
+        *cache, jnp.broadcast_to(rungs, shape), jnp.zeros((), jnp.int32), memory
+    )
 
 
 def log_swap_ratio(
@@ -133,11 +169,27 @@ def _permute(permutation: Int[Array, "K *chains"], tree: Any) -> Any:
     return jax.tree.map(permute_leaf, tree)
 
 
-def build_kernel(local_kernel: Callable, *, swap_every: int = 1) -> Callable:
-    """Build ``(rng_key, state, target, temperatures, step_size) -> (state, info)``.
+def _rung_by_rung(parameters: dict[str, Any], num_rungs: int) -> dict[str, Any]:
+    def broadcast(path: tuple, leaf: Array) -> Array:
+        shape = jnp.shape(leaf)
+        if not shape or shape[0] not in (1, num_rungs):
+            raise InputError(
+                f"{path[0].key}{jax.tree_util.keystr(path[1:])} must lead with an axis of 1 or of "
+                f"the {num_rungs} temperatures, got shape {shape}"
+            )
+        return jnp.broadcast_to(jnp.asarray(leaf), (num_rungs, *shape[1:]))
+
+    return jax.tree_util.tree_map_with_path(broadcast, parameters)
+
+
+def build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> Callable:
+    """Build ``(rng_key, state, target, temperatures, parameters) -> (state, info)``.
+
+    The parameters are those of the local kernel by name; every leaf leads with an axis of
+    1 (shared by all rungs) or K.
 
     Args:
-        local_kernel: what :func:`tempered.build_ula_kernel` or ``build_mala_kernel`` returns.
+        local_move: what moves each rung.
         swap_every: steps between rounds of swaps.
     """
 
@@ -146,35 +198,69 @@ def build_kernel(local_kernel: Callable, *, swap_every: int = 1) -> Callable:
         state: ReplicaExchangeState,
         target: TemperedTarget,
         temperatures: Float[Array, "K"],
-        step_size: PerChain,
-    ) -> tuple[ReplicaExchangeState, AdjustedInfo | UnadjustedInfo]:
+        parameters: dict[str, Any],
+    ) -> tuple[ReplicaExchangeState, Info]:
+        checks.key("rng_key", rng_key)
         local_key, swap_key = jax.random.split(rng_key)
         num_rungs = state.loglikelihood.shape[0]
-        step_sizes = jnp.broadcast_to(jnp.asarray(step_size), (num_rungs,))
-        local, local_info = jax.vmap(lambda key, rung, t, h: local_kernel(key, rung, target, t, h))(
-            jax.random.split(local_key, num_rungs), _local_state(state), temperatures, step_sizes
+        cache, memory, local_info = jax.vmap(
+            lambda key, cache, memory, t, parameters: local_move.step(
+                key, cache, memory, target, t, **parameters
+            )
+        )(
+            jax.random.split(local_key, num_rungs),
+            _cache(state),
+            state.local,
+            temperatures,
+            _rung_by_rung(parameters, num_rungs),
         )
 
         rounds, remainder = jnp.divmod(state.num_steps, swap_every)
         is_round = remainder == 0
-        log_ratio = log_swap_ratio(temperatures, local.loglikelihood)
+        log_ratio = log_swap_ratio(temperatures, cache.loglikelihood)
         log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
         log_uniform = jnp.log(jax.random.uniform(swap_key, log_ratio.shape, log_ratio.dtype))
         pairs = jnp.arange(num_rungs - 1)
         is_tried = is_round & (pairs % 2 == rounds % 2)
         is_swapped = (log_uniform < log_ratio) & chains.expand(is_tried, log_ratio)
         permutation = swap_permutation(is_swapped)
-        local, replica = _permute(permutation, (local, state.replica))
+        cache, replica = _permute(permutation, (cache, state.replica))
+        memory = jax.vmap(local_move.place)(cache, memory, temperatures)
         probability = jnp.exp(jnp.minimum(log_ratio, 0.0))
         rate = is_round * probability.mean(axis=tuple(range(1, probability.ndim)))
         state = ReplicaExchangeState(
-            **local._asdict(), replica=replica, num_steps=state.num_steps + 1
+            **cache._asdict(), replica=replica, num_steps=state.num_steps + 1, local=memory
         )
+        if not local_move.is_tempered_langevin:
+            return state, ExchangeInfo(local_info, rate, is_swapped)
         if isinstance(local_info, langevin.MetropolisInfo):
             return state, AdjustedInfo(*local_info, rate, is_swapped)
         return state, UnadjustedInfo(local_info.drift_norm, rate, is_swapped)
 
     return kernel
+
+
+def _as_sampling_algorithm(
+    target: TemperedTarget,
+    temperatures: Float[Array, "K"],
+    local_move: local_moves.LocalMove,
+    parameters: dict[str, Any],
+    swap_every: int,
+) -> SamplingAlgorithm:
+    from blackjax.base import SamplingAlgorithm
+
+    temperatures = schedules.validate(temperatures)
+    checks.at_least("swap_every", swap_every, 1)
+    _rung_by_rung(parameters, temperatures.shape[0])
+    kernel = build_kernel(local_move, swap_every=swap_every)
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ReplicaExchangeState:
+        return init(position, target, temperatures, local_move)
+
+    def step_fn(rng_key: PRNGKey, state: ReplicaExchangeState) -> tuple[ReplicaExchangeState, Info]:
+        return kernel(rng_key, state, target, temperatures, parameters)
+
+    return SamplingAlgorithm(init_fn, step_fn)
 
 
 def as_top_level_api(
@@ -184,6 +270,7 @@ def as_top_level_api(
     *,
     metropolis: bool = True,
     swap_every: int = 1,
+    inverse_mass_matrix: Position | None = None,
 ) -> SamplingAlgorithm:
     r"""Replica exchange over a ladder of temperatures (parallel tempering).
 
@@ -204,6 +291,9 @@ def as_top_level_api(
         metropolis: whether the local moves are Metropolis-adjusted. Without, the local
             bias of ULA remains; the swaps are exact either way.
         swap_every: steps between rounds of swaps, at least 1.
+        inverse_mass_matrix: positive diagonal metric of each rung, the identity by default:
+            like the position of one chain, behind a leading axis of K, or of 1 for one
+            metric on all rungs.
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; positions lead with K on every leaf.
@@ -211,7 +301,7 @@ def as_top_level_api(
     Raises:
         InputError: if ``temperatures`` is not a ladder, ``step_size`` is not positive or
             fits no ladder, or ``swap_every`` is below 1; by ``init``, if the position does
-            not lead with K.
+            not lead with K, or a chain starts at NaN on its own rung.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -225,31 +315,81 @@ def as_top_level_api(
         >>> info.swap_acceptance_rate.shape
         (7,)
     """
-    from blackjax.base import SamplingAlgorithm
-
     temperatures = schedules.validate(temperatures)
     checks.positive("step_size", step_size)
+    checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     if jnp.shape(step_size) not in ((), temperatures.shape):
         raise InputError(
             f"step_size must be a scalar or have shape {temperatures.shape}, got "
             f"{jnp.shape(step_size)}"
         )
-    checks.at_least("swap_every", swap_every, 1)
-    local = tempered.build_mala_kernel() if metropolis else tempered.build_ula_kernel()
-    kernel = build_kernel(local, swap_every=swap_every)
+    parameters = {"step_size": jnp.atleast_1d(jnp.asarray(step_size))}
+    if inverse_mass_matrix is not None:
+        parameters["inverse_mass_matrix"] = inverse_mass_matrix
+    return _as_sampling_algorithm(
+        target, temperatures, local_moves.langevin(metropolis=metropolis), parameters, swap_every
+    )
 
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ReplicaExchangeState:
-        state = init(position, target)
-        if state.loglikelihood.shape[0] != temperatures.shape[0]:
-            raise InputError(
-                f"position must lead with the {temperatures.shape[0]} temperatures, got "
-                f"{state.loglikelihood.shape[0]}"
-            )
-        return state
 
-    def step_fn(
-        rng_key: PRNGKey, state: ReplicaExchangeState
-    ) -> tuple[ReplicaExchangeState, AdjustedInfo | UnadjustedInfo]:
-        return kernel(rng_key, state, target, temperatures, step_size)
+def from_mcmc(
+    target: TemperedTarget,
+    temperatures: Float[Array, "K"],
+    mcmc_step_fn: Callable[..., tuple[Any, Any]],
+    mcmc_init_fn: Callable[[Position, LogDensityFn], Any],
+    mcmc_parameters: dict[str, Any],
+    *,
+    swap_every: int = 1,
+) -> SamplingAlgorithm:
+    r"""Replica exchange around any kernel in BlackJAX's shape.
 
-    return SamplingAlgorithm(init_fn, step_fn)
+    As :func:`tempered_ebm.replica_exchange`, with local moves of ``blackjax.hmc``, ``nuts``,
+    ``barker``, ... or of :func:`tempered_ebm.ula` with a drift, given as init and step
+    builders under the names that BlackJAX's own SMC gives them. A step evaluates what the
+    local kernel evaluates, and each half of the target once; a swap evaluates nothing.
+    BlackJAX's kernels move one chain: for a batch of ladders, ``jax.vmap`` the algorithm.
+
+    Args:
+        target: prior and likelihood of the positions of one rung.
+        temperatures: ladder, shape (K,).
+        mcmc_step_fn: ``(rng_key, state, logdensity_fn, **parameters) -> (state, info)``, as
+            ``blackjax.hmc.build_kernel()`` returns it.
+        mcmc_init_fn: ``(position, logdensity_fn) -> state``, such as ``blackjax.hmc.init``.
+        mcmc_parameters: parameters by name; every leaf leads with an axis of 1 (shared) or K
+            (one value per rung). ``blackjax.smc.extend_params`` adds an axis of 1.
+        swap_every: steps between rounds of swaps, at least 1.
+
+    Returns:
+        A ``blackjax.base.SamplingAlgorithm``; ``info.local`` is what the local kernels
+        reported, ``state.local`` their states.
+
+    Raises:
+        InputError: if ``temperatures`` is not a ladder, a parameter does not lead with 1 or
+            K, or ``swap_every`` is below 1; by ``init``, if the position does not lead with
+            K, a chain starts at NaN on its own rung, or the kernel's state has fields whose
+            dependence on the position is not known.
+
+    Example:
+        >>> import blackjax, jax, jax.numpy as jnp, tempered_ebm as te
+        >>> target = te.TemperedTarget(
+        ...     lambda z: -0.5 * jnp.sum(z**2), lambda z: -jnp.sum((z**2 - 1.0) ** 2) / 0.1
+        ... )
+        >>> kernel = te.replica_exchange_from_mcmc(
+        ...     target, te.schedules.power(4, 3.0), blackjax.hmc.build_kernel(), blackjax.hmc.init,
+        ...     {
+        ...         "step_size": jnp.array([0.5, 0.4, 0.2, 0.1]),
+        ...         **blackjax.smc.extend_params(
+        ...             {"inverse_mass_matrix": jnp.ones(2), "num_integration_steps": 3}
+        ...         ),
+        ...     },
+        ... )
+        >>> state, info = kernel.step(jax.random.key(0), kernel.init(jnp.zeros((4, 2))))
+        >>> info.local.is_accepted.shape, info.swap_acceptance_rate.shape
+        ((4,), (3,))
+    """
+    return _as_sampling_algorithm(
+        target,
+        temperatures,
+        local_moves.from_mcmc(mcmc_step_fn, mcmc_init_fn),
+        mcmc_parameters,
+        swap_every,
+    )
