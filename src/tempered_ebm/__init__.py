@@ -31,12 +31,22 @@ if TYPE_CHECKING:
     from tempered_ebm import generators as generators
     from tempered_ebm import metrics as metrics
     from tempered_ebm import models as models
+    from tempered_ebm import numpyro as numpyro
     from tempered_ebm import plotting as plotting
     from tempered_ebm import training as training
 
 __version__ = "0.1.0"
 
-_LAZY = ("datasets", "energies", "generators", "metrics", "models", "plotting", "training")
+_LAZY = (
+    "datasets",
+    "energies",
+    "generators",
+    "metrics",
+    "models",
+    "numpyro",
+    "plotting",
+    "training",
+)
 
 __all__ = [
     "EvidenceEstimate",

@@ -1,0 +1,14 @@
+"""NumPyro models on a tempered path, and the kernels here in NumPyro's driver."""
+
+try:
+    import numpyro as _numpyro  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "numpyro":
+        raise
+    raise ImportError(
+        "tempered_ebm.numpyro needs NumPyro; install it with: pip install 'tempered-ebm[numpyro]'"
+    ) from error
+
+from tempered_ebm.numpyro.split import SplitModel, split
+
+__all__ = ["SplitModel", "split"]

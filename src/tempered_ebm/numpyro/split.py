@@ -1,0 +1,286 @@
+"""A NumPyro model as a tempered path in unconstrained space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxtyping import Array, Float
+from numpyro import handlers
+from numpyro.distributions import MaskedDistribution, Unit, biject_to
+from numpyro.infer import init_to_uniform
+from numpyro.infer.util import _unconstrain_reparam, initialize_model, log_density
+
+from tempered_ebm import checks
+from tempered_ebm.errors import InputError
+from tempered_ebm.target import TemperedTarget
+from tempered_ebm.types import LogDensityFn, Position, PRNGKey
+
+Model = Callable[..., Any]
+
+
+class SplitModel(NamedTuple):
+    """A NumPyro model taken apart.
+
+    Attributes:
+        target: log prior and log-likelihood of a dict of unconstrained latent sites. Sites
+            may have leading chain axes, the same on every site; there is one value per chain.
+        initial_position: one position at which value and gradient are finite.
+        constrain: ``position -> sites``: constrained latent sites and deterministic sites
+            of one position. ``jax.vmap`` it over draws.
+        sample_prior: ``(rng_key, num_samples) -> positions``, unconstrained draws of the
+            latent sites with a leading axis, made by running the model forward.
+        prior_sites: names whose log densities make up the log prior.
+        likelihood_sites: names whose log densities make up the log-likelihood.
+        unsampled_sites: prior sites that ``sample_prior`` does not follow: factors, observed
+            sites counted as prior, and latent sites whose log density is scaled. Where there
+            are any, its draws are starting points rather than draws at ``t = 0``.
+    """
+
+    target: TemperedTarget
+    initial_position: dict[str, Array]
+    constrain: Callable[[Position], dict[str, Array]]
+    sample_prior: Callable[[PRNGKey, int], dict[str, Array]]
+    prior_sites: tuple[str, ...]
+    likelihood_sites: tuple[str, ...]
+    unsampled_sites: tuple[str, ...]
+
+
+def split(
+    model: Model,
+    *args: Any,
+    likelihood_sites: Collection[str] | None = None,
+    rng_key: PRNGKey | None = None,
+    **kwargs: Any,
+) -> SplitModel:
+    r"""Take a NumPyro model apart into prior and likelihood, in unconstrained space.
+
+    .. math::
+        \log p(u) = \sum_i \log p_i(g_i(u_i)) + \log|\det \nabla g_i(u_i)| + \text{factors},
+        \qquad \ell(u) = \sum_j \log p(y_j \mid g(u))
+
+    ``g`` maps the unconstrained dict ``u`` to the supports of the latent sites ``i``; ``j``
+    are the observed sites. Scales, masks and plates count as they do in NumPyro: at
+    ``t = 1`` the two halves add up to minus its potential energy. A subsample of a plate,
+    and a parameter of a ``numpyro.param`` site, is drawn once and kept.
+
+    Each half runs the model once per call. What both halves need is computed once when they
+    are compiled together, as every tempered kernel does: XLA merges equal subexpressions.
+
+    Args:
+        model: NumPyro model with continuous latent sites.
+        *args: positional arguments of the model, data among them.
+        likelihood_sites: names of observed sites and factors to count as likelihood, in
+            place of all observed sites that are no factors.
+        rng_key: key of the initial position and of subsamples; ``jax.random.key(0)`` by
+            default.
+        **kwargs: keyword arguments of the model.
+
+    Returns:
+        A named tuple that leads with the :class:`tempered_ebm.TemperedTarget`.
+
+    Raises:
+        InputError: for a discrete latent site, an unknown name in ``likelihood_sites``, or a
+            model that observes nothing. By the target, for a position whose sites are not
+            those of the model. By ``sample_prior``, for a prior without a sampler.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist
+        >>> import tempered_ebm as te
+        >>> def model(y=None):
+        ...     scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+        ...     numpyro.sample("y", dist.Normal(0.0, scale), obs=y)
+        >>> parts = te.numpyro.split(model, y=jnp.array(0.5))
+        >>> parts.prior_sites, parts.likelihood_sites
+        (('scale',), ('y',))
+        >>> chains = parts.sample_prior(jax.random.key(1), 4)
+        >>> parts.target.loglikelihood_fn(chains).shape
+        (4,)
+    """
+    key = jax.random.key(0) if rng_key is None else rng_key
+    checks.key("rng_key", key)
+    sites = inspect(model, args, kwargs, key)
+    frozen = handlers.substitute(model, data=sites.constants)
+    names = sites.choose_likelihood(likelihood_sites)
+    info = initialize_model(key, frozen, model_args=args, model_kwargs=kwargs)
+    constrain = info.postprocess_fn
+    shapes = {name: np.shape(value) for name, value in info.param_info.z.items()}
+    return SplitModel(
+        target=halves(frozen, args, kwargs, names, key, shapes),
+        initial_position=info.param_info.z,
+        constrain=constrain,
+        sample_prior=partial(_sample_prior, frozen, args, kwargs, sites.without_sampler),
+        prior_sites=tuple(n for n in (*sites.latent, *sites.observed) if n not in names),
+        likelihood_sites=names,
+        unsampled_sites=tuple(n for n in (*sites.scaled, *sites.observed) if n not in names),
+    )
+
+
+class Sites(NamedTuple):
+    """The sites of a model.
+
+    Attributes:
+        latent: names of the latent sites.
+        observed: names of the observed sites, factors among them.
+        factors: names of the factors.
+        scaled: names of latent sites whose log density is scaled.
+        without_sampler: why a latent site cannot be drawn from the prior, by name.
+        constants: plates and parameters, to be kept as they are.
+    """
+
+    latent: tuple[str, ...]
+    observed: tuple[str, ...]
+    factors: tuple[str, ...]
+    scaled: tuple[str, ...]
+    without_sampler: dict[str, str]
+    constants: dict[str, Any]
+
+    def choose_likelihood(self, names: Collection[str] | None) -> tuple[str, ...]:
+        """Return the likelihood sites in the order of the model."""
+        if names is None:
+            names = set(self.observed) - set(self.factors)
+            if not names:
+                raise InputError(
+                    "model has no observed site, so there is no likelihood to temper; pass the "
+                    f"data, or likelihood_sites=, one or more of {list(self.observed)}"
+                )
+        wanted = {names} if isinstance(names, str) else set(names)
+        if not wanted <= set(self.observed):
+            raise InputError(
+                f"likelihood_sites must name observed sites or factors of the model, which are "
+                f"{list(self.observed)}, got {sorted(wanted - set(self.observed))}"
+            )
+        return tuple(name for name in self.observed if name in wanted)
+
+
+def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
+    """Run a model once to learn its sites.
+
+    Raises:
+        InputError: for a discrete latent site.
+    """
+    seeded = handlers.substitute(handlers.seed(model, rng_key), substitute_fn=init_to_uniform())
+    trace = handlers.trace(seeded).get_trace(*args, **kwargs)
+    samples = {name: site for name, site in trace.items() if site["type"] == "sample"}
+    latent = {name: site for name, site in samples.items() if not site["is_observed"]}
+    for name, site in latent.items():
+        if site["fn"].support.is_discrete:
+            raise InputError(
+                f"model must have continuous latent sites only, got the discrete site {name!r} "
+                f"({type(site['fn']).__name__}); sum it out in the model, or observe it"
+            )
+    observed = {name: site for name, site in samples.items() if site["is_observed"]}
+    reasons = {name: _why_not_sampled(site["fn"]) for name, site in latent.items()}
+    return Sites(
+        latent=tuple(latent),
+        observed=tuple(observed),
+        factors=tuple(name for name, site in observed.items() if _is_factor(site["fn"])),
+        scaled=tuple(name for name, site in latent.items() if _is_scaled(site)),
+        without_sampler={name: reason for name, reason in reasons.items() if reason},
+        constants={
+            name: site["value"]
+            for name, site in trace.items()
+            if site["type"] in ("plate", "param", "mutable")
+        },
+    )
+
+
+def halves(
+    model: Model,
+    args: tuple,
+    kwargs: dict,
+    likelihood_sites: Collection[str],
+    rng_key: PRNGKey,
+    shapes: dict[str, tuple[int, ...]],
+) -> TemperedTarget:
+    """Build the target of a model whose likelihood sites and unconstrained shapes are known."""
+
+    def half(hides: Callable[[str], bool]) -> LogDensityFn:
+        def one_chain(position: Position) -> Float[Array, ""]:
+            substituted = handlers.substitute(
+                model, substitute_fn=partial(_unconstrain_reparam, position)
+            )
+            visible = handlers.block(
+                handlers.seed(substituted, rng_key),
+                hide_fn=lambda site: site["type"] == "sample" and hides(site["name"]),
+            )
+            return jax.numpy.asarray(log_density(visible, args, kwargs, {})[0], float)
+
+        def logdensity(position: Position) -> Float[Array, "*chains"]:
+            mapped = one_chain
+            for _ in range(_chain_ndim(position, shapes)):
+                mapped = jax.vmap(mapped)
+            return mapped(position)
+
+        return logdensity
+
+    return TemperedTarget(
+        logprior_fn=half(lambda name: name in likelihood_sites),
+        loglikelihood_fn=half(lambda name: name not in likelihood_sites),
+    )
+
+
+def _chain_ndim(position: Position, shapes: dict[str, tuple[int, ...]]) -> int:
+    got = {name: np.shape(value) for name, value in position.items()}
+    if set(got) == set(shapes):
+        ndims = {len(got[name]) - len(shape) for name, shape in shapes.items()}
+        ndim = ndims.pop()
+        if not ndims and ndim >= 0 and all(got[n][ndim:] == s for n, s in shapes.items()):
+            return ndim
+    raise InputError(
+        f"position must have the unconstrained sites {shapes}, each behind the same chain axes, "
+        f"got {got}"
+    )
+
+
+def _sample_prior(
+    model: Model,
+    args: tuple,
+    kwargs: dict,
+    without_sampler: dict[str, str],
+    rng_key: PRNGKey,
+    num_samples: int,
+) -> dict[str, Array]:
+    checks.key("rng_key", rng_key)
+    checks.at_least("num_samples", num_samples, 1)
+    for name, reason in without_sampler.items():
+        raise InputError(f"the prior cannot be sampled: site {name!r} {reason}")
+
+    def draw(key: PRNGKey) -> dict[str, Array]:
+        trace = handlers.trace(handlers.seed(model, key)).get_trace(*args, **kwargs)
+        return {
+            name: biject_to(site["fn"].support).inv(site["value"])
+            for name, site in trace.items()
+            if site["type"] == "sample" and not site["is_observed"]
+        }
+
+    return jax.vmap(draw)(jax.random.split(rng_key, num_samples))
+
+
+def _layers(fn: Any) -> list[Any]:
+    layers = [fn]
+    while hasattr(layers[-1], "base_dist"):
+        layers.append(layers[-1].base_dist)
+    return layers
+
+
+def _is_factor(fn: Any) -> bool:
+    return any(isinstance(layer, Unit) for layer in _layers(fn))
+
+
+def _is_scaled(site: dict) -> bool:
+    return site["scale"] is not None and not np.all(np.asarray(site["scale"]) == 1)
+
+
+def _why_not_sampled(fn: Any) -> str | None:
+    if any(isinstance(layer, MaskedDistribution) for layer in _layers(fn)):
+        return "is masked, so its log density is flat"
+    try:
+        jax.eval_shape(lambda key: fn.sample(key), jax.random.key(0))
+    except NotImplementedError:
+        return f"is a {type(_layers(fn)[-1]).__name__}, which has no sampler"
+    return None
