@@ -5,4 +5,8 @@ from tempered_ebm.plotting.images import image_panels as image_panels
 from tempered_ebm.plotting.images import reconstructions as reconstructions
 from tempered_ebm.plotting.images import tile as tile
 from tempered_ebm.plotting.ladder import integrand as integrand
+from tempered_ebm.plotting.ladder import swap_rates as swap_rates
+from tempered_ebm.plotting.landscapes import landscape as landscape
+from tempered_ebm.plotting.replicas import replica_flow as replica_flow
+from tempered_ebm.plotting.short_runs import short_run as short_run
 from tempered_ebm.plotting.training import training_curves as training_curves

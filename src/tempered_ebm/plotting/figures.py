@@ -10,13 +10,22 @@ from matplotlib.figure import Figure
 
 INK, SECOND, GREY = "#1f4e79", "#c8553d", "#8a8a8a"
 
+PALETTE = ("#c8553d", "#e0a030", "#5a8f3c", "#8c4a8c", "#2a9d8f", "#6b4c35")
+"""Colours of lines over a blue ground."""
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """Make a figure without axes, sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
 
 def figure_with_axes(
     rows: int, columns: int, width: float, height: float
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure of ``rows`` by ``columns`` axes, sizes in inches; axes come row by row."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(width, height)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     return figure, axes
 

@@ -1,0 +1,108 @@
+"""The journeys of replicas through a ladder."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from tempered_ebm import checks, diagnostics
+from tempered_ebm.plotting.figures import GREY, INK, SECOND, empty_figure, remove_box
+
+_COLORS = np.array([GREY, SECOND, INK])
+_LEGEND = ("has seen no end yet", "comes from the prior", "comes from the posterior")
+
+
+def replica_flow(
+    replicas: Int[np.ndarray, "num_states K *chains"], *, num_lines: int = 3
+) -> Figure:
+    r"""Replicas on their way through the ladder, and the flow fraction by rung.
+
+    Left, a few replicas of the first ladder, evenly chosen by their first rung, a strip
+    each: red since the last visit to the prior, blue since the last visit to the
+    posterior, so that a restart is a red climb that turns blue. Right, the flow fraction of
+    every ladder (thin) and of all together. Between the end rungs a straight line, dashed,
+    is ideal and a steep piece a bottleneck (Katzgraber et al. 2006).
+
+    Args:
+        replicas: which replica stands on each rung, (num_states, K, \*chains).
+        num_lines: replicas to show, at least 1; all K of them if it is larger.
+
+    Raises:
+        InputError: if a state is not a permutation of 0 ... K-1, K at least 2, or
+            ``num_lines`` is below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm.plotting import replica_flow
+        >>> figure = replica_flow(np.array([[0, 1], [1, 0], [0, 1], [1, 0]]))
+        >>> len(figure.axes)
+        3
+    """
+    checks.at_least("num_lines", num_lines, 1)
+    flow = diagnostics.replica_flow(jnp.asarray(replicas))
+    states = np.asarray(replicas)
+    states = states.reshape(*states.shape[:2], -1)
+    num_rungs = states.shape[1]
+    num_lines = min(num_lines, num_rungs)
+    figure = empty_figure(9.5, 1.2 + 1.1 * num_lines)
+    names = [f"replica {i}" for i in range(num_lines)]
+    axes: dict[str, Axes] = figure.subplot_mosaic(
+        [[name, "flow"] for name in names], width_ratios=[2.4, 1]
+    )
+    first_rungs = np.linspace(0, num_rungs - 1, num_lines).round().astype(int)
+    strips = [axes[name] for name in names]
+    for axis, rung in zip(strips, first_rungs, strict=True):
+        _draw_journey(axis, np.argmax(states[..., 0] == states[0, rung, 0], axis=1), num_rungs)
+        axis.set_title(f"replica {states[0, rung, 0]}", fontsize=9, loc="left", pad=2)
+        axis.label_outer()
+    strips[num_lines // 2].set_ylabel("rung k")
+    strips[-1].set_xlabel("step")
+    handles = [LineCollection([], colors=[color], label=label, linewidths=2)
+               for color, label in zip(_COLORS, _LEGEND, strict=True)]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=8)
+    _draw_flow_fraction(axes["flow"], flow)
+    restarts, trips = int(flow.restarts.sum()), int(flow.round_trips.sum())
+    of = "" if states.shape[2] == 1 else f" of {states.shape[2]} ladders"
+    figure.suptitle(
+        f"{restarts} restarts and {trips} round trips{of} in {int(flow.num_steps)} steps",
+        fontsize=11,
+    )
+    return figure
+
+
+def _draw_journey(axis: Axes, rungs: np.ndarray, num_rungs: int) -> None:
+    """One replica's rung over time, each step in the colour of the end it comes from."""
+    visited = np.where(rungs == 0, 1, np.where(rungs == num_rungs - 1, 2, 0))
+    last_visit = np.maximum.accumulate(np.where(visited > 0, np.arange(rungs.size), -1))
+    last_end = np.where(last_visit >= 0, visited[last_visit], 0)
+    points = np.stack([np.arange(rungs.size), rungs], -1)
+    segments = np.stack([points[:-1], points[1:]], 1)
+    axis.add_collection(
+        LineCollection(list(segments), colors=_COLORS[last_end[:-1]], linewidths=0.9)
+    )
+    margin = 0.06 * num_rungs
+    axis.set(xlim=(0, max(rungs.size - 1, 1)), ylim=(-margin, num_rungs - 1 + margin))
+    axis.set_yticks([0, num_rungs - 1])
+    remove_box(axis)
+
+
+def _draw_flow_fraction(axis: Axes, flow: diagnostics.ReplicaFlow) -> None:
+    num_rungs = flow.from_prior.shape[0]
+    rungs = np.arange(num_rungs)
+    from_prior = np.asarray(flow.from_prior).reshape(num_rungs, -1).sum(1)
+    from_posterior = np.asarray(flow.from_posterior).reshape(num_rungs, -1).sum(1)
+    seen = np.maximum(from_prior + from_posterior, 1)
+    together = np.where(from_prior + from_posterior > 0, from_prior / seen, np.nan)
+    fractions = np.asarray(flow.flow_fraction).reshape(num_rungs, -1)
+    if fractions.shape[1] > 1:
+        axis.plot(rungs, fractions[:, :20], color=GREY, linewidth=0.5, alpha=0.5)
+    axis.plot(rungs, together, color=INK, marker="o", markersize=3.5, linewidth=1.4)
+    if num_rungs > 3:
+        axis.plot(rungs[[1, -2]], together[[1, -2]], color=SECOND, linestyle="--", linewidth=1.2)
+    axis.set(xlabel="rung k", ylim=(-0.03, 1.03))
+    axis.set_title("flow fraction $f_k$: comes from the prior", fontsize=9)
+    remove_box(axis)
