@@ -1,3 +1,4 @@
+import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,14 +38,56 @@ def test_moments_agree_with_numpy_on_the_trace(kernel, state):
     np.testing.assert_array_equal(end.position, last.position)
 
 
-def test_running_moments_survive_a_large_offset():
-    values = 1e4 + np.random.default_rng(0).normal(size=200).astype(np.float32)
-    moments = inference.RunningMoments(jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros(()))
-    moments, _ = jax.lax.scan(
-        lambda m, v: (inference.update_moments(m, v), None), moments, jnp.asarray(values)
+def test_covariance_agrees_with_numpy_on_the_trace(kernel, state):
+    end, positions = inference.trace(KEY, kernel, state, 40)
+    last, running = inference.run_with_covariance(KEY, kernel, state, 40)
+    np.testing.assert_array_equal(end.position, last.position)
+    for chain in range(3):
+        expected = np.cov(np.asarray(positions[:, chain], np.float64).T)
+        np.testing.assert_allclose(running.covariance[chain], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loglikelihood_is_a_statistic():
+    target = te.TemperedTarget(lambda z: -jnp.sum(z**2, -1), lambda z: -jnp.sum((z - 1) ** 2, -1))
+    kernel = te.replica_exchange(target, te.schedules.uniform(3), 0.1)
+    _, moments = inference.run_with_moments(
+        KEY,
+        kernel,
+        kernel.init(jnp.zeros((3, 5, 2))),
+        10,
+        statistic_fn=lambda state, info: state.loglikelihood,
     )
-    assert float(moments.mean) == pytest.approx(values.mean(dtype=np.float64), rel=1e-6)
-    assert float(moments.variance) == pytest.approx(values.var(ddof=1, dtype=np.float64), rel=0.02)
+    assert moments.mean.shape == moments.variance.shape == (3, 5)
+
+
+def test_a_statistic_without_a_covariance_is_named(kernel, state):
+    with pytest.raises(te.InputError, match="statistic_fn must return one array of vectors, got"):
+        inference.run_with_covariance(KEY, kernel, state, 3, statistic_fn=both)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [inference.advance, inference.trace, inference.run_with_moments],
+    ids=lambda f: f.__name__,
+)
+def test_a_progress_bar_of_blackjax_finds_the_loop(kernel, state, loop, monkeypatch):
+    """It replaces ``jax.lax.scan`` and counts the steps of the outermost one."""
+    lengths, scan = [], jax.lax.scan
+    monkeypatch.setattr(
+        jax.lax,
+        "scan",
+        lambda f, init, xs, **k: (lengths.append(len(xs)), scan(f, init, xs, **k))[1],
+    )
+    loop(KEY, kernel, state, 17)
+    assert lengths[0] == 17
+
+
+def test_the_progress_bar_of_blackjax_shows_all_steps(kernel, state, tmp_path):
+    pytest.importorskip("jaxtap")
+    jax.clear_caches()
+    with blackjax.progress_bar(output_file=str(tmp_path / "progress")):
+        jax.block_until_ready(inference.advance(KEY, kernel, state, 40))
+    assert (tmp_path / "progress").read_text().split() == ["40", "40"]
 
 
 def test_the_variance_of_one_value_is_not_a_number(kernel, state):

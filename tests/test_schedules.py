@@ -10,6 +10,7 @@ from scipy import special, stats
 
 import tempered_ebm as te
 from tempered_ebm import schedules
+from tests import ground_truths as gt
 
 SIZES = st.sampled_from((3, 4, 7, 20, 33))
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
@@ -185,3 +186,120 @@ def test_the_parameter_may_be_traced(make, value):
 @pytest.mark.parametrize("a", [1e-8, 1e-3])
 def test_a_barely_bent_sigmoid_is_the_uniform_ladder(a):
     np.testing.assert_allclose(te.schedules.sigmoid(5, a), te.schedules.uniform(5), atol=2e-7)
+
+
+# -------------------------------------------------------------- ladders from a pilot run
+
+PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
+
+
+def variances(path, ladder):
+    return np.array([path.variance_loglikelihood(float(t)) for t in ladder])
+
+
+def test_equal_length_is_the_ladder_of_the_ground_truth():
+    dense = np.linspace(0, 1, 2001) ** 2
+    ladder = schedules.equal_length(dense, variances(gt.LINEAR_GAUSSIAN, dense), 11)
+    assert_ladder(
+        ladder,
+        [0, .040019, .087082, .142652, .20856, .287097, .381139, .494298, .631113, .79729, 1],
+    )  # fmt: skip
+
+
+@FEW
+@given(SIZES, st.sampled_from((1.0, 10.0, 1e2, 1e3, 1e4)))
+def test_equal_length_on_an_isotropic_gaussian_is_its_closed_form(K, a):
+    """Var = 1 / (1/a + t)^2 / 2 for each coordinate gives t_k = ((1 + a)^u - 1) / a."""
+    dense = ((1 + a) ** np.linspace(0, 1, 4001) - 1) / a
+    dense[-1] = 1.0
+    with jax.enable_x64(True):
+        ladder = schedules.equal_length(dense, 0.5 / (1 / a + dense) ** 2, K)
+    np.testing.assert_allclose(ladder, ((1 + a) ** u(K) - 1) / a, rtol=1e-5, atol=1e-12)
+
+
+@PATHS
+@pytest.mark.parametrize("K", [2, 5, 12])
+def test_equal_length_reaches_a_fixed_point_and_stays(path, K):
+    ladder = schedules.power(K, 4.0)
+    with jax.enable_x64(True):
+        ladder = np.asarray(ladder, np.float64)
+        for _ in range(60):
+            ladder = np.asarray(schedules.equal_length(ladder, variances(path, ladder), K))
+        again = schedules.equal_length(ladder, variances(path, ladder), K)
+    np.testing.assert_allclose(again, ladder, atol=1e-9)
+    speed = np.sqrt(variances(path, ladder))
+    lengths = np.diff(ladder) * (speed[1:] + speed[:-1])
+    np.testing.assert_allclose(lengths, lengths.mean(), rtol=1e-6)
+
+
+@FEW
+@given(SIZES, st.integers(0, 2**31))
+def test_equal_rejection_makes_rates_equal_where_they_add_up(K, seed):
+    """Under an additive barrier the new pairs share it evenly, and then nothing moves."""
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True):
+        old = schedules.power(9, 2.0)
+        barrier = np.concatenate([[0], np.cumsum(rng.uniform(0.05, 0.3, 8))])
+        ladder = schedules.equal_rejection(old, 1 - np.diff(barrier), K)
+        rejected = np.diff(np.interp(ladder, old, barrier))
+        np.testing.assert_allclose(rejected, barrier[-1] / (K - 1), rtol=1e-6)
+        if rejected[0] < 1:
+            again = schedules.equal_rejection(ladder, 1 - rejected, K)
+            np.testing.assert_allclose(again, ladder, atol=1e-9)
+
+
+@FEW
+@given(
+    SIZES,
+    st.lists(st.sampled_from((0.0, 1e-30, 1e-3, 1.0, 1e3, 1e12)), min_size=6, max_size=6),
+)
+def test_ladders_from_a_pilot_never_collapse(K, values):
+    """Whatever a noisy pilot measured, also nothing at all, rungs stay apart."""
+    old = schedules.power(6, 3.0)
+    ladder = schedules.equal_length(old, np.array(values), K)
+    assert_ladder(ladder, ladder)
+    rates = np.clip(np.array(values[:5]), 0, 1)
+    ladder = schedules.equal_rejection(old, rates, K)
+    assert_ladder(ladder, ladder)
+
+
+def test_without_any_information_the_ladder_is_uniform():
+    old = schedules.power(6, 3.0)
+    assert_ladder(schedules.equal_length(old, np.zeros(6), 5), u(5))
+    assert_ladder(schedules.equal_rejection(old, np.ones(5), 5), u(5))
+
+
+def test_ladders_from_a_pilot_run_inside_jit():
+    old = schedules.power(6, 3.0)
+    values = np.linspace(5.0, 1.0, 6)
+    np.testing.assert_allclose(
+        jax.jit(lambda v: schedules.equal_length(old, v, 4))(values),
+        schedules.equal_length(old, values, 4),
+        rtol=1e-6,
+    )
+
+
+def test_a_cyclic_power_goes_there_and_back():
+    power = schedules.cyclic_power(40, 1.0, 7.0)
+    steps = np.arange(81)
+    values = np.array([float(power(s)) for s in steps])
+    np.testing.assert_allclose(values, 1 + 3 * (1 - np.cos(2 * np.pi * steps / 40)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda t: schedules.equal_length(t, np.ones(3), 5), r"loglikelihood_variances must have"),
+        (lambda t: schedules.equal_length(t, -np.ones(4), 5), r"variances must be finite and not"),
+        (lambda t: schedules.equal_length(t, np.full(4, np.nan), 5), r"variances must be finite"),
+        (lambda t: schedules.equal_length(t, np.ones(4), 1), r"K must be an integer >= 2"),
+        (lambda t: schedules.equal_length(t[1:], np.ones(3), 5), r"temperatures must increase"),
+        (lambda t: schedules.equal_rejection(t, np.ones(4), 5), r"rates must have shape \(3,\)"),
+        (lambda t: schedules.equal_rejection(t, np.full(3, 1.5), 5), r"must be between 0 and 1"),
+        (lambda t: schedules.cyclic_power(0, 1.0, 2.0), r"period must be an integer >= 1"),
+        (lambda t: schedules.cyclic_power(5, 0.0, 2.0), r"p_min must be positive"),
+    ],
+)
+def test_a_bad_pilot_is_named(make, message):
+    with pytest.raises(te.InputError, match=message):
+        make(schedules.uniform(4))

@@ -15,6 +15,8 @@ from tempered_ebm import kernels as kernels
 from tempered_ebm import learning as learning
 from tempered_ebm import likelihoods as likelihoods
 from tempered_ebm import schedules as schedules
+from tempered_ebm import sharding as sharding
+from tempered_ebm import streaming as streaming
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceEstimate, thermodynamic_integration
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
@@ -63,6 +65,8 @@ __all__ = [
     "replica_exchange",
     "replica_exchange_from_mcmc",
     "schedules",
+    "sharding",
+    "streaming",
     "step_size_from_noise_scale",
     "tempered_mala",
     "tempered_ula",

@@ -1,55 +1,33 @@
 """Loops around a kernel: last state only, running statistics, or the full trace.
 
-Call them inside ``jax.jit``: an eager call compiles its loop every time.
+Call them inside ``jax.jit``: an eager call compiles its loop every time. Each is one
+``jax.lax.scan`` over the steps, so ``with blackjax.progress_bar():`` around a call shows how
+far it is (that needs the extra ``blackjax[progress]``). Chain axes may be spread over devices
+(:mod:`tempered_ebm.sharding`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from tempered_ebm import checks
+from tempered_ebm.errors import InputError
+from tempered_ebm.streaming import (
+    RunningCovariance,
+    RunningMoments,
+    init_covariance,
+    init_moments,
+    update_covariance,
+    update_moments,
+)
 from tempered_ebm.types import Position, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
-
-
-class RunningMoments(NamedTuple):
-    """Mean and variance of a pytree of statistics, accumulated in constant memory.
-
-    Attributes:
-        num_values: number of values seen.
-        mean: their mean, shaped like one value.
-        sum_of_squares: their summed squared deviations from the mean.
-    """
-
-    num_values: Int[Array, ""]
-    mean: Any
-    sum_of_squares: Any
-
-    @property
-    def variance(self) -> Any:
-        """Unbiased variance over the steps, shaped like one value; NaN below two values."""
-        return jax.tree.map(lambda s: s / (self.num_values - 1), self.sum_of_squares)
-
-
-def update_moments(moments: RunningMoments, value: Any) -> RunningMoments:
-    """Add one value to running moments (Welford 1962)."""
-    num_values = moments.num_values + 1
-    mean = jax.tree.map(lambda m, v: m + (v - m) / num_values, moments.mean, value)
-    sum_of_squares = jax.tree.map(
-        lambda s, v, old, new: s + (v - old) * (v - new),
-        moments.sum_of_squares,
-        value,
-        moments.mean,
-        mean,
-    )
-    return RunningMoments(num_values, mean, sum_of_squares)
 
 
 def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: int) -> Any:
@@ -146,10 +124,64 @@ def run_with_moments(
         state, info = kernel.step(key, state)
         return (state, update_moments(moments, statistic_fn(state, info))), None
 
-    shapes = jax.eval_shape(lambda s: statistic_fn(*kernel.step(rng_key, s)), state)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    start = RunningMoments(jnp.zeros((), jnp.int32), zeros, zeros)
+    start = init_moments(_shape_of(statistic_fn, rng_key, kernel, state))
     carry, _ = jax.lax.scan(one_step, (state, start), jax.random.split(rng_key, num_steps))
+    return carry
+
+
+def _shape_of(
+    statistic_fn: Callable[[Any, Any], Any], rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any
+) -> Any:
+    return jax.eval_shape(lambda s: statistic_fn(*kernel.step(rng_key, s)), state)
+
+
+def run_with_covariance(
+    rng_key: PRNGKey,
+    kernel: SamplingAlgorithm,
+    state: Any,
+    num_steps: int,
+    *,
+    statistic_fn: Callable[[Any, Any], Array] = _position,
+) -> tuple[Any, RunningCovariance]:
+    r"""Run a chain and accumulate mean vector and covariance matrix of a statistic along it.
+
+    Args:
+        rng_key: key of the whole run.
+        kernel: any BlackJAX-style algorithm.
+        state: state to start from.
+        num_steps: number of steps, at least 1.
+        statistic_fn: ``(state, info) -> vectors`` of shape (\*chains, d); the position by
+            default. Chain axes stay apart; :func:`tempered_ebm.streaming.pool_covariance`
+            merges them.
+
+    Returns:
+        The final state and the covariance over the steps, (\*chains, d, d).
+
+    Raises:
+        InputError: if ``num_steps`` is not an integer of at least 1, or the statistic is
+            not one array of vectors.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempered_ebm as te
+        >>> kernel = te.mala(lambda z: -0.5 * jnp.sum(z**2, -1), step_size=0.5)
+        >>> _, running = te.inference.run_with_covariance(
+        ...     jax.random.key(0), kernel, kernel.init(jnp.zeros((3, 2))), 100
+        ... )
+        >>> running.covariance.shape
+        (3, 2, 2)
+    """
+    checks.at_least("num_steps", num_steps, 1)
+    shape = _shape_of(statistic_fn, rng_key, kernel, state)
+    if not isinstance(shape, jax.ShapeDtypeStruct) or not shape.shape:
+        raise InputError(f"statistic_fn must return one array of vectors, got {shape}")
+
+    def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
+        state, running = carry
+        state, info = kernel.step(key, state)
+        return (state, update_covariance(running, statistic_fn(state, info))), None
+
+    start = (state, init_covariance(shape))
+    carry, _ = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
     return carry
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
@@ -181,3 +181,160 @@ def cosine(K: int) -> Float[Array, "K"]:
         [0.0, 0.25, 0.75, 1.0]
     """
     return _ladder(K, lambda u: jnp.sin(0.5 * jnp.pi * u) ** 2)
+
+
+_FLOOR = 1e-3
+"""Smallest share of the mean speed that an interval is given, so that no ladder collapses."""
+
+
+def _invert(
+    temperatures: Float[Array, "M"],
+    left_speed: Float[Array, "M-1"],
+    right_speed: Float[Array, "M-1"],
+    K: int,
+) -> Float[Array, "K"]:
+    """Place K temperatures at equal distances, for a speed linear on each interval."""
+    gaps = jnp.diff(temperatures)
+    lengths = gaps * 0.5 * (left_speed + right_speed)
+    ends = jnp.concatenate([jnp.zeros(1, lengths.dtype), jnp.cumsum(lengths)])
+    wanted = jnp.arange(1, K - 1) * (ends[-1] / (K - 1))
+    k = jnp.clip(jnp.searchsorted(ends, wanted, side="right") - 1, 0, lengths.size - 1)
+    rest = jnp.clip(wanted - ends[k], 0.0, lengths[k])
+    # The root of left x + (right - left) x^2 / (2 gap) = rest, without cancellation.
+    slope = (right_speed - left_speed)[k] / gaps[k]
+    x = 2 * rest / (left_speed[k] + jnp.sqrt(left_speed[k] ** 2 + 2 * slope * rest))
+    inside = temperatures[k] + jnp.minimum(x, gaps[k])
+    return jnp.concatenate([temperatures[:1], inside, temperatures[-1:]])
+
+
+def _statistics_of_a_ladder(
+    temperatures: Float[Array, "M"], name: str, values: Float[Array, "*"], size_below: int
+) -> tuple[Float[Array, "M"], Float[Array, "*"]]:
+    temperatures = validate(temperatures)
+    expected = (temperatures.shape[0] - size_below,)
+    if jnp.shape(values) != expected:
+        raise InputError(f"{name} must have shape {expected}, got {jnp.shape(values)}")
+    known = checks.concrete(values)
+    if known is not None and not (np.all(np.isfinite(known)) and np.all(known >= 0)):
+        raise InputError(f"{name} must be finite and not negative, got {known}")
+    return temperatures, jnp.asarray(values, temperatures.dtype)
+
+
+def equal_length(
+    temperatures: Float[Array, "M"], loglikelihood_variances: Float[Array, "M"], K: int
+) -> Float[Array, "K"]:
+    r"""Ladder of equal thermodynamic length, from a pilot run.
+
+    .. math:: \Lambda(t) = \int_0^t \sqrt{\mathrm{Var}_s[\ell]}\,ds, \qquad
+              \Lambda(t_k) = u_k\,\Lambda(1)
+
+    The optimal ladder of Gelman and Meng (1998) and Crooks (2007): each rung is equally hard
+    to tell from the next. The square root of the variance is taken to be linear between
+    the pilot's temperatures, where the integral is inverted exactly. A ladder whose
+    intervals have equal trapezoidal length is returned unchanged. Where the variance all but
+    vanishes, a thousandth of the mean speed stands in, so that rungs never coincide; if
+    it vanishes everywhere, the ladder is uniform.
+
+    Args:
+        temperatures: ladder of the pilot run, M temperatures.
+        loglikelihood_variances: variance of the log-likelihood at each of them.
+        K: number of temperatures wanted, at least 2.
+
+    Raises:
+        InputError: if ``temperatures`` is no ladder, the variances do not fit it or are
+            negative or not finite, or ``K < 2``.
+
+    Example:
+        >>> import jax.numpy as jnp, tempered_ebm as te
+        >>> pilot = te.schedules.uniform(101)
+        >>> ladder = te.schedules.equal_length(pilot, (0.1 + pilot) ** -2.0, 3)
+        >>> round(float(ladder[1]), 3)  # exactly ((1 + 1 / 0.1) ** 0.5 - 1) * 0.1
+        0.232
+    """
+    checks.at_least("K", K, 2)
+    temperatures, variances = _statistics_of_a_ladder(
+        temperatures, "loglikelihood_variances", loglikelihood_variances, 0
+    )
+    speed = jnp.sqrt(variances)
+    mean = jnp.sum(jnp.diff(temperatures) * 0.5 * (speed[1:] + speed[:-1]))
+    speed = jnp.where(mean > 0, jnp.maximum(speed, _FLOOR * mean), jnp.ones_like(speed))
+    return validate(_invert(temperatures, speed[:-1], speed[1:], K))
+
+
+def equal_rejection(
+    temperatures: Float[Array, "M"], swap_acceptance_rates: Float[Array, "M-1"], K: int
+) -> Float[Array, "K"]:
+    r"""Ladder on which all neighbours swap equally often, from a pilot run.
+
+    With rejection rates :math:`r_k` between neighbours, the communication barrier
+    :math:`\Lambda(t_k) = \sum_{j<k} r_j` grows by the same amount from rung to rung of the
+    new ladder (Syed et al. 2022, section 5). Between the pilot's temperatures the barrier is
+    taken to be linear. A ladder with equal rates is returned unchanged; an interval that
+    never rejects keeps a thousandth of the mean rate, so that rungs never coincide; without
+    any rejection the ladder is uniform.
+
+    Args:
+        temperatures: ladder of the pilot run, M temperatures.
+        swap_acceptance_rates: acceptance rate of the swaps of each pair of neighbours.
+        K: number of temperatures wanted, at least 2.
+
+    Raises:
+        InputError: if ``temperatures`` is no ladder, the rates do not fit it or leave
+            [0, 1], or ``K < 2``.
+
+    Example:
+        >>> import jax.numpy as jnp, tempered_ebm as te
+        >>> pilot = te.schedules.uniform(3)
+        >>> ladder = te.schedules.equal_rejection(pilot, jnp.array([0.4, 0.8]), 5)
+        >>> [round(float(t), 4) for t in ladder]
+        [0.0, 0.1667, 0.3333, 0.5, 1.0]
+    """
+    checks.at_least("K", K, 2)
+    temperatures, rates = _statistics_of_a_ladder(
+        temperatures, "swap_acceptance_rates", swap_acceptance_rates, 1
+    )
+    checks.in_unit_interval("swap_acceptance_rates", swap_acceptance_rates)
+    rejected = 1 - rates
+    gaps = jnp.diff(temperatures)
+    total = jnp.sum(rejected)
+    rejected = jnp.where(total > 0, jnp.maximum(rejected, _FLOOR * total * gaps), gaps)
+    speed = rejected / gaps
+    return validate(_invert(temperatures, speed, speed, K))
+
+
+def cyclic_power(
+    period: int, p_min: float, p_max: float
+) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
+    r"""Power of a ladder that cycles over training, a cosine between two powers.
+
+    .. math:: p(s) = p_{min} + (p_{max} - p_{min})\,\tfrac12 (1 - \cos(2\pi s / \text{period}))
+
+    A training heuristic: on a learning objective that depends on the ladder it changes the
+    objective from step to step. Never use it for evidence.
+
+    Args:
+        period: training steps of one cycle, at least 1.
+        p_min: power at the start of a cycle, positive.
+        p_max: power in the middle of a cycle, positive.
+
+    Returns:
+        A function of the training step, which may be traced.
+
+    Raises:
+        InputError: if ``period < 1`` or a power is not positive.
+
+    Example:
+        >>> import tempered_ebm as te
+        >>> power = te.schedules.cyclic_power(100, p_min=1.0, p_max=5.0)
+        >>> [float(power(step)) for step in (0, 50, 100)]
+        [1.0, 5.0, 1.0]
+    """
+    checks.at_least("period", period, 1)
+    checks.positive("p_min", p_min)
+    checks.positive("p_max", p_max)
+
+    def power_at(step: Int[Array, ""]) -> Float[Array, ""]:
+        phase = jnp.remainder(step, period) / period
+        return p_min + (p_max - p_min) * 0.5 * (1 - jnp.cos(2 * jnp.pi * phase))
+
+    return power_at
