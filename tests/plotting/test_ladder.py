@@ -47,7 +47,7 @@ def test_swap_rates_and_the_barrier_they_leave():
 
 
 def test_a_pair_that_never_swaps_stops_every_journey():
-    assert "no round trips" in plotting.swap_rates(LADDER, np.array([0.9, 0, 0.9])).get_suptitle()
+    assert "no round trip" in plotting.swap_rates(LADDER, np.array([0.9, 0, 0.9])).get_suptitle()
 
 
 def test_rates_that_do_not_fit_the_ladder_are_named():

@@ -49,8 +49,8 @@ def communication_barrier(
         \quad\text{drawn at random},
 
     if every try is rejected independently of the others, that is, if the local moves
-    forget the log-likelihood between two swaps. Real chains make fewer trips; by how many is a
-    measure of their local moves.
+    forget the log-likelihood between two swaps. Real chains mostly make fewer trips; by how
+    many is a measure of their local moves.
 
     *Why.* A replica on rung k is about to try upwards or downwards, each with stationary
     probability 1/(2K), and turns round when rejected. Let :math:`u_k` and :math:`d_k` be

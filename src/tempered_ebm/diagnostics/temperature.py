@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import chains, checks
 from tempered_ebm.errors import InputError
+from tempered_ebm.kernels import langevin
 from tempered_ebm.types import PerChain, Position
 
 
@@ -120,6 +121,4 @@ def nominal_temperature(step_size: PerChain, noise_scale: PerChain) -> PerChain:
         >>> diagnostics.nominal_temperature(step_size=1.0, noise_scale=0.01)
         5e-05
     """
-    checks.positive("step_size", step_size)
-    checks.positive("noise_scale", noise_scale)
-    return noise_scale**2 / (2 * step_size)
+    return langevin.effective_temperature(step_size, noise_scale)

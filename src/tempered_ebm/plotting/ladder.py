@@ -101,11 +101,11 @@ def swap_rates(
 def _barrier_in_words(barrier: diagnostics.CommunicationBarrier) -> str:
     rate = float(barrier.predicted_round_trip_rate)
     trips = (
-        f"at best one round trip in {1 / rate:.3g} rounds of swaps"
+        f"predicts one round trip in {1 / rate:.3g} rounds of swaps"
         if rate > 0
-        else "no round trips"
+        else "allows no round trip"
     )
-    return rf"communication barrier $\Lambda$ = {float(barrier.total):.3g}: {trips}"
+    return rf"communication barrier $\Lambda$ = {float(barrier.total):.3g} {trips}"
 
 
 def _use_symmetric_log_scale(axis: Axes, values: np.ndarray) -> None:
