@@ -7,13 +7,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-
 from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.distributions import MaskedDistribution, Unit, biject_to
 from numpyro.infer import init_to_uniform
-from numpyro.infer.util import _unconstrain_reparam, initialize_model, log_density
+from numpyro.infer.util import (
+    _unconstrain_reparam,
+    constrain_fn,
+    initialize_model,
+    log_density,
+)
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
@@ -106,13 +111,13 @@ def split(
     sites = inspect(model, args, kwargs, key)
     frozen = handlers.substitute(model, data=sites.constants)
     names = sites.choose_likelihood(likelihood_sites)
-    info = initialize_model(key, frozen, model_args=args, model_kwargs=kwargs)
-    constrain = info.postprocess_fn
-    shapes = {name: np.shape(value) for name, value in info.param_info.z.items()}
+    initial_position = find_start(frozen, args, kwargs, key)
     return SplitModel(
-        target=halves(frozen, args, kwargs, names, key, shapes),
-        initial_position=info.param_info.z,
-        constrain=constrain,
+        target=halves(frozen, args, kwargs, names, key, initial_position),
+        initial_position=initial_position,
+        constrain=lambda position: constrain_fn(
+            handlers.seed(frozen, key), args, kwargs, position, return_deterministic=True
+        ),
         sample_prior=partial(_sample_prior, frozen, args, kwargs, sites.without_sampler),
         prior_sites=tuple(n for n in (*sites.latent, *sites.observed) if n not in names),
         likelihood_sites=names,
@@ -163,17 +168,30 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
     Raises:
         InputError: for a discrete latent site.
     """
-    seeded = handlers.substitute(handlers.seed(model, rng_key), substitute_fn=init_to_uniform())
-    trace = handlers.trace(seeded).get_trace(*args, **kwargs)
+    facts: dict[str, Sites] = {}
+
+    def run(key: PRNGKey) -> dict[str, Any]:
+        started = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform())
+        trace = handlers.trace(started).get_trace(*args, **kwargs)
+        facts["sites"] = _describe(trace)
+        kept = ("plate", "param", "mutable")
+        return {name: site["value"] for name, site in trace.items() if site["type"] in kept}
+
+    # Compiling one program takes a fraction of the time of compiling its operations.
+    constants = jax.jit(run)(rng_key)
+    return facts["sites"]._replace(constants=constants)
+
+
+def _describe(trace: dict[str, dict]) -> Sites:
     samples = {name: site for name, site in trace.items() if site["type"] == "sample"}
+    observed = {name: site for name, site in samples.items() if site["is_observed"]}
     latent = {name: site for name, site in samples.items() if not site["is_observed"]}
     for name, site in latent.items():
         if site["fn"].support.is_discrete:
             raise InputError(
                 f"model must have continuous latent sites only, got the discrete site {name!r} "
-                f"({type(site['fn']).__name__}); sum it out in the model, or observe it"
+                f"({_name(site['fn'])}); sum it out in the model, or observe it"
             )
-    observed = {name: site for name, site in samples.items() if site["is_observed"]}
     reasons = {name: _why_not_sampled(site["fn"]) for name, site in latent.items()}
     return Sites(
         latent=tuple(latent),
@@ -181,12 +199,37 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
         factors=tuple(name for name, site in observed.items() if _is_factor(site["fn"])),
         scaled=tuple(name for name, site in latent.items() if _is_scaled(site)),
         without_sampler={name: reason for name, reason in reasons.items() if reason},
-        constants={
-            name: site["value"]
-            for name, site in trace.items()
-            if site["type"] in ("plate", "param", "mutable")
-        },
+        constants={},
     )
+
+
+def find_start(
+    model: Model,
+    args: tuple,
+    kwargs: dict,
+    rng_key: PRNGKey,
+    init_strategy: Callable = init_to_uniform,
+) -> dict[str, Array]:
+    """Search an unconstrained position at which the model and its gradient are finite.
+
+    Raises:
+        InputError: if NumPyro's search finds none.
+    """
+
+    def search(key: PRNGKey) -> tuple[dict[str, Array], Array]:
+        start, energy, grad = initialize_model(
+            key, model, init_strategy=init_strategy, model_args=args, model_kwargs=kwargs
+        ).param_info
+        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((energy, grad))]
+        return start, jnp.stack(finite).all()
+
+    position, is_valid = jax.jit(search)(rng_key)
+    if checks.concrete(is_valid) == np.False_:
+        raise InputError(
+            "model has no initial position at which its log density and gradient are finite; "
+            f"NumPyro's last try was {position}"
+        )
+    return position
 
 
 def halves(
@@ -195,9 +238,10 @@ def halves(
     kwargs: dict,
     likelihood_sites: Collection[str],
     rng_key: PRNGKey,
-    shapes: dict[str, tuple[int, ...]],
+    example: dict[str, Array],
 ) -> TemperedTarget:
-    """Build the target of a model whose likelihood sites and unconstrained shapes are known."""
+    """Build the target of a model from its likelihood sites and an unconstrained position."""
+    shapes = {name: np.shape(value) for name, value in example.items()}
 
     def half(hides: Callable[[str], bool]) -> LogDensityFn:
         def one_chain(position: Position) -> Float[Array, ""]:
@@ -208,7 +252,7 @@ def halves(
                 handlers.seed(substituted, rng_key),
                 hide_fn=lambda site: site["type"] == "sample" and hides(site["name"]),
             )
-            return jax.numpy.asarray(log_density(visible, args, kwargs, {})[0], float)
+            return jnp.asarray(log_density(visible, args, kwargs, {})[0], float)
 
         def logdensity(position: Position) -> Float[Array, "*chains"]:
             mapped = one_chain
@@ -268,12 +312,17 @@ def _layers(fn: Any) -> list[Any]:
     return layers
 
 
+def _name(fn: Any) -> str:
+    return type(_layers(fn)[-1]).__name__
+
+
 def _is_factor(fn: Any) -> bool:
     return any(isinstance(layer, Unit) for layer in _layers(fn))
 
 
 def _is_scaled(site: dict) -> bool:
-    return site["scale"] is not None and not np.all(np.asarray(site["scale"]) == 1)
+    scale = 1.0 if site["scale"] is None else checks.concrete(site["scale"])
+    return scale is None or not np.all(scale == 1)
 
 
 def _why_not_sampled(fn: Any) -> str | None:
@@ -282,5 +331,5 @@ def _why_not_sampled(fn: Any) -> str | None:
     try:
         jax.eval_shape(lambda key: fn.sample(key), jax.random.key(0))
     except NotImplementedError:
-        return f"is a {type(_layers(fn)[-1]).__name__}, which has no sampler"
+        return f"has no sampler, being of type {_name(fn)}"
     return None
