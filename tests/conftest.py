@@ -11,6 +11,7 @@ pytest.register_assert_rewrite(
     "tests.checks_evidence",
     "tests.checks_kernels",
     "tests.checks_models",
+    "tests.checks_pilot",
     "tests.checks_replica_exchange",
     "tests.ground_truths",
 )

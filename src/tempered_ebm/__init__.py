@@ -9,11 +9,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tempered_ebm import adaptation as adaptation
+from tempered_ebm import diagnostics as diagnostics
 from tempered_ebm import evidence as evidence
 from tempered_ebm import inference as inference
 from tempered_ebm import kernels as kernels
 from tempered_ebm import learning as learning
 from tempered_ebm import likelihoods as likelihoods
+from tempered_ebm import pilot as pilot
+from tempered_ebm import presets as presets
 from tempered_ebm import schedules as schedules
 from tempered_ebm import sharding as sharding
 from tempered_ebm import streaming as streaming
@@ -55,6 +58,7 @@ __all__ = [
     "InputError",
     "TemperedTarget",
     "adaptation",
+    "diagnostics",
     "effective_temperature",
     "evidence",
     "inference",
@@ -62,6 +66,8 @@ __all__ = [
     "learning",
     "likelihoods",
     "mala",
+    "pilot",
+    "presets",
     "replica_exchange",
     "replica_exchange_from_mcmc",
     "schedules",

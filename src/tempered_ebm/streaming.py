@@ -63,7 +63,7 @@ def init_moments(like: Any) -> RunningMoments:
     return RunningMoments(jnp.zeros((), jnp.int32), zeros, zeros)
 
 
-def init_covariance(like: Float[Array, "*batch d"]) -> RunningCovariance:
+def init_covariance(like: Float[Array, "*batch d"] | jax.ShapeDtypeStruct) -> RunningCovariance:
     """Covariance of no vector yet.
 
     Args:
@@ -117,13 +117,13 @@ def pool_moments(moments: RunningMoments, num_axes: int) -> RunningMoments:
         return mean.mean(axes), square.sum(axes) + between
 
     leaves, treedef = jax.tree.flatten(moments.mean)
-    squares = treedef.flatten_up_to(moments.sum_of_squares)
+    squares = jax.tree.leaves(moments.sum_of_squares)
     pooled = [merge(*pair) for pair in zip(leaves, squares, strict=True)]
     streams = math.prod(leaves[0].shape[:num_axes])
     return RunningMoments(
         moments.num_values * streams,
-        treedef.unflatten([mean for mean, _ in pooled]),
-        treedef.unflatten([square for _, square in pooled]),
+        jax.tree.unflatten(treedef, [mean for mean, _ in pooled]),
+        jax.tree.unflatten(treedef, [square for _, square in pooled]),
     )
 
 

@@ -11,7 +11,7 @@ from tests import ground_truths as gt
 
 def estimates(position, grad):
     """One estimate, and its error, for each leading index."""
-    return jax.vmap(diagnostics.effective_temperature)(position, grad)
+    return jax.vmap(diagnostics.virial_temperature)(position, grad)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
@@ -32,7 +32,7 @@ def test_pytrees_and_two_chain_axes():
         "b": np.sqrt(2) * rng.standard_normal((20_000, 2, 3)),
     }
     grad = {"a": -(position["a"] - 10) / scale**2, "b": -position["b"]}
-    estimate = jax.vmap(lambda z, g: diagnostics.effective_temperature(z, g, chain_ndim=2))
+    estimate = jax.vmap(lambda z, g: diagnostics.virial_temperature(z, g, chain_ndim=2))
     values = estimate(jax.tree.map(jnp.float32, position), jax.tree.map(jnp.float32, grad))
     gt.assert_expectations(values.temperature, 2.0)
 
@@ -47,8 +47,8 @@ def test_the_standard_error_is_calibrated():
 def test_a_shift_of_the_origin_changes_nothing():
     z = jnp.asarray(np.random.default_rng(3).standard_normal((50, 2)), jnp.float32)
     slide = -z + 7.0
-    here = diagnostics.effective_temperature(z, slide).temperature
-    there = diagnostics.effective_temperature(z + 100, slide).temperature
+    here = diagnostics.virial_temperature(z, slide).temperature
+    there = diagnostics.virial_temperature(z + 100, slide).temperature
     np.testing.assert_allclose(here, there, rtol=1e-4)
 
 
@@ -71,7 +71,7 @@ def test_ula_is_hot_by_its_discretisation(h):
 def test_noise_decoupled_from_the_step_shows_its_temperature():
     """Step 1 and noise 0.01 on a quadratic: T is 5e-5 and h ||grad||^2 / (2d) more."""
     h, noise_scale, precision = 1.0, 0.01, np.array([0.2, 1.2])
-    nominal = diagnostics.nominal_temperature(h, noise_scale)
+    nominal = diagnostics.effective_temperature(h, noise_scale)
     np.testing.assert_allclose(nominal, 5e-5)
     rng = np.random.default_rng(5)
     variance = nominal / precision / (1 - h * precision / 2)
@@ -87,9 +87,9 @@ def test_noise_decoupled_from_the_step_shows_its_temperature():
 def test_langevin_noise_is_at_temperature_one():
     noise_scale = 0.37
     step_size = te.step_size_from_noise_scale(noise_scale)
-    np.testing.assert_allclose(diagnostics.nominal_temperature(step_size, noise_scale), 1.0)
+    np.testing.assert_allclose(diagnostics.effective_temperature(step_size, noise_scale), 1.0)
     np.testing.assert_allclose(
-        diagnostics.nominal_temperature(np.array([1.0, 2.0]), 2.0), [2.0, 1.0]
+        diagnostics.effective_temperature(np.array([1.0, 2.0]), 2.0), [2.0, 1.0]
     )
 
 
@@ -109,11 +109,11 @@ Z = jnp.ones((3, 2))
 )
 def test_bad_input_is_named(position, grad, options, message):
     with pytest.raises(te.InputError, match=message):
-        diagnostics.effective_temperature(position, grad, **options)
+        diagnostics.virial_temperature(position, grad, **options)
 
 
 def test_a_scale_that_is_not_positive_is_named():
     with pytest.raises(te.InputError, match="noise_scale must be positive and finite, got 0"):
-        diagnostics.nominal_temperature(0.1, 0)
+        diagnostics.effective_temperature(0.1, 0)
     with pytest.raises(te.InputError, match="step_size must be positive and finite, got -1"):
-        diagnostics.nominal_temperature(-1, 0.1)
+        diagnostics.effective_temperature(-1, 0.1)

@@ -16,6 +16,6 @@ from tempered_ebm.diagnostics.short_runs import EnergyDrift as EnergyDrift
 from tempered_ebm.diagnostics.short_runs import EnergyTrace as EnergyTrace
 from tempered_ebm.diagnostics.short_runs import energy_drift as energy_drift
 from tempered_ebm.diagnostics.short_runs import energy_statistic as energy_statistic
-from tempered_ebm.diagnostics.temperature import EffectiveTemperature as EffectiveTemperature
-from tempered_ebm.diagnostics.temperature import effective_temperature as effective_temperature
-from tempered_ebm.diagnostics.temperature import nominal_temperature as nominal_temperature
+from tempered_ebm.diagnostics.temperature import VirialTemperature as VirialTemperature
+from tempered_ebm.diagnostics.temperature import virial_temperature as virial_temperature
+from tempered_ebm.kernels.langevin import effective_temperature as effective_temperature

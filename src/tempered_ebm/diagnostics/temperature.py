@@ -11,11 +11,10 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import chains, checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.kernels import langevin
-from tempered_ebm.types import PerChain, Position
+from tempered_ebm.types import Position
 
 
-class EffectiveTemperature(NamedTuple):
+class VirialTemperature(NamedTuple):
     """A temperature estimated from independent chains.
 
     Attributes:
@@ -27,9 +26,9 @@ class EffectiveTemperature(NamedTuple):
     standard_error: Float[Array, ""]
 
 
-def effective_temperature(
+def virial_temperature(
     position: Position, logdensity_grad: Position, *, chain_ndim: int = 1
-) -> EffectiveTemperature:
+) -> VirialTemperature:
     r"""Temperature ``T`` of chains that follow :math:`p^{1/T}`, by the virial identity.
 
     Since :math:`p^{1/T}\nabla\log p = T\,\nabla p^{1/T}`, integration by parts gives, for
@@ -53,7 +52,7 @@ def effective_temperature(
 
     .. math:: T = \frac{\sigma^2}{2h} + \frac{h}{2d}\,E\|\nabla\log p\|^2,
 
-    on a normal of precision :math:`\lambda` the nominal temperature divided by
+    on a normal of precision :math:`\lambda` the temperature :math:`\sigma^2/2h` divided by
     :math:`1 - h\lambda/2`. A value far from 1 thus convicts either the noise or the step.
 
     Args:
@@ -69,7 +68,7 @@ def effective_temperature(
         >>> import jax
         >>> from tempered_ebm import diagnostics
         >>> z = 3.0 * jax.random.normal(jax.random.key(0), (10_000, 5))
-        >>> hot = diagnostics.effective_temperature(z, -z)
+        >>> hot = diagnostics.virial_temperature(z, -z)
         >>> bool(abs(hot.temperature - 9) < 5 * hot.standard_error)
         True
     """
@@ -95,30 +94,6 @@ def effective_temperature(
     centred, centred_grad = jax.tree.map(centre, (position, logdensity_grad))
     dimension = sum(math.prod(leaf.shape[chain_ndim:]) for leaf in jax.tree.leaves(position))
     terms = -chains.inner(centred, centred_grad, chain_ndim) / dimension
-    return EffectiveTemperature(
+    return VirialTemperature(
         terms.sum() / (num_chains - 1), terms.std(ddof=1) / math.sqrt(num_chains)
     )
-
-
-def nominal_temperature(step_size: PerChain, noise_scale: PerChain) -> PerChain:
-    r"""Temperature at which :math:`z' = z + h\,\nabla\log p(z) + \sigma\,\xi` samples.
-
-    .. math:: T = \frac{\sigma^2}{2h}
-
-    It is 1 for Langevin dynamics, :math:`\sigma = \sqrt{2h}`; code that chooses step and
-    noise apart samples :math:`p^{1/T}` instead, up to its discretisation. Du and Mordatch (2019)
-    use h = 1 and σ = 0.01: a temperature of 0.00005, close to gradient ascent.
-
-    Args:
-        step_size: ``h > 0``, the factor of the gradient, scalar or one value per chain.
-        noise_scale: ``σ > 0``, the standard deviation of the noise.
-
-    Raises:
-        InputError: if an argument is not positive and finite.
-
-    Example:
-        >>> from tempered_ebm import diagnostics
-        >>> diagnostics.nominal_temperature(step_size=1.0, noise_scale=0.01)
-        5e-05
-    """
-    return langevin.effective_temperature(step_size, noise_scale)

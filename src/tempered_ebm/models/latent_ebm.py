@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, evidence, inference, ladder_runs, learning, schedules
+from tempered_ebm import checks, evidence, inference, ladder_runs, learning, presets, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import mala, tempered, ula
 from tempered_ebm.likelihoods import Likelihood
@@ -35,10 +35,12 @@ class ChainSettings(NamedTuple):
     step_size: float
 
 
-PRIOR_CHAIN = ChainSettings(60, 0.08)
+PRIOR_CHAIN = ChainSettings(presets.pang2020.prior.num_steps, presets.pang2020.prior.step_size)
 """Pang et al. (2020, section 3): 60 steps of noise scale 0.4, ``h = 0.4**2 / 2``."""
 
-POSTERIOR_CHAIN = ChainSettings(20, 0.005)
+POSTERIOR_CHAIN = ChainSettings(
+    presets.pang2020.posterior.num_steps, presets.pang2020.posterior.step_size
+)
 """Pang et al. (2020, section 3): 20 steps of noise scale 0.1, ``h = 0.1**2 / 2``."""
 
 

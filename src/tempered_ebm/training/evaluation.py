@@ -266,7 +266,11 @@ def _draw(
     figures = {
         "samples": plotting.image_panels(panels),
         "reconstructions": plotting.reconstructions(originals[:40], reconstructed[:40]),
-        "integrand": plotting.integrand(temperatures, estimate),
+        "integrand": plotting.integrand(
+            temperatures,
+            estimate,
+            title="thermodynamic integrand of held-out images; the ladder in red",
+        ),
     }
     if folder.metrics.exists():
         figures["training_curves"] = plotting.training_curves(metrics_log.read(folder.metrics))
