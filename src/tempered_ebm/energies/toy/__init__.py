@@ -13,6 +13,9 @@ from tempered_ebm.energies.toy.curves import moons as moons
 from tempered_ebm.energies.toy.curves import spirals as spirals
 from tempered_ebm.energies.toy.curves import swiss_roll as swiss_roll
 from tempered_ebm.energies.toy.density import ToyDensity as ToyDensity
+from tempered_ebm.energies.toy.integration import Bounds as Bounds
+from tempered_ebm.energies.toy.integration import Quadrature as Quadrature
+from tempered_ebm.energies.toy.integration import quadrature as quadrature
 from tempered_ebm.energies.toy.mixtures import eight_gaussians as eight_gaussians
 from tempered_ebm.energies.toy.mixtures import pinwheel as pinwheel
 from tempered_ebm.energies.toy.muller_brown import muller_brown as muller_brown
@@ -22,9 +25,6 @@ from tempered_ebm.energies.toy.potentials import (
     egg_crate_negative_energy as egg_crate_negative_energy,
 )
 from tempered_ebm.energies.toy.potentials import gamma_pair as gamma_pair
-from tempered_ebm.energies.toy.quadrature import Bounds as Bounds
-from tempered_ebm.energies.toy.quadrature import Quadrature as Quadrature
-from tempered_ebm.energies.toy.quadrature import quadrature as quadrature
 from tempered_ebm.energies.toy.rings import ring as ring
 from tempered_ebm.energies.toy.rings import rings as rings
 from tempered_ebm.energies.toy.shears import banana as banana

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm.energies.toy.quadrature import Bounds, quadrature
+from tempered_ebm.energies.toy.integration import Bounds, quadrature
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
 
@@ -20,6 +20,7 @@ TAIL = 6.5
 """Standard deviations from a normal's mean to the bounds: 8e-11 of the mass lies beyond."""
 
 _TOLERANCE = 1e-8
+_GRIDS = (512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class ToyDensity:
         if self.closed_form_entropy is not None:
             return self.closed_form_entropy
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            for num_intervals in (512, 1024, 2048, 4096):
+            for num_intervals in _GRIDS:
                 result = quadrature(self.logdensity_fn, self.bounds, num_intervals=num_intervals)
                 if result.error < _TOLERANCE:
                     return result.entropy

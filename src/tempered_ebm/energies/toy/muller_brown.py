@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from tempered_ebm.energies.toy.density import ToyDensity
-from tempered_ebm.energies.toy.quadrature import Bounds
+from tempered_ebm.energies.toy.integration import Bounds
 from tempered_ebm.energies.toy.rejection import rejection_sampler
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import checks
 from tempered_ebm.energies.toy.density import TAIL, ToyDensity
-from tempered_ebm.energies.toy.quadrature import Bounds
+from tempered_ebm.energies.toy.integration import Bounds
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
 
