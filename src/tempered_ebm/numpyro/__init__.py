@@ -9,6 +9,8 @@ except ModuleNotFoundError as error:
         "tempered_ebm.numpyro needs NumPyro; install it with: pip install 'tempered-ebm[numpyro]'"
     ) from error
 
+from tempered_ebm.numpyro.energy_prior import EnergyPrior
+from tempered_ebm.numpyro.kernel import Kernel, KernelState
 from tempered_ebm.numpyro.split import SplitModel, split
 
-__all__ = ["SplitModel", "split"]
+__all__ = ["EnergyPrior", "Kernel", "KernelState", "SplitModel", "split"]

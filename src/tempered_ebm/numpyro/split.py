@@ -19,6 +19,7 @@ from numpyro.infer.util import (
     initialize_model,
     log_density,
 )
+from numpyro.util import is_prng_key
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
@@ -212,6 +213,8 @@ def find_start(
 ) -> dict[str, Array]:
     """Search an unconstrained position at which the model and its gradient are finite.
 
+    With a batch of keys, search one for each.
+
     Raises:
         InputError: if NumPyro's search finds none.
     """
@@ -223,8 +226,10 @@ def find_start(
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((energy, grad))]
         return start, jnp.stack(finite).all()
 
-    position, is_valid = jax.jit(search)(rng_key)
-    if checks.concrete(is_valid) == np.False_:
+    mapped = search if is_prng_key(rng_key) else jax.vmap(search)
+    position, is_valid = jax.jit(mapped)(rng_key)
+    known = checks.concrete(is_valid)
+    if known is not None and not known.all():
         raise InputError(
             "model has no initial position at which its log density and gradient are finite; "
             f"NumPyro's last try was {position}"
@@ -302,7 +307,7 @@ def _sample_prior(
             if site["type"] == "sample" and not site["is_observed"]
         }
 
-    return jax.vmap(draw)(jax.random.split(rng_key, num_samples))
+    return jax.jit(jax.vmap(draw))(jax.random.split(rng_key, num_samples))
 
 
 def _layers(fn: Any) -> list[Any]:

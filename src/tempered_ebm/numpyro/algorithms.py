@@ -1,0 +1,157 @@
+"""What NumPyro's driver needs to know of each kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from tempered_ebm import checks, schedules
+from tempered_ebm.errors import InputError
+from tempered_ebm.kernels import mala, replica_exchange, ula
+from tempered_ebm.target import TemperedTarget
+from tempered_ebm.types import LogDensityFn, Position
+
+if TYPE_CHECKING:
+    from blackjax.base import SamplingAlgorithm
+
+NAMES = ("mala", "ula", "replica_exchange")
+DEFAULT_STEP_SIZE = 0.1
+DEFAULT_NUM_TEMPERATURES = 8
+DEFAULT_POWER = 3.0
+
+
+class Algorithm(NamedTuple):
+    """A kernel as NumPyro's driver walks it.
+
+    Attributes:
+        build: ``(density, step_size, inverse_mass_matrix) -> SamplingAlgorithm``; the density
+            is a target if ``needs_target``, and one log-density function otherwise.
+        needs_target: whether prior and likelihood are needed apart.
+        is_adjusted: whether the acceptance rate tunes step sizes and metric.
+        step_size: the first step size, scalar or one per rung; None if there is none.
+        num_rungs: number of temperatures, or None for a single chain.
+    """
+
+    build: Callable[[Any, Any, Any], SamplingAlgorithm]
+    needs_target: bool
+    is_adjusted: bool
+    step_size: Float[Array, "*rungs"] | None
+    num_rungs: int | None = None
+
+    def spread(self, position: Position) -> Position:
+        """Put a copy of a position on every rung."""
+        if self.num_rungs is None:
+            return position
+        shape = (self.num_rungs,)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape + leaf.shape), position)
+
+    def cold(self, tree: Any) -> Any:
+        """Take the values of the rung at ``t = 1``."""
+        return tree if self.num_rungs is None else jax.tree.map(lambda leaf: leaf[-1], tree)
+
+
+def choose(
+    algorithm: str | Callable[[TemperedTarget], SamplingAlgorithm],
+    step_size: Any,
+    temperatures: Any,
+    swap_every: int,
+) -> Algorithm:
+    """Return the algorithm of this name, or wrap a function of the target.
+
+    Raises:
+        InputError: for an unknown name, a missing step size, or an argument of another
+            algorithm.
+    """
+    if algorithm != "replica_exchange" and temperatures is not None:
+        raise InputError(
+            f"temperatures belong to algorithm='replica_exchange', got algorithm={algorithm!r}"
+        )
+    if callable(algorithm):
+        return _custom(algorithm, step_size)
+    if algorithm == "mala":
+        return _single(mala.as_top_level_api, step_size, is_adjusted=True)
+    if algorithm == "ula":
+        if step_size is None:
+            raise InputError(
+                "step_size must be given for algorithm='ula': the unadjusted chain has no "
+                "acceptance rate to tune it by, and its bias grows with the step size"
+            )
+        return _single(ula.as_top_level_api, step_size, is_adjusted=False)
+    if algorithm == "replica_exchange":
+        return _replica_exchange(step_size, temperatures, swap_every)
+    raise InputError(
+        f"algorithm must be one of {NAMES} or a function of the target, got {algorithm!r}"
+    )
+
+
+def _checked(step_size: Any, shape: tuple[int, ...] = ()) -> Array:
+    step_size = DEFAULT_STEP_SIZE if step_size is None else step_size
+    checks.positive("step_size", step_size)
+    if jnp.shape(step_size) not in ((), shape):
+        raise InputError(
+            f"step_size must be one number{' or one per rung' if shape else ''}, got shape "
+            f"{jnp.shape(step_size)}"
+        )
+    return jnp.broadcast_to(jnp.asarray(step_size, float), shape)
+
+
+def _single(
+    api: Callable[..., SamplingAlgorithm], step_size: Any, *, is_adjusted: bool
+) -> Algorithm:
+    return Algorithm(partial(_build_single, api), False, is_adjusted, _checked(step_size))
+
+
+def _build_single(
+    api: Callable, logdensity_fn: LogDensityFn, step_size: Any, metric: Any
+) -> SamplingAlgorithm:
+    return api(logdensity_fn, step_size, inverse_mass_matrix=metric)
+
+
+def _replica_exchange(step_size: Any, temperatures: Any, swap_every: int) -> Algorithm:
+    if temperatures is None:
+        temperatures = DEFAULT_NUM_TEMPERATURES
+    if isinstance(temperatures, int):
+        temperatures = schedules.power(temperatures, DEFAULT_POWER)
+    ladder = schedules.validate(temperatures)
+    checks.at_least("swap_every", swap_every, 1)
+    num_rungs = int(ladder.shape[0])
+    build = partial(_build_replica_exchange, ladder, swap_every)
+    return Algorithm(build, True, True, _checked(step_size, (num_rungs,)), num_rungs)
+
+
+def _build_replica_exchange(
+    ladder: Array, swap_every: int, target: TemperedTarget, step_sizes: Any, metrics: Any
+) -> SamplingAlgorithm:
+    return replica_exchange.as_top_level_api(
+        target, ladder, step_sizes, swap_every=swap_every, inverse_mass_matrix=metrics
+    )
+
+
+def _custom(
+    build_algorithm: Callable[[TemperedTarget], SamplingAlgorithm], step_size: Any
+) -> Algorithm:
+    if step_size is not None:
+        raise InputError(
+            f"step_size must be set inside the function given as algorithm, got {step_size}"
+        )
+    return Algorithm(partial(_build_custom, build_algorithm), True, False, None)
+
+
+def _build_custom(
+    build_algorithm: Callable, target: TemperedTarget, step_size: None, metric: None
+) -> SamplingAlgorithm:
+    return build_algorithm(target)
+
+
+def as_flat(inverse_mass_matrix: Any) -> Float[Array, "d"] | None:
+    """Return a diagonal metric as a flat vector, in the order of ``ravel_pytree``."""
+    if inverse_mass_matrix is None:
+        return None
+    checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
+    return ravel_pytree(inverse_mass_matrix)[0]
