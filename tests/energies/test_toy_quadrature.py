@@ -45,7 +45,7 @@ def test_blocks_do_not_show(monkeypatch):
     assert sizes == {(51 * 7, 2)}
 
 
-def test_an_even_grid_and_a_box_that_cut_something_off_say_so():
+def test_a_coarse_grid_and_a_box_that_cuts_something_off_say_so():
     coarse = toy.quadrature(correlated_normal, BOX, num_intervals=20)
     assert abs(coarse.log_normalizer - (90 + TRUE_ENTROPY - 1)) < coarse.error
     assert coarse.error > 0.01

@@ -20,7 +20,7 @@ TAIL = 6.5
 """Standard deviations from a normal's mean to the bounds: 8e-11 of the mass lies beyond."""
 
 _TOLERANCE = 1e-8
-_GRIDS = (512, 1024, 2048, 4096)
+_GRIDS = (256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, eq=False)
