@@ -103,7 +103,7 @@ def test_unadjusted_moves_keep_the_step_size_they_are_given():
 
 
 def test_a_hard_path_from_a_bad_ladder():
-    """Twenty coordinates, a likelihood of 3e6 nats under the prior, a first ladder of fifth powers."""
+    """Twenty coordinates, E_0 of -3e6 nats, and a first ladder of fifth powers."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 20)) * np.logspace(-1, 1, 20)
     y = X @ rng.normal(size=20) + 0.1 * rng.normal(size=200)

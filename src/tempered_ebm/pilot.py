@@ -285,6 +285,8 @@ def run(
 
     @jax.jit
     def all_rounds(rng_key: PRNGKey, tuning: Tuning, state: ReplicaExchangeState) -> tuple:
+        history: tuple[Array, _Measured]
+
         def one_round(carry: tuple, inputs: tuple) -> tuple:
             tuning, state = carry
             key, r = inputs
@@ -307,7 +309,8 @@ def run(
 
         inputs = (jax.random.split(rng_key, num_rounds), jnp.arange(num_rounds))
         carry, history = jax.lax.scan(one_round, (tuning, state), inputs)
-        return carry, history[0], jax.tree.map(lambda leaf: leaf[-1], history[1])
+        ladders, measured = history
+        return carry, ladders, jax.tree.map(lambda leaf: leaf[-1], measured)
 
     (tuning, state), ladders, measured = all_rounds(rng_key, tuning, state)
     return Pilot(

@@ -78,8 +78,8 @@ class LatentPreset(NamedTuple):
 _PANG = "Pang et al. (2020)"
 
 pang2020 = LatentPreset(
-    prior=ChainPreset(langevin.step_size_from_noise_scale(0.4), 0.4, 60, None, _PANG),
-    posterior=ChainPreset(langevin.step_size_from_noise_scale(0.1), 0.1, 20, None, _PANG),
+    prior=ChainPreset(0.4**2 / 2, 0.4, 60, None, _PANG),
+    posterior=ChainPreset(0.1**2 / 2, 0.1, 20, None, _PANG),
     likelihood_scale=0.3,
 )
 """Both chains at temperature 1, started from N(0, I)."""
