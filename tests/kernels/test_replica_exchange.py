@@ -1,3 +1,4 @@
+import dataclasses
 from typing import NamedTuple
 
 import blackjax
@@ -65,6 +66,34 @@ def test_a_swap_evaluates_nothing_and_one_trace_serves_every_ladder():
     for p in (1.0, 2.0):
         state, _ = step(jax.random.key(0), state, te.schedules.power(4, p), 0.1 * p)
     assert len(evaluated) == 1
+
+
+def test_every_data_point_has_a_ladder_of_its_own():
+    """Three observations in one batch, each behind many ladders: every one finds its posterior."""
+    base, ladder = gt.LINEAR_GAUSSIAN, checks.LADDERS[4]
+    paths = [
+        dataclasses.replace(base, x=np.asarray(x))
+        for x in ((1.5, -0.7, 2.0), (-3.0, 0.5, 0.0), (0.0, 4.0, -1.0))
+    ]
+    xs = jnp.stack([jnp.asarray(path.x - path.b, jnp.float32) for path in paths])
+    W = jnp.asarray(base.W, jnp.float32)
+    target = te.TemperedTarget(
+        base.target.logprior_fn,
+        lambda z: base.constant - 0.5 * jnp.sum((xs - z @ W.T) ** 2, -1) / base.s2,
+    )
+    rng = np.random.default_rng(0)
+    draws = [[path.sample(rng, t, 20_000) for path in paths] for t in ladder]
+    start = jnp.asarray(np.array(draws).swapaxes(1, 2), jnp.float32)
+    kernel = te.replica_exchange(target, ladder, base.step_size)
+    state = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 5))(
+        jax.random.key(0), start
+    )
+    assert state.replica.shape == (4, 20_000, 3)
+    assert np.mean(np.asarray(state.replica) != np.arange(4)[:, None, None]) > 0.3
+    for k, t in enumerate(ladder):
+        for i, path in enumerate(paths):
+            end = np.asarray(state.position[k, :, i], np.float64)
+            gt.assert_expectations(path.statistics(end), path.expected(t), f"t={t}, x={path.x}")
 
 
 @pytest.mark.parametrize("build", [checks.hamiltonian, checks.preconditioned])
