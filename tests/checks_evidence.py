@@ -39,7 +39,7 @@ def draws_with_exact_moments(path, ladder: np.ndarray) -> np.ndarray:
 
 
 def exact_draws(path, ladder, n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
+    rng = gt.rng(seed)
     return np.stack([path.loglikelihood(path.sample(rng, t, n)) for t in ladder])
 
 
@@ -117,7 +117,7 @@ def calibration(kind: str) -> None:
     Over 200 seeds the ratio has a standard error of about 1 / sqrt(400) = .05, so the
     documented interval [.8, 1.25] is four of them away from 1.
     """
-    path, ladder, rng = gt.LINEAR_GAUSSIAN, power_ladder(6), np.random.default_rng(3)
+    path, ladder, rng = gt.LINEAR_GAUSSIAN, power_ladder(6), gt.rng(3)
     K = len(ladder)
     if kind == "independent":
         noise = rng.standard_normal((SEEDS, K, 256, 2))

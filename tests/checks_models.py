@@ -149,14 +149,11 @@ def linear_posterior(params, x, t=1.0):
 
 
 def learning_gradient(repeats: int = 64, batch: int = 240) -> None:
-    """The gradient of minus the loss is the gradient of log p(x), within sampling error.
-
-    The repeats are averages over long MALA chains; Student's law gives the threshold.
-    """
+    """The gradient of minus the loss is the gradient of log p(x), within sampling error."""
     ebm = linear_ebm()
     x = jnp.tile(OBSERVATIONS, (batch // 3, 1))
     gradient = jax.jit(jax.vmap(jax.grad(lambda p, key: -ebm.loss(key, p, x)), in_axes=(None, 0)))(
-        LINEAR_PARAMS, jax.random.split(jax.random.key(0), repeats)
+        LINEAR_PARAMS, jax.random.split(gt.key(0), repeats)
     )
     exact = jax.grad(lambda p: jnp.mean(linear_log_evidence(p, OBSERVATIONS)))(LINEAR_PARAMS)
     got, expected = (
@@ -165,15 +162,13 @@ def learning_gradient(repeats: int = 64, batch: int = 240) -> None:
     )
     if not np.max(got.std(0)) < 0.3:
         raise RuntimeError("this check cannot fail: the estimates are too noisy")
-    z = gt.z_scores(got, expected[0])
-    limit = stats.t.isf(gt.FALSE_ALARM / (2 * z.size), repeats - 1)
-    assert np.all(np.abs(z) < limit), f"z-scores {z.round(2)} beyond {limit:.2f}"
+    gt.assert_expectations(got, expected[0], "learning gradient")
 
 
 def prior_follows_the_sign_of_f() -> None:
     """The prior chains go where exp(f) says: f = a.z shifts the mean of N(0, I) to a."""
     ebm = linear_ebm()
-    z = ebm.sample_prior(jax.random.key(0), LINEAR_PARAMS, 50_000)
+    z = ebm.sample_prior(gt.key(0), LINEAR_PARAMS, 50_000)
     samples = np.column_stack([z, np.asarray(z) ** 2])
     a = np.asarray(LINEAR_PARAMS.prior)
     gt.assert_expectations(samples, np.concatenate([a, 1 + a**2]), "prior chains")
@@ -184,7 +179,7 @@ def posterior_chains() -> None:
     ebm = linear_ebm()
     x = jnp.tile(OBSERVATIONS[:1], (50_000, 1))
     ladder = jnp.array([0.0, 0.3, 1.0])
-    z = ebm.sample_posterior(jax.random.key(0), LINEAR_PARAMS, x, ladder)
+    z = ebm.sample_posterior(gt.key(0), LINEAR_PARAMS, x, ladder)
     for k, t in enumerate(np.asarray(ladder, float)):
         mean, covariance = linear_posterior(LINEAR_PARAMS, x[:1], t)
         d = np.asarray(z[k], np.float64) - mean

@@ -16,7 +16,7 @@ LADDERS = {4: np.array([0.0, 0.2, 0.6, 1.0]), 5: np.array([0.0, 0.1, 0.3, 0.7, 1
 
 def exact_rungs(path, ladder, seed):
     """Independent exact draws on every rung, (K, NUM_LADDERS, ...)."""
-    rng = np.random.default_rng(seed)
+    rng = gt.rng(seed)
     draws = np.stack([path.sample(rng, t, NUM_LADDERS) for t in ladder])
     return jnp.asarray(draws, jnp.float32)
 
@@ -65,7 +65,7 @@ def run_one_by_one(build, path, ladder, num_steps, seed=0):
         )
 
     starts = jnp.swapaxes(exact_rungs(path, ladder, seed), 0, 1)
-    state, info = chain(jax.random.split(jax.random.key(seed), NUM_LADDERS), starts)
+    state, info = chain(jax.random.split(gt.key(seed), NUM_LADDERS), starts)
     return jax.tree.map(
         lambda leaf: jnp.moveaxis(leaf, 0, 1 if leaf.ndim > 1 else 0), (state, info)
     )
@@ -105,15 +105,15 @@ def run(path, ladder, num_steps, seed=0, **options):
     kernel = te.replica_exchange(path.target, ladder, path.step_size, **options)
     state = kernel.init(exact_rungs(path, ladder, seed))
     return jax.jit(
-        lambda key: jax.lax.scan(
+        lambda key, state: jax.lax.scan(
             lambda state, key: kernel.step(key, state), state, jax.random.split(key, num_steps)
         )
-    )(jax.random.key(seed))
+    )(gt.key(seed), state)
 
 
-def every_rung_keeps_its_law(path, num_rungs, num_steps=6):
+def every_rung_keeps_its_law(path, num_rungs, num_steps=6, **options):
     ladder = LADDERS[num_rungs]
-    state, info = run(path, ladder, num_steps)
+    state, info = run(path, ladder, num_steps, **options)
     swapped = np.asarray(info.is_swapped).mean(axis=(0, 2))
     if not np.all((swapped > 0.05) & (swapped < 0.495)):
         raise RuntimeError(f"a blunt ladder: pairs swap at rates {swapped}")
@@ -128,10 +128,10 @@ def swaps_happen_as_often_as_they_should(path, num_rungs):
     ladder = LADDERS[num_rungs]
     kernel = te.replica_exchange(path.target, ladder, 1e-9)
     state = kernel.init(exact_rungs(path, ladder, seed=3))
-    _, info = jax.jit(kernel.step)(jax.random.key(0), state)
+    _, info = jax.jit(kernel.step)(gt.key(0), state)
     fresh = np.stack(
         [
-            path.loglikelihood(path.sample(np.random.default_rng(100 + k), t, NUM_LADDERS))
+            path.loglikelihood(path.sample(gt.rng(100 + k), t, NUM_LADDERS))
             for k, t in enumerate(ladder)
         ]
     )
@@ -175,7 +175,7 @@ def swaps_move_and_never_copy(path, num_rungs):
     ladder = LADDERS[num_rungs]
     kernel = te.replica_exchange(path.target, ladder, 1e-12)
     start = kernel.init(exact_rungs(path, ladder, seed=5))
-    state, _ = jax.jit(kernel.step)(jax.random.key(2), start)
+    state, _ = jax.jit(kernel.step)(gt.key(2), start)
     index = np.asarray(state.replica)
     before = np.asarray(start.position)
     index = index.reshape(index.shape + (1,) * (before.ndim - index.ndim))

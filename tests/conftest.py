@@ -1,6 +1,7 @@
-"""Settings of the whole suite."""
+"""Settings of the whole suite, and its budget of false alarms."""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -10,8 +11,48 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 pytest.register_assert_rewrite(
     "tests.checks_evidence",
     "tests.checks_kernels",
+    "tests.checks_metric",
     "tests.checks_models",
     "tests.checks_pilot",
     "tests.checks_replica_exchange",
+    "tests.checks_unadjusted",
     "tests.ground_truths",
 )
+
+decisions_by_test: Counter = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Count the statistical decisions of a test, which must be marked as statistical."""
+    from tests import ground_truths as gt
+
+    before = gt.decisions
+    result = yield
+    made = gt.decisions - before
+    if made and "mutants" not in item.path.parts:
+        item.user_properties.append(("decisions", made))
+    return result
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        decisions_by_test[report.nodeid] = dict(report.user_properties).get("decisions", 0)
+
+
+def pytest_sessionfinish(session):
+    from tests import ground_truths as gt
+
+    if decisions_by_test.total() * gt.FALSE_ALARM > gt.BUDGET:
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    from tests import ground_truths as gt
+
+    total = decisions_by_test.total()
+    if total:
+        terminalreporter.write_line(
+            f"{total} statistical decisions (of at most {gt.MAX_DECISIONS}) under base seed "
+            f"{gt.BASE_SEED}: false alarms below {total * gt.FALSE_ALARM:.1e} a run"
+        )

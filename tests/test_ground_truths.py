@@ -1,15 +1,52 @@
 """The references themselves, against numbers computed elsewhere and against quadrature."""
 
+import jax
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, stats
 
-from tests.ground_truths import LINEAR_GAUSSIAN, SKEWED_GAMMA, gaussian_kl, z_threshold
+from tests import ground_truths as gt
+from tests.ground_truths import LINEAR_GAUSSIAN, SKEWED_GAMMA, gaussian_kl
 
 
-def test_thresholds_are_the_documented_ones():
-    got = [z_threshold(m) for m in (1, 10, 30, 100)]
-    np.testing.assert_allclose(got, [4.89, 5.33, 5.52, 5.73], atol=5e-3)
+def test_thresholds_are_normal_quantiles_and_students_for_few_rows():
+    for m in (1, 10, 100):
+        tail = gt.FALSE_ALARM / (2 * m)
+        assert gt.z_threshold(m) == pytest.approx(stats.norm.isf(tail))
+        assert gt.z_threshold(m, 8) == pytest.approx(stats.t(7).isf(tail))
+    assert 6.2 < gt.z_threshold(1) < gt.z_threshold(100) < 7
+
+
+def test_skewed_rows_get_a_wider_limit():
+    """The same z-score of 7, of which the skewness of an exponential law explains a part."""
+    for n, is_accepted in ((400, True), (400_000, False)):
+        rows = stats.expon.ppf((np.arange(n) + 0.5) / n)
+        shift = 7 * rows.std(ddof=1) / np.sqrt(n)
+        normal = stats.norm.ppf((np.arange(n) + 0.5) / n)
+        with pytest.raises(AssertionError, match="z-scores"):
+            gt.assert_expectations(normal, normal.mean() - 7 / np.sqrt(n))
+        try:
+            gt.assert_expectations(rows, rows.mean() - shift)
+        except AssertionError:
+            assert not is_accepted
+        else:
+            assert is_accepted
+
+
+def test_decisions_are_counted():
+    before = gt.decisions
+    gt.assert_expectations(np.arange(9.0) - 4, 0.0)
+    gt.assert_law(np.linspace(0, 1, 9), stats.uniform.cdf)
+    assert gt.decisions == before + 2
+
+
+def test_seeds_of_different_base_seeds_differ(monkeypatch):
+    assert gt.seed(3) == 3 + 100_000 * gt.BASE_SEED
+    draws = []
+    for base in (0, 1, 2):
+        monkeypatch.setattr(gt, "BASE_SEED", base)
+        draws += [gt.rng(3).random(), float(jax.random.normal(gt.key(3)))]
+    assert len(set(draws)) == 6
 
 
 def test_linear_gaussian_evidence_and_integrand():
@@ -48,9 +85,7 @@ def test_the_bracket_gap_is_a_sum_of_divergences():
 
 @pytest.mark.parametrize("path", [LINEAR_GAUSSIAN, SKEWED_GAMMA], ids=["gaussian", "gamma"])
 def test_exact_draws_have_the_stated_law(path):
-    from tests.ground_truths import assert_expectations
-
     for t in (0.0, 0.3, 1.0):
-        draws = path.sample(np.random.default_rng(int(10 * t)), t, 100_000)
-        assert_expectations(path.statistics(draws), path.expected(t), f"t={t}")
+        draws = path.sample(gt.rng(int(10 * t)), t, 100_000)
+        gt.assert_expectations(path.statistics(draws), path.expected(t), f"t={t}")
         path.assert_law(draws, t)

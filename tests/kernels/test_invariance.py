@@ -79,7 +79,7 @@ def test_scalar_chains_behind_vmap_leave_the_skewed_target_invariant():
     start = jnp.asarray(checks.exact_draws(path, t, seed=4, n=n), jnp.float32)
     run = checks.compile_run("tempered_mala", path, 5)
     batched = jax.vmap(run, in_axes=(0, 0, None, None))
-    state, _ = batched(jax.random.split(jax.random.key(3), n), start, t, path.step_size)
+    state, _ = batched(jax.random.split(gt.key(3), n), start, t, path.step_size)
     assert state.position.shape == (n,)
     gt.assert_expectations(path.statistics(np.asarray(state.position)), path.expected(t))
     path.assert_law(state.position, t)
@@ -88,8 +88,8 @@ def test_scalar_chains_behind_vmap_leave_the_skewed_target_invariant():
 def test_ula_on_a_standard_normal_has_variance_one_over_one_minus_half_h():
     h, n = 0.5, 100_000
     kernel = te.ula(lambda z: -0.5 * z**2, h)
-    start = jnp.sqrt(1 / (1 - h / 2)) * jax.random.normal(jax.random.key(0), (n,))
-    end = te.inference.short_run(jax.random.key(1), kernel, start, 5).position
+    start = jnp.sqrt(1 / (1 - h / 2)) * jax.random.normal(gt.key(0), (n,))
+    end = te.inference.short_run(gt.key(1), kernel, start, 5).position
     gt.assert_expectations(np.asarray(end) ** 2, 1 / (1 - h / 2))
 
 
@@ -103,8 +103,8 @@ def test_mala_accepts_574_per_mille_at_the_optimal_scaling():
     d, n = 100, 20_000
     h = 1.65**2 * d ** (-1 / 3) / 2
     kernel = te.mala(lambda z: -0.5 * jnp.sum(z**2, -1), h)
-    start = jax.random.normal(jax.random.key(0), (n, d))
-    _, info = jax.jit(lambda k, z: kernel.step(k, kernel.init(z)))(jax.random.key(1), start)
+    start = jax.random.normal(gt.key(0), (n, d))
+    _, info = jax.jit(lambda k, z: kernel.step(k, kernel.init(z)))(gt.key(1), start)
     rate = np.asarray(info.acceptance_rate, np.float64)
     mean = -(h**3) * d / 4
     square_terms = 2 * (h**2 - 2 * h) ** 2 + 8 * h * (1 - h) ** 2 + 8 * h**2

@@ -1,0 +1,114 @@
+"""Temperature, schedule, preconditioner and presets of the unadjusted chain."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import tempered_ebm as te
+from tempered_ebm.kernels import preconditioning
+from tests import checks_unadjusted as checks
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("temperature", [0.25, 3.0])
+@pytest.mark.parametrize("argument", ["noise_temperature", "noise_scale"])
+def test_noise_at_a_temperature_has_its_stationary_law(argument, temperature):
+    checks.temperature_of_the_noise(argument, temperature)
+
+
+@pytest.mark.statistical
+def test_the_step_size_follows_its_schedule():
+    checks.schedule_of_the_step_size()
+
+
+def test_each_chain_follows_the_schedule_on_its_own():
+    checks.schedule_of_each_chain()
+
+
+def test_the_effective_temperature_follows_schedule_and_scale():
+    """T = s^2 / (2 h_n), chain by chain where the scale is given chain by chain."""
+    scale = jnp.array([0.1, 0.2, 0.4])
+    kernel = te.ula(
+        lambda z: -0.5 * jnp.sum(z**2, -1),
+        optax.linear_schedule(0.1, 0.2, 2),
+        noise_scale=scale,
+    )
+    state = kernel.init(jnp.ones((3, 2)))
+    for h in (0.1, 0.15, 0.2, 0.2):
+        state, info = kernel.step(jax.random.key(0), state)
+        np.testing.assert_allclose(info.effective_temperature, scale**2 / (2 * h), rtol=1e-5)
+
+
+def test_rmsprop_is_that_of_optax():
+    checks.rmsprop_is_that_of_optax()
+
+
+@pytest.mark.statistical
+def test_rmsprop_with_a_long_memory_keeps_the_variances():
+    checks.rmsprop_keeps_the_variances()
+
+
+@pytest.mark.statistical
+def test_a_drift_of_rmsprop_without_its_noise_does_not():
+    squares, variance = checks.long_run_variances(None)
+    ratio = squares.mean(0) / variance
+    assert ratio[0] > 2
+    with pytest.raises(AssertionError, match="z-scores"):
+        checks.rmsprop_keeps_the_variances(None)
+
+
+def test_rmsprop_has_one_memory_per_chain():
+    kernel = te.ula(
+        lambda z: -0.5 * jnp.sum(z**2, -1), 0.1, inverse_mass_matrix=preconditioning.rmsprop(0.9)
+    )
+    position = jax.random.normal(jax.random.key(0), (4, 2))
+    state, _ = kernel.step(jax.random.key(1), kernel.init(position))
+    square, missing = state.metric_state
+    np.testing.assert_allclose(square, 0.1 * position**2, rtol=1e-5)
+    np.testing.assert_allclose(missing, np.full(4, 0.9), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("argument", "bad"), [("decay", 1.0), ("decay", -0.1), ("damping", 0.0)])
+def test_bad_settings_of_rmsprop_are_named(argument, bad):
+    with pytest.raises(te.InputError, match=rf"{argument} must be .*got {bad}"):
+        preconditioning.rmsprop(**{argument: bad})
+
+
+@pytest.mark.parametrize("argument", ["noise_scale", "noise_temperature"])
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_bad_noise_is_named(argument, bad):
+    with pytest.raises(te.InputError, match=rf"{argument} must be positive and finite, got {bad}"):
+        te.ula(lambda z: -jnp.sum(z**2), 0.1, **{argument: bad})
+
+
+def test_two_noises_are_named():
+    with pytest.raises(te.InputError, match=r"both set the noise.* got 0.1 and 2.0"):
+        te.ula(lambda z: -jnp.sum(z**2), 0.1, noise_scale=0.1, noise_temperature=2.0)
+
+
+# ------------------------------------------------------------------------ presets
+
+PRESETS = {
+    "pang2020.prior": (te.presets.pang2020.prior, (0.08, 0.4, 60, None), 1.0),
+    "pang2020.posterior": (te.presets.pang2020.posterior, (0.005, 0.1, 20, None), 1.0),
+    "igebm": (te.presets.igebm, (10.0, 0.005, 60, 0.01), 1.25e-6),
+    "jem": (te.presets.jem, (1.0, 0.01, 20, None), 5e-5),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_has_the_numbers_of_its_paper(name):
+    preset, numbers, temperature = PRESETS[name]
+    assert preset[:4] == pytest.approx(numbers)
+    assert preset.effective_temperature == pytest.approx(temperature)
+
+
+def test_the_likelihood_of_pang():
+    assert te.presets.pang2020.likelihood_scale == 0.3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_the_hand_written_update(name):
+    checks.preset_is_the_hand_written_update(PRESETS[name][0])
