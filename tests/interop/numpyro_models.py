@@ -98,7 +98,7 @@ def scaled():
 
 
 def deterministic():
-    z = numpyro.sample("z", dist.HalfNormal(1.0))
+    z = numpyro.sample("z", dist.Uniform(0.0, 2.0))
     square = numpyro.deterministic("square", z**2)
     numpyro.sample("y", dist.Normal(square, 1.0), obs=Y)
 

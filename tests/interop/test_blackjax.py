@@ -11,8 +11,8 @@ import pytest
 import tempered_ebm as te
 from tests.ground_truths import LINEAR_GAUSSIAN, assert_expectations, z_threshold
 
-NUM_PARTICLES = 500
-NUM_REPLICATES = 200
+NUM_PARTICLES = 300
+NUM_REPLICATES = 100
 SCALES = np.array([0.1, 1.0, 10.0])
 
 

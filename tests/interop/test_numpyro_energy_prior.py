@@ -44,13 +44,17 @@ def test_the_log_density_is_the_tilted_base_up_to_its_normaliser():
 
 @pytest.mark.parametrize(
     ("build_kernel", "num_chains"),
-    [(te.numpyro.Kernel, 10_000), (lambda model: NUTS(model, max_tree_depth=3), 500)],
-    ids=["mala", "nuts"],
+    [
+        pytest.param(te.numpyro.Kernel, 5_000, id="mala"),
+        pytest.param(
+            lambda model: NUTS(model, max_tree_depth=3), 300, id="nuts", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_posterior_draws_have_the_known_moments(build_kernel, num_chains):
     mcmc = MCMC(
         build_kernel(model),
-        num_warmup=60,
+        num_warmup=50,
         num_samples=20,
         thinning=20,
         num_chains=num_chains,
