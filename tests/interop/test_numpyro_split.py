@@ -209,6 +209,9 @@ def test_shared_work_is_done_once_in_one_program():
     together = flops(lambda z: parts.target.logdensity(z, 0.5))
     assert together < 1.1 * max(prior, likelihood)
 
+    whole = flops(jax.value_and_grad(lambda z: potential_energy(model, (jnp.ones(()),), {}, z)))
+    assert flops(parts.target.evaluate) < 1.6 * whole
+
 
 def test_the_split_feeds_every_tempered_kernel():
     target = split("plates").target

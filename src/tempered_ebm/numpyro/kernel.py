@@ -20,7 +20,8 @@ from tempered_ebm import chains, checks
 from tempered_ebm.adaptation import MALA_TARGET_ACCEPTANCE
 from tempered_ebm.errors import InputError
 from tempered_ebm.numpyro import algorithms
-from tempered_ebm.numpyro.split import Model, Sites, find_start, halves, inspect
+from tempered_ebm.numpyro.sites import Model, Sites, inspect
+from tempered_ebm.numpyro.split import find_start, halves
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 

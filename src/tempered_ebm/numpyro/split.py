@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro import handlers
-from numpyro.distributions import MaskedDistribution, Unit, biject_to
+from numpyro.distributions import biject_to
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import (
     _unconstrain_reparam,
@@ -23,10 +23,9 @@ from numpyro.util import is_prng_key
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
+from tempered_ebm.numpyro.sites import Model, inspect
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
-
-Model = Callable[..., Any]
 
 
 class SplitModel(NamedTuple):
@@ -74,8 +73,10 @@ def split(
     ``t = 1`` the two halves add up to minus its potential energy. A subsample of a plate,
     and a parameter of a ``numpyro.param`` site, is drawn once and kept.
 
-    Each half runs the model once per call. What both halves need is computed once when they
-    are compiled together, as every tempered kernel does: XLA merges equal subexpressions.
+    Each half runs the model once per call. Compiled together, as in every tempered kernel,
+    values that both halves need are computed once, as XLA merges equal subexpressions. Each
+    half keeps its own backward pass: where the halves share all their work, value and both
+    gradients cost 1.5 times the operations of one gradient of their sum.
 
     Args:
         model: NumPyro model with continuous latent sites.
@@ -123,84 +124,6 @@ def split(
         prior_sites=tuple(n for n in (*sites.latent, *sites.observed) if n not in names),
         likelihood_sites=names,
         unsampled_sites=tuple(n for n in (*sites.scaled, *sites.observed) if n not in names),
-    )
-
-
-class Sites(NamedTuple):
-    """The sites of a model.
-
-    Attributes:
-        latent: names of the latent sites.
-        observed: names of the observed sites, factors among them.
-        factors: names of the factors.
-        scaled: names of latent sites whose log density is scaled.
-        without_sampler: why a latent site cannot be drawn from the prior, by name.
-        constants: plates and parameters, to be kept as they are.
-    """
-
-    latent: tuple[str, ...]
-    observed: tuple[str, ...]
-    factors: tuple[str, ...]
-    scaled: tuple[str, ...]
-    without_sampler: dict[str, str]
-    constants: dict[str, Any]
-
-    def choose_likelihood(self, names: Collection[str] | None) -> tuple[str, ...]:
-        """Return the likelihood sites in the order of the model."""
-        if names is None:
-            names = set(self.observed) - set(self.factors)
-            if not names:
-                raise InputError(
-                    "model has no observed site, so there is no likelihood to temper; pass the "
-                    f"data, or likelihood_sites=, one or more of {list(self.observed)}"
-                )
-        wanted = {names} if isinstance(names, str) else set(names)
-        if not wanted <= set(self.observed):
-            raise InputError(
-                f"likelihood_sites must name observed sites or factors of the model, which are "
-                f"{list(self.observed)}, got {sorted(wanted - set(self.observed))}"
-            )
-        return tuple(name for name in self.observed if name in wanted)
-
-
-def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
-    """Run a model once to learn its sites.
-
-    Raises:
-        InputError: for a discrete latent site.
-    """
-    facts: dict[str, Sites] = {}
-
-    def run(key: PRNGKey) -> dict[str, Any]:
-        started = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform())
-        trace = handlers.trace(started).get_trace(*args, **kwargs)
-        facts["sites"] = _describe(trace)
-        kept = ("plate", "param", "mutable")
-        return {name: site["value"] for name, site in trace.items() if site["type"] in kept}
-
-    # Compiling one program takes a fraction of the time of compiling its operations.
-    constants = jax.jit(run)(rng_key)
-    return facts["sites"]._replace(constants=constants)
-
-
-def _describe(trace: dict[str, dict]) -> Sites:
-    samples = {name: site for name, site in trace.items() if site["type"] == "sample"}
-    observed = {name: site for name, site in samples.items() if site["is_observed"]}
-    latent = {name: site for name, site in samples.items() if not site["is_observed"]}
-    for name, site in latent.items():
-        if site["fn"].support.is_discrete:
-            raise InputError(
-                f"model must have continuous latent sites only, got the discrete site {name!r} "
-                f"({_name(site['fn'])}); sum it out in the model, or observe it"
-            )
-    reasons = {name: _why_not_sampled(site["fn"]) for name, site in latent.items()}
-    return Sites(
-        latent=tuple(latent),
-        observed=tuple(observed),
-        factors=tuple(name for name, site in observed.items() if _is_factor(site["fn"])),
-        scaled=tuple(name for name, site in latent.items() if _is_scaled(site)),
-        without_sampler={name: reason for name, reason in reasons.items() if reason},
-        constants={},
     )
 
 
@@ -308,33 +231,3 @@ def _sample_prior(
         }
 
     return jax.jit(jax.vmap(draw))(jax.random.split(rng_key, num_samples))
-
-
-def _layers(fn: Any) -> list[Any]:
-    layers = [fn]
-    while hasattr(layers[-1], "base_dist"):
-        layers.append(layers[-1].base_dist)
-    return layers
-
-
-def _name(fn: Any) -> str:
-    return type(_layers(fn)[-1]).__name__
-
-
-def _is_factor(fn: Any) -> bool:
-    return any(isinstance(layer, Unit) for layer in _layers(fn))
-
-
-def _is_scaled(site: dict) -> bool:
-    scale = 1.0 if site["scale"] is None else checks.concrete(site["scale"])
-    return scale is None or not np.all(scale == 1)
-
-
-def _why_not_sampled(fn: Any) -> str | None:
-    if any(isinstance(layer, MaskedDistribution) for layer in _layers(fn)):
-        return "is masked, so its log density is flat"
-    try:
-        jax.eval_shape(lambda key: fn.sample(key), jax.random.key(0))
-    except NotImplementedError:
-        return f"has no sampler, being of type {_name(fn)}"
-    return None

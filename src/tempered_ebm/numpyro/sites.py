@@ -1,0 +1,126 @@
+"""What a NumPyro model consists of, learnt from one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpyro import handlers
+from numpyro.distributions import MaskedDistribution, Unit
+from numpyro.infer import init_to_uniform
+
+from tempered_ebm import checks
+from tempered_ebm.errors import InputError
+from tempered_ebm.types import PRNGKey
+
+Model = Callable[..., Any]
+
+
+class Sites(NamedTuple):
+    """The sites of a model.
+
+    Attributes:
+        latent: names of the latent sites.
+        observed: names of the observed sites, factors among them.
+        factors: names of the factors.
+        scaled: names of latent sites whose log density is scaled.
+        without_sampler: why a latent site cannot be drawn from the prior, by name.
+        constants: plates and parameters, to be kept as they are.
+    """
+
+    latent: tuple[str, ...]
+    observed: tuple[str, ...]
+    factors: tuple[str, ...]
+    scaled: tuple[str, ...]
+    without_sampler: dict[str, str]
+    constants: dict[str, Any]
+
+    def choose_likelihood(self, names: Collection[str] | None) -> tuple[str, ...]:
+        """Return the likelihood sites in the order of the model."""
+        if names is None:
+            names = set(self.observed) - set(self.factors)
+            if not names:
+                raise InputError(
+                    "model has no observed site, so there is no likelihood to temper; pass the "
+                    f"data, or likelihood_sites=, one or more of {list(self.observed)}"
+                )
+        wanted = {names} if isinstance(names, str) else set(names)
+        if not wanted <= set(self.observed):
+            raise InputError(
+                f"likelihood_sites must name observed sites or factors of the model, which are "
+                f"{list(self.observed)}, got {sorted(wanted - set(self.observed))}"
+            )
+        return tuple(name for name in self.observed if name in wanted)
+
+
+def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
+    """Run a model once to learn its sites.
+
+    Raises:
+        InputError: for a discrete latent site.
+    """
+    facts: dict[str, Sites] = {}
+
+    def run(key: PRNGKey) -> dict[str, Any]:
+        started = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform())
+        trace = handlers.trace(started).get_trace(*args, **kwargs)
+        facts["sites"] = _describe(trace)
+        kept = ("plate", "param", "mutable")
+        return {name: site["value"] for name, site in trace.items() if site["type"] in kept}
+
+    # Compiling one program takes a fraction of the time of compiling its operations.
+    constants = jax.jit(run)(rng_key)
+    return facts["sites"]._replace(constants=constants)
+
+
+def _describe(trace: dict[str, dict]) -> Sites:
+    samples = {name: site for name, site in trace.items() if site["type"] == "sample"}
+    observed = {name: site for name, site in samples.items() if site["is_observed"]}
+    latent = {name: site for name, site in samples.items() if not site["is_observed"]}
+    for name, site in latent.items():
+        if site["fn"].support.is_discrete:
+            raise InputError(
+                f"model must have continuous latent sites only, got the discrete site {name!r} "
+                f"({_name(site['fn'])}); sum it out in the model, or observe it"
+            )
+    reasons = {name: _why_not_sampled(site["fn"]) for name, site in latent.items()}
+    return Sites(
+        latent=tuple(latent),
+        observed=tuple(observed),
+        factors=tuple(name for name, site in observed.items() if _is_factor(site["fn"])),
+        scaled=tuple(name for name, site in latent.items() if _is_scaled(site)),
+        without_sampler={name: reason for name, reason in reasons.items() if reason},
+        constants={},
+    )
+
+
+def _layers(fn: Any) -> list[Any]:
+    layers = [fn]
+    while hasattr(layers[-1], "base_dist"):
+        layers.append(layers[-1].base_dist)
+    return layers
+
+
+def _name(fn: Any) -> str:
+    return type(_layers(fn)[-1]).__name__
+
+
+def _is_factor(fn: Any) -> bool:
+    return any(isinstance(layer, Unit) for layer in _layers(fn))
+
+
+def _is_scaled(site: dict) -> bool:
+    scale = 1.0 if site["scale"] is None else checks.concrete(site["scale"])
+    return scale is None or not np.all(scale == 1)
+
+
+def _why_not_sampled(fn: Any) -> str | None:
+    if any(isinstance(layer, MaskedDistribution) for layer in _layers(fn)):
+        return "is masked, so its log density is flat"
+    try:
+        jax.eval_shape(lambda key: fn.sample(key), jax.random.key(0))
+    except NotImplementedError:
+        return f"has no sampler, being of type {_name(fn)}"
+    return None
