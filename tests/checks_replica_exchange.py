@@ -190,4 +190,4 @@ def each_ladder_swaps_on_its_own(path, num_rungs):
     p = swapped.mean()
     neighbours = (swapped[:-1:2] - p) * (swapped[1::2] - p)
     gt.assert_expectations(neighbours, 0.0, "neighbouring ladders")
-    assert 0.02 < p < 0.98
+    assert 0.02 < p < 0.98, f"pairs swap at a rate of {p:.3f}"

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -9,14 +10,8 @@ import pytest
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 pytest.register_assert_rewrite(
-    "tests.checks_evidence",
-    "tests.checks_kernels",
-    "tests.checks_metric",
-    "tests.checks_models",
-    "tests.checks_pilot",
-    "tests.checks_replica_exchange",
-    "tests.checks_unadjusted",
     "tests.ground_truths",
+    *(f"tests.{path.stem}" for path in Path(__file__).parent.glob("checks_*")),
 )
 
 decisions_by_test: Counter = Counter()

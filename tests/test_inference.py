@@ -6,6 +6,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import inference
+from tests import checks_loops as checks
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +141,9 @@ def test_averages_need_a_step(kernel, state):
     for loop in (inference.trace, inference.run_with_moments):
         with pytest.raises(te.InputError, match=r"num_steps must be an integer >= 1, got 0"):
             loop(KEY, kernel, state, 0)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", checks.LOOPS)
+def test_every_step_has_its_own_noise(name):
+    checks.every_step_has_its_own_noise(name)

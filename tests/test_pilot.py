@@ -10,36 +10,48 @@ from tests import ground_truths as gt
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 
 
+@pytest.mark.statistical
 @PATHS
 def test_it_finds_the_ladder_of_equal_length(path):
     checks.ladder_of_equal_length(path)
 
 
+@pytest.mark.statistical
 @PATHS
-def test_it_finds_the_ladder_of_equal_rejection(path):
-    checks.ladder_of_equal_rejection(path)
-
-
-@PATHS
-def test_it_tunes_every_rung(path):
+def test_it_tunes_every_rung_and_finds_the_ladder_of_equal_rejection(path):
     checks.rungs_are_tuned(path)
+
+
+@pytest.mark.statistical
+def test_what_is_reported_was_measured_with_the_frozen_tuning():
+    checks.what_is_reported_was_measured_with_the_frozen_tuning()
+
+
+def run(num_temperatures=5):
+    path = gt.LINEAR_GAUSSIAN
+    start = jnp.asarray(path.sample(gt.rng(0), 0.0, 50), jnp.float32)
+    return te.pilot.run(gt.key(0), path.target, start, num_temperatures)
 
 
 @pytest.fixture(scope="module")
 def pilot():
-    return checks.run(gt.LINEAR_GAUSSIAN, 5)
+    return run()
 
 
+@pytest.mark.statistical
 def test_the_result_is_data_for_the_kernel(pilot):
     """What is tuned is frozen: the kernel is built from arrays, and leaves its law invariant."""
     path = gt.LINEAR_GAUSSIAN
-    kernel = te.replica_exchange(path.target, **pilot.tuning._asdict())
     ladder = np.asarray(pilot.tuning.temperatures, np.float64)
-    rng = np.random.default_rng(0)
+    rng = gt.rng(0)
     start = np.stack([path.sample(rng, t, 50_000) for t in ladder])
-    state = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 4))(
-        jax.random.key(1), jnp.asarray(start, jnp.float32)
-    )
+
+    @jax.jit
+    def run(key, tuning, start):
+        kernel = te.replica_exchange(path.target, **tuning._asdict())
+        return te.inference.short_run(key, kernel, start, 4)
+
+    state = run(gt.key(1), pilot.tuning, jnp.asarray(start, jnp.float32))
     for k, t in enumerate(ladder):
         end = np.asarray(state.position[k], np.float64)
         gt.assert_expectations(path.statistics(end), path.expected(t), f"t={t}")
@@ -48,8 +60,8 @@ def test_the_result_is_data_for_the_kernel(pilot):
 def test_the_chains_go_on_from_the_pilot(pilot):
     kernel = te.replica_exchange(gt.LINEAR_GAUSSIAN.target, **pilot.tuning._asdict())
     state, info = jax.jit(kernel.step)(jax.random.key(0), pilot.state)
-    assert state.position.shape == pilot.state.position.shape == (5, checks.NUM_LADDERS, 2)
-    assert info.acceptance_rate.shape == (5, checks.NUM_LADDERS)
+    assert state.position.shape == pilot.state.position.shape == (5, 50, 2)
+    assert info.acceptance_rate.shape == (5, 50)
 
 
 def test_the_last_round_leaves_the_ladder_alone(pilot):
@@ -59,7 +71,7 @@ def test_the_last_round_leaves_the_ladder_alone(pilot):
 
 
 def test_the_same_key_gives_the_same_tuning(pilot):
-    again = checks.run(gt.LINEAR_GAUSSIAN, 5)
+    again = run()
     jax.tree.map(np.testing.assert_array_equal, pilot.tuning, again.tuning)
 
 
@@ -103,7 +115,10 @@ def test_unadjusted_moves_keep_the_step_size_they_are_given():
 
 
 def test_a_hard_path_from_a_bad_ladder():
-    """Twenty coordinates, E_0 of -3e6 nats, and a first ladder of fifth powers."""
+    """Twenty coordinates, E_0 of -3e6 nats, and a first ladder of fifth powers.
+
+    Wide limits around what every ladder of such a pilot reaches, on one fixed data set.
+    """
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 20)) * np.logspace(-1, 1, 20)
     y = X @ rng.normal(size=20) + 0.1 * rng.normal(size=200)

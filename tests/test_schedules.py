@@ -10,6 +10,7 @@ from scipy import special, stats
 
 import tempered_ebm as te
 from tempered_ebm import schedules
+from tests import checks_ladders as checks
 from tests import ground_truths as gt
 
 SIZES = st.sampled_from((3, 4, 7, 20, 33))
@@ -193,59 +194,26 @@ def test_a_barely_bent_sigmoid_is_the_uniform_ladder(a):
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 
 
-def variances(path, ladder):
-    return np.array([path.variance_loglikelihood(float(t)) for t in ladder])
-
-
 def test_equal_length_is_the_ladder_of_the_ground_truth():
-    dense = np.linspace(0, 1, 2001) ** 2
-    ladder = schedules.equal_length(dense, variances(gt.LINEAR_GAUSSIAN, dense), 11)
-    assert_ladder(
-        ladder,
-        [0, .040019, .087082, .142652, .20856, .287097, .381139, .494298, .631113, .79729, 1],
-    )  # fmt: skip
+    checks.equal_length_is_the_known_ladder()
 
 
 @FEW
 @given(SIZES, st.sampled_from((1.0, 10.0, 1e2, 1e3, 1e4)))
 def test_equal_length_on_an_isotropic_gaussian_is_its_closed_form(K, a):
-    """Var = 1 / (1/a + t)^2 / 2 for each coordinate gives t_k = ((1 + a)^u - 1) / a."""
-    dense = ((1 + a) ** np.linspace(0, 1, 4001) - 1) / a
-    dense[-1] = 1.0
-    with jax.enable_x64(True):
-        ladder = schedules.equal_length(dense, 0.5 / (1 / a + dense) ** 2, K)
-    np.testing.assert_allclose(ladder, ((1 + a) ** u(K) - 1) / a, rtol=1e-5, atol=1e-12)
+    checks.equal_length_is_the_closed_form(K, a)
 
 
 @PATHS
 @pytest.mark.parametrize("K", [2, 5, 12])
 def test_equal_length_reaches_a_fixed_point_and_stays(path, K):
-    ladder = schedules.power(K, 4.0)
-    with jax.enable_x64(True):
-        ladder = np.asarray(ladder, np.float64)
-        for _ in range(60):
-            ladder = np.asarray(schedules.equal_length(ladder, variances(path, ladder), K))
-        again = schedules.equal_length(ladder, variances(path, ladder), K)
-    np.testing.assert_allclose(again, ladder, atol=1e-9)
-    speed = np.sqrt(variances(path, ladder))
-    lengths = np.diff(ladder) * (speed[1:] + speed[:-1])
-    np.testing.assert_allclose(lengths, lengths.mean(), rtol=1e-6)
+    checks.equal_length_reaches_a_fixed_point_and_stays(path, K)
 
 
 @FEW
 @given(SIZES, st.integers(0, 2**31))
 def test_equal_rejection_makes_rates_equal_where_they_add_up(K, seed):
-    """Under an additive barrier the new pairs share it evenly, and then nothing moves."""
-    rng = np.random.default_rng(seed)
-    with jax.enable_x64(True):
-        old = schedules.power(9, 2.0)
-        barrier = np.concatenate([[0], np.cumsum(rng.uniform(0.05, 0.3, 8))])
-        ladder = schedules.equal_rejection(old, 1 - np.diff(barrier), K)
-        rejected = np.diff(np.interp(ladder, old, barrier))
-        np.testing.assert_allclose(rejected, barrier[-1] / (K - 1), rtol=1e-6)
-        if rejected[0] < 1:
-            again = schedules.equal_rejection(ladder, 1 - rejected, K)
-            np.testing.assert_allclose(again, ladder, atol=1e-9)
+    checks.equal_rejection_shares_the_barrier(K, seed)
 
 
 @FEW

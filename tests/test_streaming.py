@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempered_ebm import streaming
+from tests import checks_loops as checks
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 
 
-def feed(init, update, values):
-    return jax.lax.scan(lambda m, v: (update(m, v), None), init(values[0]), values)[0]
+def test_moments_and_covariances_are_those_of_numpy():
+    checks.stream_of_moments()
+    checks.stream_of_covariances()
 
 
 @FEW
@@ -19,7 +21,9 @@ def feed(init, update, values):
 def test_covariance_agrees_with_numpy(num_values, dimension, seed):
     values = 3 + np.random.default_rng(seed).normal(size=(num_values, 2, dimension))
     values = values.astype(np.float32)
-    running = feed(streaming.init_covariance, streaming.update_covariance, jnp.asarray(values))
+    running = checks.feed(
+        streaming.init_covariance, streaming.update_covariance, jnp.asarray(values)
+    )
     for chain in (0, 1):
         expected = np.cov(values[:, chain].T).reshape(dimension, dimension)
         np.testing.assert_allclose(running.covariance[chain], expected, rtol=1e-3, atol=1e-4)
@@ -29,19 +33,7 @@ def test_covariance_agrees_with_numpy(num_values, dimension, seed):
 @FEW
 @given(st.integers(2, 30), st.integers(1, 5), st.integers(0, 2**31))
 def test_pooled_chains_are_one_long_stream(num_values, num_chains, seed):
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=(num_values, num_chains, 3)) + 5 * rng.normal(size=(num_chains, 3))
-    values = values.astype(np.float32)
-    flat = values.reshape(-1, 3).astype(np.float64)
-    moments = feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
-    pooled = streaming.pool_moments(moments, 1)
-    assert int(pooled.num_values) == num_values * num_chains
-    np.testing.assert_allclose(pooled.mean, flat.mean(0), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(pooled.variance, flat.var(0, ddof=1), rtol=1e-3, atol=1e-4)
-    covariance = feed(streaming.init_covariance, streaming.update_covariance, jnp.asarray(values))
-    together = streaming.pool_covariance(covariance, 1)
-    assert int(together.num_values) == num_values * num_chains
-    np.testing.assert_allclose(together.covariance, np.cov(flat.T), rtol=1e-3, atol=1e-3)
+    checks.pooled_chains_are_one_long_stream(num_values, num_chains, seed)
 
 
 def test_a_pytree_of_statistics_is_pooled_leaf_by_leaf():
@@ -57,6 +49,6 @@ def test_a_pytree_of_statistics_is_pooled_leaf_by_leaf():
 
 def test_running_moments_survive_a_large_offset():
     values = 1e4 + np.random.default_rng(0).normal(size=200).astype(np.float32)
-    moments = feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
+    moments = checks.feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
     assert float(moments.mean) == pytest.approx(values.mean(dtype=np.float64), rel=1e-6)
     assert float(moments.variance) == pytest.approx(values.var(ddof=1, dtype=np.float64), rel=0.02)

@@ -5,12 +5,8 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
+from tests import checks_diagnostics as checks
 from tests.diagnostics import index_process
-
-
-def from_rungs(*rungs_of_replicas):
-    """Trace (num_states, K) in which replica i walks through ``rungs_of_replicas[i]``."""
-    return jnp.asarray(np.argsort(np.array(rungs_of_replicas), axis=0).T)
 
 
 def counts(replicas):
@@ -18,29 +14,9 @@ def counts(replicas):
     return flow.restarts.tolist(), flow.round_trips.tolist()
 
 
-@pytest.mark.parametrize(
-    ("rungs_of_replicas", "restarts", "round_trips"),
-    [
-        (([0, 0, 0], [1, 1, 1], [2, 2, 2]), 0, 0),
-        (([0, 1, 1], [1, 0, 0], [2, 2, 2]), 0, 0),
-        (([0, 1, 2], [1, 0, 0], [2, 2, 1]), 1, 0),
-        (([0, 1, 2, 1, 1], [1, 0, 0, 0, 0], [2, 2, 1, 2, 2]), 1, 0),
-        (([0, 1, 2, 2, 1, 0], [1, 0, 0, 0, 0, 1], [2, 2, 1, 1, 2, 2]), 1, 1),
-        (([0, 1, 1, 1, 2, 2], [1, 2, 2, 2, 1, 1], [2, 0, 0, 0, 0, 0]), 1, 0),
-        (([0, 1, 0, 1, 2], [1, 0, 1, 0, 0], [2, 2, 2, 2, 1]), 1, 0),
-    ],
-    ids=[
-        "nobody moves",
-        "to the middle",
-        "to the posterior",
-        "back to the middle",
-        "there and back",
-        "down from the posterior counts nothing",
-        "a visit to the prior on the way",
-    ],
-)
-def test_journeys_made_by_hand(rungs_of_replicas, restarts, round_trips):
-    assert counts(from_rungs(*rungs_of_replicas)) == (restarts, round_trips)
+@pytest.mark.parametrize("name", checks.JOURNEYS)
+def test_journeys_made_by_hand(name):
+    checks.journey(name)
 
 
 @pytest.mark.parametrize("num_swaps", [0, 1, 2, 3, 6, 7])
@@ -70,7 +46,9 @@ def test_every_replica_and_ladder_is_counted_on_its_own():
 
 
 def test_flow_fraction_by_hand():
-    flow = diagnostics.replica_flow(from_rungs([0, 1, 2, 1, 0], [1, 0, 0, 0, 1], [2, 2, 1, 2, 2]))
+    flow = diagnostics.replica_flow(
+        checks.from_rungs([0, 1, 2, 1, 0], [1, 0, 0, 0, 1], [2, 2, 1, 2, 2])
+    )
     assert flow.from_prior.tolist() == [5, 2, 0]
     assert flow.from_posterior.tolist() == [0, 2, 5]
     np.testing.assert_allclose(flow.flow_fraction, [1.0, 0.5, 0.0])

@@ -6,6 +6,7 @@ from scipy import stats
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
+from tests import checks_diagnostics as checks
 from tests import ground_truths as gt
 
 TARGET = gt.LINEAR_GAUSSIAN.target
@@ -52,10 +53,6 @@ def test_a_missing_or_needless_temperature_is_named():
         diagnostics.energy_statistic(0.5)(plain.init(jnp.zeros(2)), None)
 
 
-def trace_of(energy):
-    return diagnostics.EnergyTrace(jnp.asarray(energy), jnp.abs(jnp.asarray(energy)))
-
-
 def test_means_and_errors_by_step_and_rung():
     values = np.random.default_rng(0).normal(3.0, 1.0, (5, 2, 9))
     drift = diagnostics.energy_drift(diagnostics.EnergyTrace(values, 2 * values))
@@ -75,24 +72,17 @@ def test_the_slope_is_that_of_the_second_half(num_steps):
     slopes = np.polyfit(later, energy[later], 1)[0]
     changed = energy.copy()
     changed[: num_steps // 2] += 50.0
-    drift = diagnostics.energy_drift(trace_of(changed))
+    drift = diagnostics.energy_drift(checks.trace_of(changed))
     np.testing.assert_allclose(drift.drift_per_step, slopes.mean(), rtol=1e-3)
     np.testing.assert_allclose(drift.drift_z_score, slopes.mean() / stats.sem(slopes), rtol=1e-3)
 
 
+@pytest.mark.statistical
 def test_without_drift_the_score_follows_students_law():
-    """Autocorrelated chains that share nothing: the slopes are independent normals."""
-    rng = np.random.default_rng(2)
-    num_steps, num_runs, num_chains = 20, 5000, 12
-    energy = np.empty((num_steps, num_runs, num_chains), np.float32)
-    energy[0] = rng.standard_normal((num_runs, num_chains))
-    for n in range(1, num_steps):
-        noise = rng.standard_normal((num_runs, num_chains))
-        energy[n] = 0.9 * energy[n - 1] + np.sqrt(1 - 0.9**2) * noise
-    drift = diagnostics.energy_drift(trace_of(energy))
-    gt.assert_law(drift.drift_z_score, stats.t(num_chains - 1).cdf)
+    checks.drift_scores_follow_students_law()
 
 
+@pytest.mark.statistical
 def test_a_run_that_is_too_short_is_seen_and_one_in_equilibrium_is_not():
     kernel = te.mala(lambda z: -0.5 * jnp.sum(z**2, -1), 0.05)
 
@@ -103,16 +93,16 @@ def test_a_run_that_is_too_short_is_seen_and_one_in_equilibrium_is_not():
         )
         return diagnostics.energy_drift(trace).drift_z_score
 
-    draws = jax.random.normal(jax.random.key(0), (4000, 5))
-    assert drift_z_score(jax.random.key(1), draws + 3.0) < -20
-    assert drift_z_score(jax.random.key(2), 0.1 * draws) > 10
-    assert abs(drift_z_score(jax.random.key(3), draws)) < gt.z_threshold(1)
+    draws = jax.random.normal(gt.key(0), (4000, 5))
+    assert drift_z_score(gt.key(1), draws + 3.0) < -20
+    assert drift_z_score(gt.key(2), 0.1 * draws) > 10
+    assert abs(drift_z_score(gt.key(3), draws)) < gt.z_threshold(1)
 
 
 def test_a_diverged_chain_is_not_good_news():
     energy = np.random.default_rng(3).normal(size=(8, 4))
     energy[6:, 2] = np.inf
-    assert np.isnan(diagnostics.energy_drift(trace_of(energy)).drift_z_score)
+    assert np.isnan(diagnostics.energy_drift(checks.trace_of(energy)).drift_z_score)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
+from tests import checks_diagnostics as checks
 from tests import ground_truths as gt
 
 
@@ -17,15 +17,11 @@ def estimates(position, grad):
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("num_chains", [2, 7])
 def test_it_is_unbiased_for_few_chains_of_a_skewed_law(temperature, num_chains):
-    """p is e^z ~ Gamma(3, 2), so p^(1/T) is e^z ~ Gamma(3/T, 2/T)."""
-    law = stats.loggamma(3 / temperature, loc=-np.log(2 / temperature))
-    z = law.rvs((60_000, num_chains, 1), random_state=np.random.default_rng(0))
-    z = jnp.asarray(z, jnp.float32)
-    gt.assert_expectations(estimates(z, 3 - 2 * jnp.exp(z)).temperature, temperature)
+    checks.temperature_is_unbiased(temperature, num_chains)
 
 
 def test_pytrees_and_two_chain_axes():
-    rng = np.random.default_rng(1)
+    rng = gt.rng(1)
     scale = np.array([0.5, 3.0, 1.0])
     position = {
         "a": 10 + np.sqrt(2) * scale * rng.standard_normal((20_000, 2, 3, 3)),
@@ -38,14 +34,15 @@ def test_pytrees_and_two_chain_axes():
 
 
 def test_the_standard_error_is_calibrated():
-    z = jnp.asarray(np.random.default_rng(2).standard_normal((4000, 400, 2)), jnp.float32)
+    z = jnp.asarray(gt.rng(2).standard_normal((4000, 400, 2)), jnp.float32)
     result = estimates(z + 5, -z)
-    score = np.asarray((result.temperature - 1) / result.standard_error)
-    assert 0.95 < score.std() < 1.05
+    temperature, error = (np.asarray(v, np.float64) for v in result)
+    # Over 400 chains the squared error is unbiased up to a relative 1/400.
+    gt.assert_expectations((temperature - 1) ** 2 / error.mean() ** 2, 1.0, slack=0.01)
 
 
 def test_a_shift_of_the_origin_changes_nothing():
-    z = jnp.asarray(np.random.default_rng(3).standard_normal((50, 2)), jnp.float32)
+    z = jnp.asarray(gt.rng(3).standard_normal((50, 2)), jnp.float32)
     slide = -z + 7.0
     here = diagnostics.virial_temperature(z, slide).temperature
     there = diagnostics.virial_temperature(z + 100, slide).temperature
@@ -57,10 +54,10 @@ def test_ula_is_hot_by_its_discretisation(h):
     """Each direction of precision λ is at 1 / (1 - hλ/2), the mean over directions at theirs."""
     precision = np.array([1.0, 0.25])
     temperatures = 1 / (1 - h * precision / 2)
-    noise = np.random.default_rng(4).standard_normal((4000, 25, 2))
+    noise = gt.rng(4).standard_normal((4000, 25, 2))
     start = jnp.asarray(noise * np.sqrt(temperatures / precision), jnp.float32)
     kernel = te.ula(lambda z: -0.5 * jnp.sum(precision * z**2, -1), h)
-    state = te.inference.short_run(jax.random.key(0), kernel, start, 3)
+    state = te.inference.short_run(gt.key(0), kernel, start, 3)
     both = estimates(state.position, state.logdensity_grad)
     gt.assert_expectations(both.temperature, temperatures.mean())
     for i in range(2):
@@ -73,7 +70,7 @@ def test_noise_decoupled_from_the_step_shows_its_temperature():
     h, noise_scale, precision = 1.0, 0.01, np.array([0.2, 1.2])
     nominal = diagnostics.effective_temperature(h, noise_scale)
     np.testing.assert_allclose(nominal, 5e-5)
-    rng = np.random.default_rng(5)
+    rng = gt.rng(5)
     variance = nominal / precision / (1 - h * precision / 2)
     z = rng.standard_normal((4000, 25, 2)) * np.sqrt(variance)
     for _ in range(5):

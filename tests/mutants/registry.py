@@ -1,0 +1,93 @@
+"""Planted bugs, each under the check that must fail.
+
+The checks are those that the other tests call. They build and compile their kernels
+afresh, so no trace of the unpatched code survives into a mutant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests import ground_truths as gt
+
+GAMMA, GAUSSIAN = gt.SKEWED_GAMMA, gt.LINEAR_GAUSSIAN
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+class Mutant(NamedTuple):
+    """A bug and what must notice it.
+
+    Attributes:
+        plant: patches the bug in, given a ``pytest.MonkeyPatch``.
+        check: raises AssertionError if the library is wrong.
+        subject: what the bug is about.
+        label: how the check is called.
+    """
+
+    plant: Callable[[pytest.MonkeyPatch], None]
+    check: Callable[[], None]
+    subject: str
+    label: str
+
+
+class SurvivorError(Exception):
+    """The check passed in spite of the bug."""
+
+
+def caught_by(check: Callable, *args, **kwargs) -> Callable:
+    """Register a mutant, a function of monkeypatch, under the check that must fail."""
+
+    def register(plant: Callable) -> Callable:
+        if plant.__name__ in MUTANTS:
+            raise ValueError(f"two mutants are called {plant.__name__}")
+        MUTANTS[plant.__name__] = Mutant(
+            plant,
+            lambda: check(*args, **kwargs),
+            plant.__module__.rpartition(".")[2],
+            check.__name__,
+        )
+        return plant
+
+    return register
+
+
+def load() -> dict[str, Mutant]:
+    """Import every module of planted bugs beside this one."""
+    package = importlib.import_module("tests.mutants")
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.name.startswith(("_", "test_", "registry")):
+            importlib.import_module(f"tests.mutants.{module.name}")
+    return MUTANTS
+
+
+def _is_raised_by_a_check(error: AssertionError) -> bool:
+    """Whether the assertion is one of the tests or of ``numpy.testing``, not of a library."""
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    return "tests" in last or ("numpy" in last and "testing" in last)
+
+
+def verdict(mutant: Mutant) -> str:
+    """Plant the bug, run the check, and return how it failed.
+
+    Raises:
+        SurvivorError: if the check passed.
+        Exception: whatever else ended the check: a crash is not a verdict.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.plant(patch)
+        try:
+            mutant.check()
+        except AssertionError as error:
+            if not _is_raised_by_a_check(error):
+                raise RuntimeError("the bug broke an assertion of a library") from error
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return " ".join(lines[:1]) or "AssertionError"
+    raise SurvivorError(f"{mutant.label} passed in spite of the bug")
