@@ -96,9 +96,15 @@ def batch_means_standard_error(series: Float[Array, "num_draws num_chains"]) -> 
     return jnp.std(means, ddof=1) * math.sqrt(length / (num_draws * num_chains))
 
 
-def _as_draws(
+def as_draws(
     temperatures: Float[Array, "K"], loglikelihoods: Float[Array, "K ..."]
 ) -> tuple[Float[Array, "K"], Float[Array, "K num_draws num_chains"]]:
+    """Return a ladder and draws of the same dtype, with an axis of chains.
+
+    Raises:
+        InputError: if the ladder is not one, the shapes do not match, or the draws are not
+            floating.
+    """
     temperatures = schedules.validate(temperatures)
     draws = jnp.asarray(loglikelihoods)
     if draws.ndim not in (2, 3) or draws.shape[0] != temperatures.shape[0] or draws.size == 0:
@@ -108,7 +114,8 @@ def _as_draws(
         )
     if not jnp.issubdtype(draws.dtype, jnp.floating):
         raise InputError(f"loglikelihoods must have a floating dtype, got {draws.dtype}")
-    return temperatures, draws.reshape(draws.shape[0], draws.shape[1], -1)
+    draws = draws.reshape(draws.shape[0], draws.shape[1], -1)
+    return temperatures.astype(draws.dtype), draws
 
 
 def thermodynamic_integration(
@@ -162,8 +169,7 @@ def thermodynamic_integration(
     """
     if rule not in ("corrected_trapezoid", "trapezoid"):
         raise InputError(f"rule must be 'corrected_trapezoid' or 'trapezoid', got {rule!r}")
-    temperatures, draws = _as_draws(temperatures, loglikelihoods)
-    temperatures = temperatures.astype(draws.dtype)
+    temperatures, draws = as_draws(temperatures, loglikelihoods)
     mean = draws.mean(axis=(1, 2))
     variance = draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0)
     steps = jnp.diff(temperatures)

@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tempered_ebm as te
+from tests import checks_reweighting as checks
+from tests import ground_truths as gt
+
+NAMES = pytest.mark.parametrize("name", checks.ESTIMATORS)
+PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
+
+
+def test_every_estimator_solves_its_equation():
+    checks.equations_are_solved()
+
+
+@pytest.mark.statistical
+@PATHS
+@NAMES
+@pytest.mark.parametrize("num", [4, 10])
+def test_ground_truth(path, name, num):
+    checks.ground_truth(path, name, num)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind", ["independent", "across draws", "across rungs"])
+@pytest.mark.parametrize("name", ["stepping_stone", "bar", "mbar"])
+def test_standard_errors_are_honest(name, kind):
+    checks.calibration(name, kind)
+
+
+@pytest.mark.statistical
+def test_the_two_directions_are_biased_apart():
+    checks.jensen_biases_point_apart()
+
+
+def test_mbar_is_the_sharpest():
+    """On one set of draws its error bar is below those of the others."""
+    path, ladder = gt.LINEAR_GAUSSIAN, np.linspace(0, 1, 8) ** 3
+    draws = checks.checks.exact_draws(path, ladder, 5_000, seed=3).astype(np.float32)
+    errors = {n: float(f(ladder, draws).standard_error) for n, f in checks.ESTIMATORS.items()}
+    assert min(errors, key=errors.get) == "mbar", errors
+
+
+def test_single_precision_stands_log_likelihoods_of_minus_a_million():
+    """A geometric ladder down to 1e-8: products are formed from differences."""
+    rng = np.random.default_rng(0)
+    ladder = np.concatenate([[0], np.geomspace(1e-8, 1, 60)])
+    scale, d = 1e-4, 10
+    variance = 1 / (1 + ladder / scale**2)
+    squares = variance[:, None] * rng.chisquare(d, (61, 500))
+    draws = -0.5 * squares / scale**2
+    truth = -0.5 * d * np.log1p(1 / scale**2)
+    for name in ("mbar", "bar", "stepping_stone"):
+        single = checks.ESTIMATORS[name](
+            jnp.asarray(ladder, jnp.float32), jnp.asarray(draws, jnp.float32)
+        )
+        assert single.log_evidence.dtype == jnp.float32
+        with jax.enable_x64(True):
+            double = checks.ESTIMATORS[name](ladder, draws)
+        gap = abs(float(single.log_evidence) - float(double.log_evidence))
+        assert gap < 0.3 * float(double.standard_error), (name, gap)
+        assert abs(float(double.log_evidence) - truth) < 6 * float(double.standard_error)
+
+
+def test_impossible_prior_draws_leave_a_finite_estimate():
+    """Where the likelihood is zero on part of the prior, reweighting still counts."""
+    rng = np.random.default_rng(0)
+    prior = np.where(rng.random(20_000) < 0.25, 0.0, -np.inf)
+    draws = np.stack([prior, np.zeros(20_000)]).astype(np.float32)
+    for name in ("stepping_stone", "mbar", "bar"):
+        estimate = checks.ESTIMATORS[name](np.array([0.0, 1.0]), draws)
+        assert abs(float(estimate.log_evidence) - np.log(0.25)) < 0.1, name
+        assert np.isfinite(estimate.standard_error), name
+
+
+@NAMES
+def test_shapes_and_vmap(name):
+    draws = np.random.default_rng(0).normal(size=(3, 4, 50, 2)).astype(np.float32)
+    ladder = te.schedules.uniform(4)
+    together = jax.jit(jax.vmap(lambda d: checks.ESTIMATORS[name](ladder, d)))(draws)
+    alone = checks.ESTIMATORS[name](ladder, draws[1])
+    assert together.log_evidence.shape == (3,)
+    np.testing.assert_allclose(together.log_evidence[1], alone.log_evidence, atol=1e-4)
+    assert alone.mean_loglikelihood.shape == (4,)
+
+
+def test_bad_arguments_are_named():
+    draws = np.zeros((3, 10))
+    with pytest.raises(te.InputError, match="direction must be 'forward' or 'reverse', got 'up'"):
+        te.stepping_stone(te.schedules.uniform(3), draws, direction="up")
+    for estimator in checks.ESTIMATORS.values():
+        with pytest.raises(te.InputError, match="loglikelihoods must have shape"):
+            estimator(te.schedules.uniform(4), draws)
+        with pytest.raises(te.InputError, match="temperatures must increase strictly"):
+            estimator(np.array([0.1, 0.5, 1.0]), draws)
