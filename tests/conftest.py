@@ -27,6 +27,8 @@ def pytest_runtest_call(item):
     made = gt.decisions - before
     if made and "mutants" not in item.path.parts:
         item.user_properties.append(("decisions", made))
+        if item.get_closest_marker("statistical") is None:
+            pytest.fail("a test that decides on random draws must be marked as statistical")
     return result
 
 

@@ -19,6 +19,7 @@ def test_each_rule_is_its_closed_form_sum():
     checks.rules_are_exact_sums()
 
 
+@pytest.mark.statistical
 @PATHS
 @pytest.mark.parametrize(
     ("num", "rule", "discretization"),
@@ -61,15 +62,17 @@ def test_the_correction_removes_the_leading_error():
     assert ratio == pytest.approx(16, rel=0.3)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("kind", CALIBRATIONS)
 def test_the_standard_error_is_calibrated(kind):
     checks.calibration(kind)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("num_draws", [64, 63])
 def test_the_squared_standard_error_is_unbiased_for_independent_draws(num_draws):
     """E[se^2] = 1/n for n independent values of variance 1, also where n is uneven."""
-    series = np.random.default_rng(0).standard_normal((5_000, num_draws, 1))
+    series = gt.rng(0).standard_normal((5_000, num_draws, 1))
     error = jax.jit(jax.vmap(te.evidence.batch_means_standard_error))(series)
     gt.assert_expectations(num_draws * np.asarray(error, np.float64) ** 2, 1.0)
 

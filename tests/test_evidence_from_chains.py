@@ -20,31 +20,35 @@ def estimate_from_chains(target, position, temperatures, step_size, rng_key):
     return te.thermodynamic_integration(temperatures, loglikelihoods.swapaxes(0, 1))
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("num", [10, 30])
 def test_chains_on_the_linear_gaussian_model_find_its_evidence_within_their_error_bars(num):
     path, temperatures = gt.LINEAR_GAUSSIAN, te.schedules.power(num, 3.0)
     step_size = 0.5 / jnp.linalg.eigvalsh(
         jnp.stack([path.precision(t) for t in np.asarray(temperatures, float)])
     ).max(-1)
-    position = jax.random.normal(jax.random.key(1), (num, 64, 2))
+    position = jax.random.normal(gt.key(1), (num, 64, 2))
     estimate = jax.jit(
-        lambda key: estimate_from_chains(path.target, position, temperatures, step_size, key)
-    )(jax.random.key(0))
+        lambda key, z: estimate_from_chains(path.target, z, temperatures, step_size, key)
+    )(gt.key(0), position)
     assert 0 < estimate.standard_error < 0.03
     z = (estimate.log_evidence - path.log_z(1.0)) / estimate.standard_error
-    assert abs(z) < gt.z_threshold(2)
-    assert estimate.lower_bound < path.log_z(1.0) < estimate.upper_bound
+    limit = gt.z_threshold(3)
+    assert abs(z) < limit
+    slack = limit * estimate.standard_error
+    assert estimate.lower_bound - slack < path.log_z(1.0) < estimate.upper_bound + slack
 
 
+@pytest.mark.statistical
 def test_the_partition_function_of_an_ebm_is_an_evidence():
     """With N(0, I) as prior and f as log-likelihood, log Z is thermodynamic integration."""
     toy = te.energies.toy
     target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), toy.egg_crate_negative_energy)
     temperatures = te.schedules.uniform(12)
-    position = jax.random.normal(jax.random.key(1), (12, 256, 2))
-    estimate = jax.jit(lambda key: estimate_from_chains(target, position, temperatures, 0.15, key))(
-        jax.random.key(0)
+    position = jax.random.normal(gt.key(1), (12, 256, 2))
+    estimate = jax.jit(lambda key, z: estimate_from_chains(target, z, temperatures, 0.15, key))(
+        gt.key(0), position
     )
     assert 0 < estimate.standard_error < 0.02
     z = (estimate.log_evidence - toy.egg_crate().log_normalizer) / estimate.standard_error
-    assert abs(z) < gt.z_threshold(2)
+    assert abs(z) < gt.z_threshold(3)

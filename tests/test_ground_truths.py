@@ -9,6 +9,7 @@ from tests import ground_truths as gt
 from tests.ground_truths import LINEAR_GAUSSIAN, SKEWED_GAMMA, gaussian_kl
 
 
+@pytest.mark.statistical
 def test_thresholds_are_normal_quantiles_and_students_for_few_rows():
     for m in (1, 10, 100):
         tail = gt.FALSE_ALARM / (2 * m)
@@ -17,6 +18,7 @@ def test_thresholds_are_normal_quantiles_and_students_for_few_rows():
     assert 6.2 < gt.z_threshold(1) < gt.z_threshold(100) < 7
 
 
+@pytest.mark.statistical
 def test_skewed_rows_get_a_wider_limit():
     """The same z-score of 7, of which the skewness of an exponential law explains a part."""
     for n, is_accepted in ((400, True), (400_000, False)):
@@ -33,6 +35,7 @@ def test_skewed_rows_get_a_wider_limit():
             assert is_accepted
 
 
+@pytest.mark.statistical
 def test_decisions_are_counted():
     before = gt.decisions
     gt.assert_expectations(np.arange(9.0) - 4, 0.0)
@@ -83,6 +86,7 @@ def test_the_bracket_gap_is_a_sum_of_divergences():
     assert gap == pytest.approx(gaussian_kl(*ends), abs=1e-10)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("path", [LINEAR_GAUSSIAN, SKEWED_GAMMA], ids=["gaussian", "gamma"])
 def test_exact_draws_have_the_stated_law(path):
     for t in (0.0, 0.3, 1.0):

@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,10 +32,11 @@ def test_gaussian_integrates_to_one():
     assert float(jnp.trapezoid(density, grid)) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.statistical
 def test_gaussian_samples_follow_their_density():
     likelihood = te.likelihoods.gaussian(0.5)
     output = jnp.full(100_000, 1.5)
-    draws = likelihood.sample(jax.random.key(0), output)
+    draws = likelihood.sample(gt.key(0), output)
     gt.assert_law(draws, stats.norm(1.5, 0.5).cdf)
     np.testing.assert_array_equal(likelihood.mean(output), output)
 

@@ -9,6 +9,7 @@ from tempered_ebm.energies import toy
 from tests import ground_truths as gt
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", ["moons", "muller_brown"])
 def test_points_are_draws_of_the_named_density(name):
     data = te.datasets.load_toy(name, 20_000, seed=3)

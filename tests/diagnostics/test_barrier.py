@@ -29,6 +29,7 @@ def stationary_flow(scheme):
     return before, jax.lax.scan(one_step, before, states[BURN_IN + 1 :])[0]
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("scheme", "field"),
     [
@@ -45,6 +46,7 @@ def test_an_ideal_index_process_makes_the_predicted_round_trips(scheme, field):
         gt.assert_expectations(made, float(predicted), name)
 
 
+@pytest.mark.statistical
 def test_the_flow_fraction_falls_with_the_odds_of_rejection():
     before, after = stationary_flow("alternating")
     visits = np.asarray(after.from_prior - before.from_prior, np.float64) / ROUNDS

@@ -14,12 +14,14 @@ def estimates(position, grad):
     return jax.vmap(diagnostics.virial_temperature)(position, grad)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("num_chains", [2, 7])
 def test_it_is_unbiased_for_few_chains_of_a_skewed_law(temperature, num_chains):
     checks.temperature_is_unbiased(temperature, num_chains)
 
 
+@pytest.mark.statistical
 def test_pytrees_and_two_chain_axes():
     rng = gt.rng(1)
     scale = np.array([0.5, 3.0, 1.0])
@@ -33,6 +35,7 @@ def test_pytrees_and_two_chain_axes():
     gt.assert_expectations(values.temperature, 2.0)
 
 
+@pytest.mark.statistical
 def test_the_standard_error_is_calibrated():
     z = jnp.asarray(gt.rng(2).standard_normal((4000, 400, 2)), jnp.float32)
     result = estimates(z + 5, -z)
@@ -49,6 +52,7 @@ def test_a_shift_of_the_origin_changes_nothing():
     np.testing.assert_allclose(here, there, rtol=1e-4)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("h", [0.05, 0.5, 1.5])
 def test_ula_is_hot_by_its_discretisation(h):
     """Each direction of precision λ is at 1 / (1 - hλ/2), the mean over directions at theirs."""
@@ -65,6 +69,7 @@ def test_ula_is_hot_by_its_discretisation(h):
         gt.assert_expectations(one.temperature, temperatures[i], f"direction {i}")
 
 
+@pytest.mark.statistical
 def test_noise_decoupled_from_the_step_shows_its_temperature():
     """Step 1 and noise 0.01 on a quadratic: T is 5e-5 and h ||grad||^2 / (2d) more."""
     h, noise_scale, precision = 1.0, 0.01, np.array([0.2, 1.2])

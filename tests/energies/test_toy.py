@@ -53,7 +53,7 @@ def reference(make):
 
 @cache
 def exact_draws(make):
-    return make().sample(jax.random.key(0), N)
+    return make().sample(gt.key(0), N)
 
 
 def assert_draws_follow(draws, known):
@@ -80,6 +80,7 @@ def test_the_bounds_hold_the_mass(make):
     assert 1 - reference(make).mass_within_bounds() < 1e-8
 
 
+@pytest.mark.statistical
 @each_density
 def test_the_sampler_follows_the_density(make):
     draws = exact_draws(make)
@@ -87,6 +88,7 @@ def test_the_sampler_follows_the_density(make):
     assert_draws_follow(draws, reference(make))
 
 
+@pytest.mark.statistical
 @each_density
 def test_the_mean_surprise_of_draws_is_the_entropy(make):
     density = make()
@@ -94,6 +96,7 @@ def test_the_mean_surprise_of_draws_is_the_entropy(make):
     gt.assert_expectations(surprise, density.entropy, density.name)
 
 
+@pytest.mark.statistical
 @each_density
 def test_draws_slightly_too_wide_are_noticed(make):
     draws = np.asarray(exact_draws(make), np.float64)
@@ -102,6 +105,7 @@ def test_draws_slightly_too_wide_are_noticed(make):
         assert_draws_follow(wide, reference(make))
 
 
+@pytest.mark.statistical
 @each_density
 def test_mala_leaves_the_density_invariant(make):
     density, draws = make(), exact_draws(make)[: N // 2]
@@ -110,7 +114,7 @@ def test_mala_leaves_the_density_invariant(make):
         lambda key, z: te.inference.run_with_moments(
             key, kernel, kernel.init(z), 3, statistic_fn=lambda s, info: info.acceptance_rate
         )
-    )(jax.random.key(1), draws)
+    )(gt.key(1), draws)
     assert 0.2 < float(moments.mean.mean()) < 0.95
     assert np.mean(np.any(np.asarray(end.position) != np.asarray(draws), 1)) > 0.8
     assert_draws_follow(end.position, reference(make))
@@ -147,6 +151,7 @@ def test_precision_is_that_of_the_session(make):
             assert jax.eval_shape(density.logdensity_fn, draws).dtype == wanted
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("make", SEVERAL_MODES, ids=lambda make: make.__name__)
 def test_modes_are_local_maxima_that_hold_their_weights(make):
     density, draws = make(), exact_draws(make)
@@ -174,6 +179,7 @@ def test_names_are_those_of_the_constructors():
     assert [make().name for make in toy.ALL] == [make.__name__ for make in toy.ALL]
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     "make",
     [
@@ -217,9 +223,10 @@ def test_noise_around_a_support_is_exact_however_far_outside(make):
     np.testing.assert_allclose(gradients[:, 1], 0.0, atol=1e-3)
 
 
+@pytest.mark.statistical
 def test_the_egg_crate_is_a_latent_prior_with_a_known_evidence():
     """log E exp(f) over N(0, I), by the sampler of N(0, I)."""
-    z = np.random.default_rng(0).standard_normal((400_000, 2)).astype(np.float32)
+    z = gt.rng(0).standard_normal((400_000, 2)).astype(np.float32)
     weight = np.exp(np.asarray(toy.egg_crate_negative_energy(z), np.float64))
     gt.assert_expectations(weight, np.exp(0.614420965903))
 

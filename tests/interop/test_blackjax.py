@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tests import ground_truths as gt
 from tests.ground_truths import LINEAR_GAUSSIAN, assert_expectations, z_threshold
 
 NUM_PARTICLES = 300
@@ -59,12 +60,13 @@ def adaptive_run(rng_key, particles):
     return state.weights @ state.particles, log_evidence
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("run", [tempered_run, adaptive_run])
 def test_sequential_monte_carlo_finds_the_evidence_and_the_posterior(run):
-    rng = np.random.default_rng(0)
+    rng = gt.rng(0)
     exact = LINEAR_GAUSSIAN.sample(rng, 0.0, NUM_REPLICATES * NUM_PARTICLES)
     particles = jnp.asarray(exact.reshape(NUM_REPLICATES, NUM_PARTICLES, 2), jnp.float32)
-    keys = jax.random.split(jax.random.key(0), NUM_REPLICATES)
+    keys = jax.random.split(gt.key(0), NUM_REPLICATES)
     means, log_evidence = jax.jit(jax.vmap(run))(keys, particles)
 
     # On a fixed ladder the estimate of the evidence itself is unbiased. An adaptive ladder
@@ -109,10 +111,11 @@ def test_window_adaptation_tunes_the_step_size_and_the_metric():
     assert abs(float(rates.mean()) - 0.574) < 0.1
 
 
+@pytest.mark.statistical
 def test_the_generic_driver_of_blackjax_runs_a_batch_of_chains():
     target = LINEAR_GAUSSIAN.target
     kernel = te.mala(lambda z: target.logdensity(z, 1.0), 0.1)
-    start = LINEAR_GAUSSIAN.sample(np.random.default_rng(1), 1.0, 50_000).astype(np.float32)
+    start = LINEAR_GAUSSIAN.sample(gt.rng(1), 1.0, 50_000).astype(np.float32)
 
     @jax.jit
     def run(rng_key, position):
@@ -124,7 +127,7 @@ def test_the_generic_driver_of_blackjax_runs_a_batch_of_chains():
             transform=lambda state, info: info.acceptance_rate.mean(),
         )
 
-    state, rates = run(jax.random.key(2), start)
+    state, rates = run(gt.key(2), start)
     assert rates.shape == (3,)
     z = np.asarray(state.position)
     assert_expectations(LINEAR_GAUSSIAN.statistics(z), LINEAR_GAUSSIAN.expected(1.0))

@@ -7,6 +7,7 @@ import pytest
 from numpyro.infer import MCMC, NUTS
 
 import tempered_ebm as te
+from tests import ground_truths as gt
 from tests.ground_truths import assert_expectations
 
 TILT = np.array([1.0, -0.5])
@@ -42,6 +43,7 @@ def test_the_log_density_is_the_tilted_base_up_to_its_normaliser():
     np.testing.assert_allclose(expanded, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("build_kernel", "num_chains"),
     [
@@ -61,7 +63,7 @@ def test_posterior_draws_have_the_known_moments(build_kernel, num_chains):
         chain_method="vectorized",
         progress_bar=False,
     )
-    mcmc.run(jax.random.key(0))
+    mcmc.run(gt.key(0))
     z = np.asarray(mcmc.get_samples()["z"]) - POSTERIOR_MEAN
     assert_expectations(np.column_stack([z, z**2]), np.repeat([0.0, POSTERIOR_VARIANCE], 2))
 
@@ -80,14 +82,15 @@ def test_the_energy_is_the_prior_half_of_a_plate_of_latents():
         parts.sample_prior(jax.random.key(0), 2)
 
 
+@pytest.mark.statistical
 def test_a_sampler_may_be_given():
     def sampler(rng_key, sample_shape):
         return TILT + jax.random.normal(rng_key, (*sample_shape, 2))
 
-    draws = tilted_prior(sampler=sampler).expand((2,)).sample(jax.random.key(0), (20_000,))
+    draws = tilted_prior(sampler=sampler).expand((2,)).sample(gt.key(0), (20_000,))
     assert_expectations(np.asarray(draws[:, 1]), TILT)
     with pytest.raises(NotImplementedError, match="no exact sampler"):
-        tilted_prior().sample(jax.random.key(0))
+        tilted_prior().sample(gt.key(0))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from numpyro.infer import MCMC
 from scipy import stats
 
 import tempered_ebm as te
+from tests import ground_truths as gt
 from tests.ground_truths import LINEAR_GAUSSIAN, assert_expectations
 from tests.interop import numpyro_models as models
 
-KEY = jax.random.key(0)
+KEY = gt.key(0)
 SCALES = np.array([0.1, 1.0, 10.0])
 
 
@@ -48,16 +49,19 @@ def assert_linear_gaussian(draws, t=1.0):
     assert_expectations(LINEAR_GAUSSIAN.statistics(draws), LINEAR_GAUSSIAN.expected(t))
 
 
+@pytest.mark.statistical
 def test_mala_draws_follow_the_posterior():
     kernel = te.numpyro.Kernel(models.linear_gaussian)
     assert_linear_gaussian(last_draws(kernel, 8_000, num_warmup=80, num_samples=20))
 
 
+@pytest.mark.statistical
 def test_replica_exchange_draws_follow_the_posterior():
     kernel = te.numpyro.Kernel(models.linear_gaussian, algorithm="replica_exchange", temperatures=3)
     assert_linear_gaussian(last_draws(kernel, 3_000, num_warmup=60, num_samples=20))
 
 
+@pytest.mark.statistical
 def test_a_custom_algorithm_runs_on_the_split_target():
     kernel = te.numpyro.Kernel(
         models.linear_gaussian, algorithm=lambda target: te.tempered_mala(target, 0.5, 0.2)
@@ -65,6 +69,7 @@ def test_a_custom_algorithm_runs_on_the_split_target():
     assert_linear_gaussian(last_draws(kernel, 8_000, num_warmup=0, num_samples=60), t=0.5)
 
 
+@pytest.mark.statistical
 def test_ula_draws_have_the_variance_of_the_biased_chain():
     h = 0.1
     mean, covariance = LINEAR_GAUSSIAN.moments(1.0)

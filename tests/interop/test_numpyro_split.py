@@ -13,6 +13,7 @@ from numpyro.infer.util import initialize_model, potential_energy
 from scipy import stats
 
 import tempered_ebm as te
+from tests import ground_truths as gt
 from tests.ground_truths import LINEAR_GAUSSIAN, assert_expectations, assert_law
 from tests.interop import numpyro_models as models
 
@@ -159,13 +160,14 @@ def test_constrain_returns_sites_and_deterministic_sites():
     np.testing.assert_allclose(sites["square"], z**2, rtol=1e-5)
 
 
+@pytest.mark.statistical
 def test_prior_draws_follow_the_log_prior():
     parts = split("linear_gaussian")
-    z = np.asarray(parts.sample_prior(jax.random.key(1), 50_000)["z"])
+    z = np.asarray(parts.sample_prior(gt.key(1), 50_000)["z"])
     assert_expectations(LINEAR_GAUSSIAN.statistics(z), LINEAR_GAUSSIAN.expected(0.0))
 
     parts = split("dependent_support")
-    draws = parts.sample_prior(jax.random.key(2), 20_000)
+    draws = parts.sample_prior(gt.key(2), 20_000)
     # A uniform variable on an interval is logistic in unconstrained space.
     assert_law(draws["x"], lambda u: 1 / (1 + np.exp(-u)))
 

@@ -22,12 +22,14 @@ BIMODAL = te.TemperedTarget(
 )
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("num_rungs", [4, 5])
 @pytest.mark.parametrize("path", PATHS)
 def test_every_rung_keeps_its_law(path, num_rungs):
     checks.every_rung_keeps_its_law(PATHS[path], num_rungs)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("num_rungs", [4, 5])
 def test_swaps_happen_as_often_as_they_should(num_rungs):
     checks.swaps_happen_as_often_as_they_should(gt.LINEAR_GAUSSIAN, num_rungs)
@@ -47,6 +49,7 @@ def test_swaps_move_and_never_copy():
     checks.swaps_move_and_never_copy(gt.LINEAR_GAUSSIAN, 5)
 
 
+@pytest.mark.statistical
 def test_each_ladder_swaps_on_its_own():
     checks.each_ladder_swaps_on_its_own(gt.SKEWED_GAMMA, 4)
 
@@ -68,6 +71,7 @@ def test_a_swap_evaluates_nothing_and_one_trace_serves_every_ladder():
     assert len(evaluated) == 1
 
 
+@pytest.mark.statistical
 def test_every_data_point_has_a_ladder_of_its_own():
     """Three observations in one batch, each behind many ladders: every one finds its posterior."""
     base, ladder = gt.LINEAR_GAUSSIAN, checks.LADDERS[4]
@@ -81,13 +85,11 @@ def test_every_data_point_has_a_ladder_of_its_own():
         base.target.logprior_fn,
         lambda z: base.constant - 0.5 * jnp.sum((xs - z @ W.T) ** 2, -1) / base.s2,
     )
-    rng = np.random.default_rng(0)
+    rng = gt.rng(0)
     draws = [[path.sample(rng, t, 20_000) for path in paths] for t in ladder]
     start = jnp.asarray(np.array(draws).swapaxes(1, 2), jnp.float32)
     kernel = te.replica_exchange(target, ladder, base.step_size)
-    state = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 5))(
-        jax.random.key(0), start
-    )
+    state = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 5))(gt.key(0), start)
     assert state.replica.shape == (4, 20_000, 3)
     assert np.mean(np.asarray(state.replica) != np.arange(4)[:, None, None]) > 0.3
     for k, t in enumerate(ladder):
@@ -96,6 +98,7 @@ def test_every_data_point_has_a_ladder_of_its_own():
             gt.assert_expectations(path.statistics(end), path.expected(t), f"t={t}, x={path.x}")
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("build", [checks.hamiltonian, checks.preconditioned])
 def test_foreign_kernels_keep_the_law(build):
     checks.foreign_kernels_keep_the_law(build, gt.LINEAR_GAUSSIAN, 5)
@@ -181,6 +184,7 @@ def test_a_foreign_kernel_that_does_not_fit_is_named():
         kernel.init(jnp.zeros((4, 2)))
 
 
+@pytest.mark.statistical
 @pytest.mark.slow
 def test_the_cold_chain_visits_both_modes_where_plain_mala_stays():
     temperatures = te.schedules.geometric(12, 0.002)
@@ -196,9 +200,9 @@ def test_the_cold_chain_visits_both_modes_where_plain_mala_stays():
             statistic_fn=lambda state, info: 1.0 * (state.position[-1, :, 0] > 0),
         )[1].mean  # fmt: skip
 
-    gt.assert_expectations(np.asarray(occupancy(jax.random.key(0)))[:, None], 0.7)
+    gt.assert_expectations(np.asarray(occupancy(gt.key(0)))[:, None], 0.7)
     plain = te.tempered_mala(BIMODAL, 1.0, step_size[-1])
-    state = te.inference.short_run(jax.random.key(0), plain, start[0], 3000)
+    state = te.inference.short_run(gt.key(0), plain, start[0], 3000)
     assert np.all(np.asarray(state.position) > 0)
 
 
