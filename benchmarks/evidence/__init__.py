@@ -1,0 +1,27 @@
+"""Evidence at a fixed price: problems whose evidence is known, and the peers that estimate it.
+
+Run the peers alone with::
+
+    python -m benchmarks.evidence --peers --quick     # 20,000 units, the default of each peer
+    python -m benchmarks.evidence --peers             # both budgets, and the grids of the peers
+    python -m benchmarks.evidence --peers --quick --problems banana mixture-2 --seeds 20
+
+It prints, for every problem and peer, the root-mean-square error of the log-evidence in nats
+with a 90 % bootstrap interval over the seeds, the bias, the mean cost in units, and the number
+of failures, and writes all estimates to ``benchmarks/results/evidence-peers-<backend>.json``.
+
+What is what:
+
+- ``problem``: the type ``Problem``; ``problems``: all of them by name, and the budgets, which
+  were fixed before anything was measured;
+- ``gaussian``, ``curved``, ``regression``: the problems by subject;
+- ``truths``: quadrature and importance sampling that reproduce the stored evidences;
+- ``cost``: the unit of cost, and how a size is found that a budget pays;
+- ``smc``, ``nested``, ``host``: the peers; ``peers`` lists them;
+- ``report``: errors, intervals and the table.
+
+A failed run has no estimate. It is counted, left out of the error, and its cost is not; read a
+low error with many failures as a failure. Dynesty and reddemcee are optional (``pip install
+dynesty reddemcee``). The timber data of Williams (1959) are read from the file that the
+environment variable ``TEMPERED_EBM_RADIATA`` names, and replaced by a look-alike without it.
+"""
