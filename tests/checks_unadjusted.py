@@ -89,7 +89,7 @@ def rmsprop_is_that_of_optax() -> None:
     """D times the gradient is the update of optax, for any gradients."""
     decay, damping = 0.9, 1e-3
     ours = preconditioning.rmsprop(decay, damping)
-    theirs = optax.scale_by_rms(decay, damping, eps_in_sqrt=False, bias_correction=True)
+    theirs = optax.scale_by_rms(decay, damping, initial_scale=1.0, eps_in_sqrt=False)
     position = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2))}
     rng = np.random.default_rng(0)
     state, reference = ours.init(position), theirs.init(position)
@@ -125,7 +125,7 @@ def long_run_variances(decay: float | None, num_steps: int = 300, num_chains: in
         if decay is None:
             state = state._replace(drift_state=state.drift_state._replace(nu=squares))
         else:
-            state = state._replace(metric_state=(squares, jnp.zeros(start.shape[:1])))
+            state = state._replace(metric_state=squares)
         return te.inference.advance(key, kernel, state, num_steps).position
 
     start = np.sqrt(variance) * gt.rng(160).standard_normal((num_chains, 2))

@@ -1,5 +1,7 @@
 """Run the quick statistical tests under many base seeds: ``python -m tests.many_seeds``.
 
+What the parser does not know goes to pytest: paths in the place of all tests, or ``-n 2``.
+
 Seeds are data, so the programs are compiled under the first base seed and read from a
 cache under the others. Mutants are left out: they must fail.
 """
@@ -28,7 +30,7 @@ def run(base_seed: int, cache: str, arguments: list[str]) -> tuple[int, int, int
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, "-m", "pytest", "tests", "--ignore=tests/mutants", "-rf"]
+    command = [sys.executable, "-m", "pytest", "--ignore=tests/mutants", "-rf"]
     command += ["-m", "statistical and not slow", "-p", "no:cacheprovider", *arguments]
     start = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -51,6 +53,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first base seed")
     parser.add_argument("--cache", help="folder of compiled programs; a temporary one by default")
     known, arguments = parser.parse_known_args()
+    arguments = arguments or ["tests"]
     print(COLUMNS, flush=True)
     total, wrong = 0, []
     with tempfile.TemporaryDirectory() as cache:

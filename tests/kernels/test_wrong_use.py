@@ -247,15 +247,8 @@ def test_an_integer_leaf_is_named(name):
         kernel.init({"a": start, "b": start.astype(jnp.int32)})
 
 
-PER_COORDINATE = pytest.mark.xfail(reason="taken for one step size a coordinate", strict=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [(name, (3,)) for name in SINGLE]
-    + [(name, (4, 2)) for name in SINGLE if name.endswith("mala")]
-    + [pytest.param(name, (4, 2), marks=PER_COORDINATE) for name in SINGLE if "ula" in name],
-)
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("shape", [(3,), (4, 2)])
 def test_a_step_size_for_other_chains_is_named(name, shape):
     kernel = build(name, step_size=jnp.full(shape, 0.1))
     state = kernel.init(positions(name))

@@ -60,7 +60,7 @@ def acceptance_in_the_place_of_rejection(patch):
 @caught_by(checks_pilot.rungs_are_tuned, GAUSSIAN)
 def a_metric_of_standard_deviations(patch):
     right = pilot._metric
-    patch.setattr(pilot, "_metric", lambda moments: jax.tree.map(jnp.sqrt, right(moments)))
+    patch.setattr(pilot, "_metric", lambda *args: jax.tree.map(jnp.sqrt, right(*args)))
 
 
 @caught_by(checks_pilot.what_is_reported_was_measured_with_the_frozen_tuning)

@@ -25,7 +25,7 @@ def a_swap_that_leaves_the_log_density_of_the_kernel_behind(patch):
     patch.setattr(local_moves, "from_mcmc", placed_by(place))
 
 
-@caught_by(checks.foreign_kernels_keep_the_law, checks.preconditioned, GAUSSIAN, 4)
+@caught_by(checks.foreign_kernels_keep_the_law, checks.preconditioned, GAUSSIAN, 5)
 def a_log_density_at_temperature_one_after_a_swap(patch):
     right = local_moves.tempered_logdensity
     patch.setattr(

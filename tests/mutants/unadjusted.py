@@ -39,6 +39,16 @@ def temperature_twice_what_the_noise_amounts_to(patch):
     patch.setattr(ula, "jnp", SimpleNamespace(**vars(jnp) | {"square": twice}))
 
 
+@caught_by(checks.temperature_of_the_noise, "noise_scale", 0.25)
+def noise_of_half_the_scale(patch):
+    right = langevin.propose
+
+    def propose(*args, noise_scale=None, **rest):
+        return right(*args, noise_scale=0.5 * noise_scale, **rest)
+
+    patch.setattr(langevin, "propose", propose)
+
+
 def started_at(num_steps):
     right = ula.init
 
@@ -84,8 +94,8 @@ def a_preconditioner_without_its_root(patch):
 
 
 @caught_by(checks.rmsprop_is_that_of_optax)
-def a_preconditioner_without_the_correction_of_its_start(patch):
-    patch.setattr(preconditioning, "jnp", preconditioner_with(ones=jnp.zeros))
+def a_preconditioner_that_starts_at_zero(patch):
+    patch.setattr(preconditioning, "jnp", preconditioner_with(ones_like=jnp.zeros_like))
 
 
 @caught_by(checks.rmsprop_keeps_the_variances)
