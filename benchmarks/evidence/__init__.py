@@ -17,7 +17,7 @@ What is what:
 - ``gaussian``, ``curved``, ``regression``: the problems by subject;
 - ``truths``: quadrature and importance sampling that reproduce the stored evidences;
 - ``cost``: the unit of cost, and how a size is found that a budget pays;
-- ``smc``, ``nested``, ``host``: the peers; ``peers`` lists them;
+- ``smc``, ``persistent``, ``nested``, ``host``: the peers; ``peers`` lists them;
 - ``report``: errors, intervals and the table.
 
 A failed run has no estimate. It is counted, left out of the error, and its cost is not; read a

@@ -40,7 +40,7 @@ def main() -> None:
             print(f"skipped, not installed: {method.name}")
     name = f"evidence-peers{'-quick' if arguments.quick else ''}-{jax.default_backend()}.json"
     path = arguments.output or _RESULTS / name
-    rows = []
+    rows: list[dict] = []
     print(report.HEADER)
     for problem in map(problems.make, arguments.problems):
         for method in filter(installed, methods):

@@ -93,8 +93,8 @@ def at_budget(
 ) -> Result:
     """Run with as many particles, or live points, as the budget pays on average.
 
-    Pilots, the first of them of ``start``, give the cost per particle. Where that of the run itself turns out a
-    tenth away from the budget, it is repeated once with the size corrected.
+    Pilots, the first of them of ``start``, give the cost per particle. Where that of the run
+    itself turns out a tenth away from the budget, it is repeated once with the size corrected.
 
     Args:
         runs: ``(seeds, size)`` to results.

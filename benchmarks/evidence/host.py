@@ -16,6 +16,7 @@ from benchmarks.evidence import cost
 from benchmarks.evidence.problem import Problem
 
 _LOWEST = -1e30
+_MOST_BUDGETS = 2
 
 
 class CountedLikelihood:
@@ -61,8 +62,12 @@ class Dynesty:
         """What the tables call it."""
         return f"dynesty, {'dynamic' if self.dynamic else 'static'}"
 
-    def _run(self, seed: int, problem: Problem, size: int) -> tuple[float, float, int]:
+    def _run(
+        self, seed: int, problem: Problem, size: int, budget: float
+    ) -> tuple[float, float, int]:
         import dynesty
+
+        most_calls = int(_MOST_BUDGETS * budget / cost.VALUE_UNITS)
 
         loglikelihood = CountedLikelihood(problem)
         arguments = (
@@ -79,19 +84,23 @@ class Dynesty:
                 maxbatch=4,
                 use_stop=False,
                 wt_kwargs={"pfrac": 0.0},
+                maxcall=most_calls,
                 print_progress=False,
             )
         else:
             sampler = dynesty.NestedSampler(*arguments, nlive=size, rstate=rng)
-            sampler.run_nested(print_progress=False)
+            sampler.run_nested(maxcall=most_calls, print_progress=False)
         results = sampler.results
-        return results.logz[-1], results.logzerr[-1], loglikelihood.count
+        value = results.logz[-1] if loglikelihood.count < most_calls else np.nan
+        return value, results.logzerr[-1], loglikelihood.count
 
     def estimate(self, seeds: np.ndarray, problem: Problem, budget: float) -> cost.Result:
         """One run per seed, with as many live points as the budget pays."""
         smallest = 2 * problem.dimension + 4
         return cost.at_budget(
-            lambda some, size: _one_by_one(lambda seed: self._run(seed, problem, size), some),
+            lambda some, size: _one_by_one(
+                lambda seed: self._run(seed, problem, size, budget), some
+            ),
             seeds,
             budget,
             smallest,

@@ -14,7 +14,7 @@ from jax import Array
 from benchmarks.evidence import cost
 from benchmarks.evidence.problem import Problem
 
-_MOST_STEPS = 20_000
+_MOST_BUDGETS = 2
 _ENDS_OF_A_BRACKET = 2
 
 
@@ -50,8 +50,8 @@ class NestedSlice:
         """What the tables call it."""
         return f"nested slice, {self.moves_per_dimension:g}d moves, stop e^{self.remaining:g}"
 
-    def run(self, rng_key: Array, problem: Problem, num_live: int) -> Carry:
-        """One run, until the live points no longer matter."""
+    def run(self, rng_key: Array, problem: Problem, num_live: int, most_values: float) -> Carry:
+        """One run, until the live points no longer matter or ``most_values`` are evaluated."""
         prior_key, run_key = jax.random.split(rng_key)
         algorithm = blackjax.nss(
             problem.target.logprior_fn,
@@ -76,30 +76,35 @@ class NestedSlice:
         def unfinished(carry: Carry) -> Array:
             integrator = carry.state.integrator
             left = integrator.logZ_live - jnp.logaddexp(integrator.logZ, integrator.logZ_live)
-            return (left > self.remaining) & (carry.num_steps < _MOST_STEPS)
+            return (left > self.remaining) & (carry.values < most_values)
 
         return jax.lax.while_loop(unfinished, step, start)
 
-    def _runs(self, seeds: np.ndarray, problem: Problem, num_live: int) -> cost.Result:
+    def _runs(
+        self, seeds: np.ndarray, problem: Problem, num_live: int, budget: float
+    ) -> cost.Result:
+        most_values = _MOST_BUDGETS * budget / cost.VALUE_UNITS
+
         def run(seed: Array) -> tuple[Array, ...]:
-            end = self.run(jax.random.key(seed), problem, num_live)
+            end = self.run(jax.random.key(seed), problem, num_live, most_values)
             integrator = end.state.integrator
             value = jnp.logaddexp(integrator.logZ, integrator.logZ_live)
             information = jnp.maximum(end.mean_loglikelihood - integrator.logZ, 0)
-            return value, end.values, jnp.sqrt(information / num_live), end.num_steps
+            return value, end.values, jnp.sqrt(information / num_live)
 
-        values, evaluations, errors, steps = jax.jit(lambda s: jax.lax.map(run, s))(
-            jnp.asarray(seeds)
-        )
-        return cost.gather(
-            values, np.zeros(len(seeds)), evaluations, errors, np.asarray(steps) >= _MOST_STEPS
-        )
+        values, evaluations, errors = jax.jit(lambda s: jax.lax.map(run, s))(jnp.asarray(seeds))
+        stopped = np.asarray(evaluations) >= most_values
+        return cost.gather(values, np.zeros(len(seeds)), evaluations, errors, stopped)
 
     def estimate(self, seeds: np.ndarray, problem: Problem, budget: float) -> cost.Result:
         """One run per seed, with as many live points as the budget pays."""
         smallest = 2 * problem.dimension + 10
         return cost.at_budget(
-            lambda some, size: self._runs(some, problem, size), seeds, budget, smallest, smallest
+            lambda some, size: self._runs(some, problem, size, budget),
+            seeds,
+            budget,
+            smallest,
+            smallest,
         )
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.evidence import host, nested, smc
+from benchmarks.evidence import host, nested, persistent, smc
 from benchmarks.evidence.cost import Method, Result
 from benchmarks.evidence.problem import Problem
 
-IN_JAX: tuple[Method, ...] = (smc.DEFAULT, smc.DEFAULT_HMC, nested.DEFAULT)
+IN_JAX: tuple[Method, ...] = (
+    smc.DEFAULT,
+    smc.PRECONDITIONED,
+    persistent.DEFAULT,
+    nested.DEFAULT,
+)
 IN_PYTHON: tuple[Method, ...] = (host.Dynesty(), host.Dynesty(dynamic=True), host.Reddemcee())
 DEFAULTS = IN_JAX + IN_PYTHON
 """One setting of each, for a quick look."""
 
-GRID: tuple[Method, ...] = smc.GRID + nested.GRID
+GRID: tuple[Method, ...] = smc.GRID + persistent.GRID + nested.GRID
 """Settings from which the best is chosen afterwards, in the peers' favour."""
 
 MOST_SEEDS_IN_PYTHON = 8

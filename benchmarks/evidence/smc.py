@@ -61,7 +61,7 @@ class TemperedSMC:
 
     @property
     def _acceptance(self) -> float:
-        return 0.574 if self.move == "mala" else 0.7
+        return 0.574 if self.move == "mala" or self.leapfrogs == 1 else 0.7
 
     def _algorithm(self, problem: Problem, carry: Carry) -> blackjax.base.SamplingAlgorithm:
         parameters = {"step_size": jnp.exp(carry.log_step_size)[None]}
@@ -141,8 +141,11 @@ def _mapped(run: Callable) -> Callable:
 
 
 DEFAULT = TemperedSMC()
-DEFAULT_HMC = TemperedSMC(3, 0.5, "hmc")
+PRECONDITIONED = TemperedSMC(10, 0.5, "hmc", leapfrogs=1)
+"""One leapfrog step is MALA, here with the particles' covariance as preconditioner."""
+
 GRID = (
     *(TemperedSMC(moves, ess) for moves in (1, 3, 10, 30) for ess in (0.5, 0.9)),
-    *(TemperedSMC(moves, ess, "hmc") for moves in (1, 3, 10) for ess in (0.5, 0.9)),
+    *(TemperedSMC(m, ess, "hmc", leapfrogs=1) for m in (3, 10, 30) for ess in (0.5, 0.9)),
+    *(TemperedSMC(m, ess, "hmc", leapfrogs=5) for m in (1, 3, 10) for ess in (0.5, 0.9)),
 )
