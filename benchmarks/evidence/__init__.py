@@ -20,8 +20,14 @@ What is what:
 - ``smc``, ``persistent``, ``nested``, ``host``: the peers; ``peers`` lists them;
 - ``report``: errors, intervals and the table.
 
-A failed run has no estimate. It is counted, left out of the error, and its cost is not; read a
-low error with many failures as a failure. Dynesty and reddemcee are optional (``pip install
-dynesty reddemcee``). The timber data of Williams (1959) are read from the file that the
-environment variable ``TEMPERED_EBM_RADIATA`` names, and replaced by a look-alike without it.
+A failed run has no estimate: it is counted, and left out of the error but not of the cost; read a
+low error beside many failures as a failure. Nested sampling stops, failed, at twice the budget,
+and a method whose smallest sensible run costs more than one and a half budgets is not run: all
+its runs fail at no cost.
+
+Dynesty and reddemcee are optional (``pip install dynesty reddemcee``), and at most eight of their
+runs are made. Jaxns is not measured: importing it turns on 64-bit numbers for the whole process,
+which changes what the other peers compute. The timber data of Williams (1959) are read from the
+file that the environment variable ``TEMPERED_EBM_RADIATA`` names, and replaced by a look-alike
+without it.
 """

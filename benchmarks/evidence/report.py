@@ -35,7 +35,7 @@ def row(problem: Problem, method: str, budget: float, result: Result, seconds: f
         "failed": int(result.failed.sum()),
         "rmse": rmse_interval(errors),
         "bias": float(errors.mean()) if len(errors) else math.nan,
-        "units": float(result.units[done].mean()) if len(errors) else math.nan,
+        "units": float(result.units.mean()),
         "own_standard_error": None
         if claimed is None or len(errors) == 0
         else float(np.sqrt(np.mean(claimed[done] ** 2))),
