@@ -55,10 +55,21 @@ def step_size_rule(target_acceptance: float = MALA_TARGET_ACCEPTANCE) -> StepSiz
 
     def init_array(step_size: Float[Array, "*rungs"]) -> Any:
         return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf * 1.0, step_size.shape), init(step_size)
+            lambda leaf: jnp.broadcast_to(leaf * 1.0, step_size.shape).astype(step_size.dtype),
+            init(step_size),
         )
 
-    return StepSizeRule(init_array, update, lambda state: jnp.exp(state.log_step_size), final)
+    def update_array(state: Any, acceptance_rate: Float[Array, "*rungs"]) -> Any:
+        new = update(state, acceptance_rate)
+        return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)
+
+    def current(state: Any) -> Float[Array, "*rungs"]:
+        return jnp.exp(state.log_step_size)
+
+    def frozen(state: Any) -> Float[Array, "*rungs"]:
+        return final(state).astype(state.log_step_size.dtype)
+
+    return StepSizeRule(init_array, update_array, current, frozen)
 
 
 def dual_averaging(
@@ -102,6 +113,7 @@ def dual_averaging(
         >>> bool(abs(info.acceptance_rate.mean() - 0.574) < 0.1)
         True
     """
+    checks.key("rng_key", rng_key)
     checks.positive("initial_step_size", initial_step_size)
     checks.at_least("num_steps", num_steps, 1)
     initial = jnp.asarray(initial_step_size, float)

@@ -26,8 +26,10 @@ def as_position(position: Position) -> Position:
     """Return ``position`` with every leaf a strongly typed floating array.
 
     Raises:
-        InputError: if a leaf is not of a floating dtype.
+        InputError: if a leaf is not of a floating dtype, or there is none.
     """
+    if not jax.tree.leaves(position):
+        raise InputError(f"position must have at least one array, got {position!r}")
 
     def convert(path: tuple, leaf: Array) -> Array:
         dtype = jnp.result_type(leaf)
@@ -107,6 +109,15 @@ def expand(values: PerChain, like: Array, *, name: str = "a per-chain value") ->
             f"{name} has shape {values.shape}; expected () or leading axes of {like.shape}"
         )
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+
+
+def per_chain(values: PerChain, logdensity: Array, *, name: str) -> Array:
+    """Broadcast ``values`` to the chain shape, matched from the left.
+
+    Raises:
+        InputError: if they have more axes than there are chain axes, or do not fit.
+    """
+    return jnp.broadcast_to(expand(values, logdensity, name=name), logdensity.shape)
 
 
 def inner(left: Position, right: Position, chain_ndim: int) -> Float[Array, "*chains"]:

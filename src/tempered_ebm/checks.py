@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tempered_ebm.errors import InputError
@@ -28,7 +29,7 @@ def _require(
     known = concrete(value)
     if known is None:
         return
-    if not np.issubdtype(known.dtype, np.number) or not np.all(test(known)):
+    if not jnp.issubdtype(known.dtype, jnp.number) or not np.all(test(known)):
         raise InputError(f"{name} must be {expected}, got {value}")
 
 
@@ -89,9 +90,9 @@ def start(name: str, value: Any, grad: Any, position: Any) -> None:
         **{f"the gradient of {name}{k}": v for k, v in _named_leaves(grad)},
     }
     for what, leaf in leaves.items():
-        array = concrete(leaf)
+        array = concrete(leaf) if _may_be_bad(leaf, may_be_minus_infinity=what == name) else None
         if array is None:
-            return
+            continue
         bad = np.isnan(array) | np.isposinf(array) if what == name else ~np.isfinite(array)
         if np.any(bad):
             index = np.argwhere(bad)[0]
@@ -100,6 +101,14 @@ def start(name: str, value: Any, grad: Any, position: Any) -> None:
             raise InputError(
                 f"{what} must be finite at the initial position{which}, got {array[tuple(index)]}"
             )
+
+
+def _may_be_bad(leaf: Any, *, may_be_minus_infinity: bool) -> bool:
+    """Look on the device, so that only what is bad is copied to the host."""
+    if isinstance(leaf, jax.core.Tracer):
+        return False
+    bad = jnp.isnan(leaf) | jnp.isposinf(leaf) if may_be_minus_infinity else ~jnp.isfinite(leaf)
+    return bool(jnp.any(bad))
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -40,8 +40,9 @@ def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: 
         num_steps: number of steps, at least 0.
 
     Raises:
-        InputError: if ``num_steps`` is not an integer of at least 0.
+        InputError: if ``rng_key`` is not one key, or ``num_steps`` not an integer of at least 0.
     """
+    checks.key("rng_key", rng_key)
     checks.at_least("num_steps", num_steps, 0)
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, None]:
@@ -67,7 +68,7 @@ def short_run(
         The final state of the kernel.
 
     Raises:
-        InputError: if ``num_steps`` is not an integer of at least 0.
+        InputError: if ``rng_key`` is not one key, or ``num_steps`` not an integer of at least 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -105,7 +106,7 @@ def run_with_moments(
         The final state and the moments over the steps.
 
     Raises:
-        InputError: if ``num_steps`` is not an integer of at least 1.
+        InputError: if ``rng_key`` is not one key, or ``num_steps`` not an integer of at least 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -117,6 +118,7 @@ def run_with_moments(
         >>> moments.mean.shape
         (3,)
     """
+    checks.key("rng_key", rng_key)
     checks.at_least("num_steps", num_steps, 1)
 
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
@@ -158,8 +160,8 @@ def run_with_covariance(
         The final state and the covariance over the steps, (\*chains, d, d).
 
     Raises:
-        InputError: if ``num_steps`` is not an integer of at least 1, or the statistic is
-            not one array of vectors.
+        InputError: if ``rng_key`` is not one key, ``num_steps`` not an integer of at least 1,
+            or the statistic not one array of vectors.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -170,6 +172,7 @@ def run_with_covariance(
         >>> running.covariance.shape
         (3, 2, 2)
     """
+    checks.key("rng_key", rng_key)
     checks.at_least("num_steps", num_steps, 1)
     shape = _shape_of(statistic_fn, rng_key, kernel, state)
     if not isinstance(shape, jax.ShapeDtypeStruct) or not shape.shape:
@@ -206,7 +209,7 @@ def trace(
         The final state and the stacked statistics, with a leading axis ``num_steps``.
 
     Raises:
-        InputError: if ``num_steps`` is not an integer of at least 1.
+        InputError: if ``rng_key`` is not one key, or ``num_steps`` not an integer of at least 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -216,6 +219,7 @@ def trace(
         >>> positions.shape
         (10, 3, 2)
     """
+    checks.key("rng_key", rng_key)
     checks.at_least("num_steps", num_steps, 1)
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, Any]:

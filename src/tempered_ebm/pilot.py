@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import adaptation, checks, schedules, streaming
-from tempered_ebm.errors import InputError
+from tempered_ebm import adaptation, chains, checks, schedules, streaming
+from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.kernels import replica_exchange
 from tempered_ebm.kernels.replica_exchange import ReplicaExchangeState
 from tempered_ebm.target import TemperedTarget
@@ -143,18 +144,19 @@ def _round(
     return tuning, state, _Measured(pool(measured[0]), pool(measured[1]), measured[2])
 
 
-def _metric(position: streaming.RunningMoments) -> Position:
-    """Variances shrunk towards their mean, by five values' worth."""
+def _metric(position: streaming.RunningMoments, old: Position) -> Position:
+    """Variances, shrunk by five values' worth towards the old metric, on a logarithmic scale.
+
+    A coordinate that did not move, or is not finite, keeps its old metric.
+    """
     weight = position.num_values / (position.num_values + 5.0)
 
-    def shrink(variance: Array) -> Array:
-        axes = tuple(range(1, variance.ndim))
-        mean = variance.mean(axes, keepdims=True)
-        shrunk = weight * variance + (1 - weight) * mean
-        usable = jnp.isfinite(shrunk) & (mean > 0)
-        return jnp.where(usable, jnp.maximum(shrunk, 1e-6 * mean), 1.0)
+    def shrink(variance: Array, old: Array) -> Array:
+        usable = jnp.isfinite(variance) & (variance > 0)
+        log_variance = jnp.log(jnp.where(usable, variance, old))
+        return jnp.exp(weight * log_variance + (1 - weight) * jnp.log(old)).astype(old.dtype)
 
-    return jax.tree.map(shrink, position.variance)
+    return jax.tree.map(shrink, position.variance, old)
 
 
 def _along(old: Array, new: Array, values: Array) -> Array:
@@ -167,24 +169,47 @@ def _along(old: Array, new: Array, values: Array) -> Array:
 def _retune(tuning: Tuning, measured: _Measured, ladder: LadderRule) -> Tuning:
     """Metric from the variances, step sizes in its units, and the next ladder."""
     old, num_rungs = tuning.temperatures, tuning.temperatures.shape[0]
+    swaps = measured.rates.mean["swap"]
     if ladder == "equal_rejection":
-        new = schedules.equal_rejection(old, measured.rates.mean["swap"], num_rungs)
+        new = schedules.equal_rejection(old, swaps, num_rungs)
     elif ladder == "equal_length":
-        new = schedules.equal_length(old, measured.loglikelihood.variance, num_rungs)
+        variance = measured.loglikelihood.variance
+        is_finite = jnp.all(jnp.isfinite(variance))
+        new = jnp.where(
+            is_finite,
+            schedules.equal_length(old, jnp.where(is_finite, variance, 1.0), num_rungs),
+            schedules.equal_rejection(old, swaps, num_rungs),
+        )
     else:
         new = old
-    metric = _metric(measured.position)
+    metric = _metric(measured.position, tuning.inverse_mass_matrix)
 
     def mean_log(tree: Position) -> Array:
         parts = [jnp.log(leaf).reshape(num_rungs, -1) for leaf in jax.tree.leaves(tree)]
         return jnp.concatenate(parts, 1).mean(1)
 
     rescaled = tuning.step_size * jnp.exp(mean_log(tuning.inverse_mass_matrix) - mean_log(metric))
-    return Tuning(
+    retuned = Tuning(
         new,
         _along(old, new, rescaled),
         jax.tree.map(lambda leaf: _along(old, new, leaf), metric),
     )
+    return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), retuned, tuning)
+
+
+def _require_usable(tuning: Tuning) -> None:
+    leaves = [tuning.step_size, *jax.tree.leaves(tuning.inverse_mass_matrix)]
+    if any(checks.concrete(leaf) is None for leaf in leaves):
+        return
+    is_usable = np.array(
+        [[np.all(np.isfinite(r) & (r > 0)) for r in np.asarray(leaf)] for leaf in leaves]
+    ).all(0)
+    if not is_usable.all():
+        raise DivergedError(
+            f"the pilot found no usable step size or metric on rungs "
+            f"{np.flatnonzero(~is_usable).tolist()}: their chains diverged or never moved; check "
+            "that the log-likelihood is finite where the chains start and that the prior is proper"
+        )
 
 
 def run(
@@ -206,7 +231,8 @@ def run(
     Round after round, each twice as long as the last, step sizes are tuned to a target
     acceptance rate by dual averaging and frozen; then variances of the positions give the
     metric of each rung, and swap rates (Syed et al. 2022, section 5) or the variance of the
-    log-likelihood (:func:`tempered_ebm.schedules.equal_length`) the next ladder. The last
+    log-likelihood (:func:`tempered_ebm.schedules.equal_length`; swap rates where it is not
+    finite) the next ladder. The last
     round changes nothing but the step sizes, and its second half, which the result reports,
     nothing at all. The whole pilot is one program, compiled once. Its draws are not samples.
 
@@ -232,6 +258,7 @@ def run(
     Raises:
         InputError: if an argument is out of range, a shape does not fit, or the step size
             of unadjusted moves is missing; for chains that start at NaN.
+        DivergedError: if a rung ends without a usable step size or metric.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -267,6 +294,8 @@ def run(
         )
     step_size = 0.1 if step_size is None else step_size
     checks.positive("step_size", step_size)
+    checks.key("rng_key", rng_key)
+    initial_position = chains.as_position(initial_position)
 
     def on_every_rung(leaf: Array) -> Array:
         return jnp.broadcast_to(jnp.asarray(leaf), (num_temperatures, *jnp.shape(leaf)))
@@ -313,6 +342,7 @@ def run(
         return carry, ladders, jax.tree.map(lambda leaf: leaf[-1], measured)
 
     (tuning, state), ladders, measured = all_rounds(rng_key, tuning, state)
+    _require_usable(tuning)
     return Pilot(
         tuning,
         state,

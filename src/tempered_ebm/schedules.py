@@ -39,7 +39,8 @@ def validate(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
             "temperatures must increase strictly from 0 to 1, got "
             + np.array2string(known, precision=6, threshold=20, separator=", ")
         )
-    return jnp.asarray(temperatures)
+    ladder = jnp.asarray(temperatures)
+    return ladder if jnp.issubdtype(ladder.dtype, jnp.floating) else ladder.astype(float)
 
 
 def _ladder(K: int, transform: Callable[[Array], Array]) -> Float[Array, "K"]:

@@ -3,7 +3,8 @@
 The library has one mesh axis, ``data``: chains (and, in training, examples) are divided
 along it, everything else is replicated. Kernels need nothing else: inside ``jax.jit`` every
 operation over chains follows the sharding of its inputs, and JAX's random bits are a function
-of the key and the index of a number, not of the device that draws it.
+of the key and the index of a number, not of the device that draws it. (Inside ``jax.shard_map``
+pass ``check_vma=False``: counters start as constants, the same on every device.)
 """
 
 from __future__ import annotations

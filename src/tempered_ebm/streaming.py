@@ -19,12 +19,12 @@ class RunningMoments(NamedTuple):
     """Mean and variance of a pytree of statistics.
 
     Attributes:
-        num_values: number of values seen.
+        num_values: number of values seen; a floating number once streams are pooled.
         mean: their mean, shaped like one value.
         sum_of_squares: their summed squared deviations from the mean.
     """
 
-    num_values: Int[Array, ""]
+    num_values: Int[Array, ""] | Float[Array, ""]
     mean: Any
     sum_of_squares: Any
 
@@ -38,12 +38,12 @@ class RunningCovariance(NamedTuple):
     """Mean vector and covariance matrix of vectors.
 
     Attributes:
-        num_values: number of vectors seen.
+        num_values: number of vectors seen; a floating number once streams are pooled.
         mean: their mean, (..., d).
         sum_of_products: their summed outer products of deviations from the mean, (..., d, d).
     """
 
-    num_values: Int[Array, ""]
+    num_values: Int[Array, ""] | Float[Array, ""]
     mean: Float[Array, "*batch d"]
     sum_of_products: Float[Array, "*batch d d"]
 
@@ -59,8 +59,16 @@ def init_moments(like: Any) -> RunningMoments:
     Args:
         like: a value, or its ``jax.ShapeDtypeStruct``.
     """
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    return RunningMoments(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def zeros() -> Any:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, _accumulator(leaf.dtype)), like)
+
+    return RunningMoments(jnp.zeros((), jnp.int32), zeros(), zeros())
+
+
+def _accumulator(dtype: Any) -> Any:
+    """Single precision at least: a sum of many numbers needs digits that one number does not."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def init_covariance(like: Float[Array, "*batch d"] | jax.ShapeDtypeStruct) -> RunningCovariance:
@@ -69,13 +77,15 @@ def init_covariance(like: Float[Array, "*batch d"] | jax.ShapeDtypeStruct) -> Ru
     Args:
         like: a vector, or its ``jax.ShapeDtypeStruct``; leading axes stay apart.
     """
-    products = jnp.zeros((*like.shape, like.shape[-1]), like.dtype)
-    return RunningCovariance(jnp.zeros((), jnp.int32), jnp.zeros(like.shape, like.dtype), products)
+    dtype = _accumulator(like.dtype)
+    products = jnp.zeros((*like.shape, like.shape[-1]), dtype)
+    return RunningCovariance(jnp.zeros((), jnp.int32), jnp.zeros(like.shape, dtype), products)
 
 
 def update_moments(moments: RunningMoments, value: Any) -> RunningMoments:
     """Add one value."""
     num_values = moments.num_values + 1
+    value = jax.tree.map(lambda v, m: jnp.asarray(v, m.dtype), value, moments.mean)
     mean = jax.tree.map(lambda m, v: m + (v - m) / num_values, moments.mean, value)
     sum_of_squares = jax.tree.map(
         lambda s, v, old, new: s + (v - old) * (v - new),
@@ -92,6 +102,7 @@ def update_covariance(
 ) -> RunningCovariance:
     """Add one vector."""
     num_values = running.num_values + 1
+    value = jnp.asarray(value, running.mean.dtype)
     mean = running.mean + (value - running.mean) / num_values
     product = (value - running.mean)[..., :, None] * (value - mean)[..., None, :]
     return RunningCovariance(num_values, mean, running.sum_of_products + product)
@@ -121,7 +132,7 @@ def pool_moments(moments: RunningMoments, num_axes: int) -> RunningMoments:
     pooled = [merge(*pair) for pair in zip(leaves, squares, strict=True)]
     streams = math.prod(leaves[0].shape[:num_axes])
     return RunningMoments(
-        moments.num_values * streams,
+        moments.num_values.astype(float) * streams,
         jax.tree.unflatten(treedef, [mean for mean, _ in pooled]),
         jax.tree.unflatten(treedef, [square for _, square in pooled]),
     )
@@ -134,7 +145,7 @@ def pool_covariance(running: RunningCovariance, num_axes: int) -> RunningCovaria
     between = running.num_values * (deviation[..., :, None] * deviation[..., None, :]).sum(axes)
     streams = math.prod(running.mean.shape[:num_axes])
     return RunningCovariance(
-        running.num_values * streams,
+        running.num_values.astype(float) * streams,
         running.mean.mean(axes),
         running.sum_of_products.sum(axes) + between,
     )

@@ -109,7 +109,8 @@ def temper(
     """Combine a prior term and a likelihood term: ``prior + t * likelihood``.
 
     Serves values and, leaf by leaf, gradients. A product with ``t = 0`` is 0, also
-    for ``-inf`` and NaN.
+    for ``-inf`` and NaN. (Differentiating the value itself is another matter: the chain rule
+    multiplies zero by the gradient of ℓ. The kernels temper gradients.)
 
     Args:
         temperature: scalar, or one value per chain, matched from the left.

@@ -66,7 +66,8 @@ def step_size_from_noise_scale(noise_scale: PerChain) -> PerChain:
         0.08
     """
     checks.positive("noise_scale", noise_scale)
-    return 0.5 * noise_scale**2
+    scale = jnp.asarray(noise_scale) if jnp.ndim(noise_scale) else noise_scale
+    return 0.5 * scale**2
 
 
 def effective_temperature(step_size: PerChain, noise_scale: PerChain) -> PerChain:
@@ -90,7 +91,8 @@ def effective_temperature(step_size: PerChain, noise_scale: PerChain) -> PerChai
     """
     checks.positive("step_size", step_size)
     checks.positive("noise_scale", noise_scale)
-    return noise_scale**2 / (2 * step_size)
+    scale, h = (jnp.asarray(v) if jnp.ndim(v) else v for v in (noise_scale, step_size))
+    return scale**2 / (2 * h)
 
 
 def propose(
@@ -101,6 +103,7 @@ def propose(
     *,
     inverse_mass_matrix: Position | None = None,
     noise_temperature: PerChain = 1.0,
+    noise_scale: PerChain | None = None,
 ) -> Position:
     r"""Draw :math:`z + h\,u + \sqrt{2hTD}\,\xi` with one noise draw for all chains.
 
@@ -111,6 +114,7 @@ def propose(
         step_size: ``h``, scalar or one value per chain.
         inverse_mass_matrix: diagonal ``D``, or None for the identity.
         noise_temperature: ``T``, scalar or one value per chain.
+        noise_scale: ``σ`` in the place of :math:`\sqrt{2hT}`, scalar or one value per chain.
     """
     noise = chains.gaussian_noise(rng_key, position)
     if inverse_mass_matrix is not None:
@@ -118,8 +122,12 @@ def propose(
 
     def move(z: Array, u: Array, xi: Array) -> Array:
         h = chains.expand(step_size, z, name="step_size")
-        T = chains.expand(noise_temperature, z, name="noise_temperature")
-        return z + h * u.astype(z.dtype) + jnp.sqrt(2 * h * T) * xi
+        if noise_scale is None:
+            T = chains.expand(noise_temperature, z, name="noise_temperature")
+            scale = jnp.sqrt(2 * h * T)
+        else:
+            scale = chains.expand(noise_scale, z, name="noise_scale")
+        return z + h * u.astype(z.dtype) + scale * xi
 
     return jax.tree.map(move, position, drift, noise)
 
@@ -165,6 +173,16 @@ def log_acceptance_ratio(
     )
 
 
+def log_uniform(rng_key: PRNGKey, like: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Draw logarithms of uniforms, in single precision or better, and finite.
+
+    A uniform of exactly 0, one in 2**23 in single precision, would accept anything.
+    """
+    dtype = jnp.promote_types(like.dtype, jnp.float32)
+    uniform = jax.random.uniform(rng_key, like.shape, dtype)
+    return jnp.log(jnp.maximum(uniform, jnp.finfo(dtype).eps / 2))
+
+
 def metropolis(
     rng_key: PRNGKey, log_ratio: Float[Array, "*chains"], proposal: State, state: State
 ) -> tuple[State, MetropolisInfo]:
@@ -177,7 +195,6 @@ def metropolis(
         state: state to stay at.
     """
     log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-    log_uniform = jnp.log(jax.random.uniform(rng_key, log_ratio.shape, log_ratio.dtype))
-    is_accepted = log_uniform < log_ratio
+    is_accepted = log_uniform(rng_key, log_ratio) < log_ratio
     acceptance_rate = jnp.exp(jnp.minimum(log_ratio, 0.0))
     return chains.select(is_accepted, proposal, state), MetropolisInfo(acceptance_rate, is_accepted)

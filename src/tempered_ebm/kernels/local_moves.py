@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
+from tempered_ebm import chains
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import tempered
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
@@ -18,12 +20,33 @@ _STAYING = frozenset(
 )
 
 
+def _guarded_logdensity(target: TemperedTarget, t: Float[Array, ""]) -> LogDensityFn:
+    """The tempered log-density, with a gradient that at ``t = 0`` does not see the likelihood.
+
+    Differentiating ``0 * ℓ`` where the gradient of ℓ is NaN gives NaN. Here the two
+    gradients are formed first and tempered afterwards.
+    """
+
+    @jax.custom_jvp
+    def logdensity(position: Position) -> Float[Array, "*chains"]:
+        return target.logdensity(position, t)
+
+    @logdensity.defjvp
+    def jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+        value, grad = tempered_logdensity(target.evaluate(primals[0]), t)
+        return value, chains.inner(grad, tangents[0], value.ndim)
+
+    return logdensity
+
+
 class LocalMove(NamedTuple):
     """A kernel on one rung of a ladder, split so that swaps need no evaluation.
 
     The *cache* of a rung (:class:`tempered.TemperedState`) travels with its replica; the
-    *memory* of a kernel (momenta, counters) stays on the rung. The law of a memory that does
-    not depend on the position is untouched by a swap of positions, so both stay invariant.
+    *memory* of a kernel (momenta, slices, counters) stays on the rung. Where position and
+    memory are independent under the invariant law, a swap of positions leaves it alone. The
+    memory of a drift or a preconditioner, past gradients of its rung, is not independent: such
+    chains are unadjusted and have no exact law to begin with.
 
     Attributes:
         init: ``(cache, target, t) -> memory``.
@@ -85,7 +108,13 @@ def from_mcmc(
         return memory._replace(**{k: v for k, v in values.items() if k in memory._fields})
 
     def init(cache: tempered.TemperedState, target: TemperedTarget, t: Float[Array, ""]) -> Any:
-        state = mcmc_init_fn(cache.position, lambda z: target.logdensity(z, t))
+        try:
+            state = mcmc_init_fn(cache.position, _guarded_logdensity(target, t))
+        except TypeError as error:
+            raise InputError(
+                "mcmc_init_fn must take (position, logdensity_fn) of one chain, with a scalar "
+                f"log-density, and have every other argument bound: {error}"
+            ) from error
         fields = getattr(state, "_fields", ())
         unknown = set(fields) - set(_REBUILT) - _STAYING
         if "position" not in fields or unknown:
@@ -103,7 +132,8 @@ def from_mcmc(
         t: Float[Array, ""],
         **parameters: Any,
     ) -> tuple[tempered.TemperedState, Any, Any]:
-        state, info = mcmc_step_fn(rng_key, memory, lambda z: target.logdensity(z, t), **parameters)
+        logdensity_fn = _guarded_logdensity(target, t)
+        state, info = mcmc_step_fn(rng_key, memory, logdensity_fn, **parameters)
         return tempered.init(state.position, target), state, info
 
     return LocalMove(init, step, place)

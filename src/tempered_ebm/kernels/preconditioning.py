@@ -29,11 +29,13 @@ class Preconditioner(NamedTuple):
 def rmsprop(decay: float = 0.99, damping: float = 1e-5) -> Preconditioner:
     r"""The diagonal of RMSProp, for drift and noise alike (Li et al. 2016).
 
-    .. math:: v \leftarrow \rho v + (1-\rho)\,g^2, \qquad D = 1 / (\sqrt v + \lambda)
+    .. math:: v \leftarrow \rho v + (1-\rho)\,g^2, \qquad D = 1 / (\sqrt v + \lambda),
+              \qquad v_0 = 1
 
     The chain is :math:`z' = z + h D g + \sqrt{2hD}\,\xi`: the noise has the metric of the
     drift, unlike ``drift=optax.scale_by_rms()``, which rescales the drift alone and leaves
-    another law invariant. ``D`` follows the chain with a lag of :math:`1/(1-\rho)` steps; the
+    another law invariant. ``D`` starts as the identity, whatever the first gradients are,
+    and follows the chain with a lag of :math:`1/(1-\rho)` steps; the
     correction for its dependence on the position, :math:`\nabla\cdot D`, is left out as in
     the paper, and what bias that leaves vanishes as :math:`\rho \to 1`.
 
@@ -59,16 +61,11 @@ def rmsprop(decay: float = 0.99, damping: float = 1e-5) -> Preconditioner:
     if not 0 <= decay < 1:
         raise InputError(f"decay must be in [0, 1), got {decay}")
 
-    def init(position: Position) -> tuple[Position, jax.Array]:
-        return jax.tree.map(jnp.zeros_like, position), jnp.ones(())
+    def init(position: Position) -> Position:
+        return jax.tree.map(jnp.ones_like, position)
 
-    def update(grad: Position, state: tuple[Position, jax.Array]) -> tuple[Position, tuple]:
-        square, missing_weight = state
+    def update(grad: Position, square: Position) -> tuple[Position, Position]:
         square = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g**2, square, grad)
-        missing_weight = decay * missing_weight
-        metric = jax.tree.map(
-            lambda v: 1 / (jnp.sqrt(v / (1 - missing_weight)) + damping).astype(v.dtype), square
-        )
-        return metric, (square, missing_weight)
+        return jax.tree.map(lambda v: 1 / (jnp.sqrt(v) + damping), square), square
 
     return Preconditioner(init, update)

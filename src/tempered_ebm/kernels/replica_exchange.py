@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -171,6 +172,11 @@ def _permute(permutation: Int[Array, "K *chains"], tree: Any) -> Any:
 
 def _rung_by_rung(parameters: dict[str, Any], num_rungs: int) -> dict[str, Any]:
     def broadcast(path: tuple, leaf: Array) -> Array:
+        if callable(leaf):
+            raise InputError(
+                f"{path[0].key} is a function, not a parameter: bind it to the kernel with "
+                "functools.partial"
+            )
         shape = jnp.shape(leaf)
         if not shape or shape[0] not in (1, num_rungs):
             raise InputError(
@@ -219,9 +225,9 @@ def build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> C
         is_round = remainder == 0
         log_ratio = log_swap_ratio(temperatures, cache.loglikelihood)
         log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-        log_uniform = jnp.log(jax.random.uniform(swap_key, log_ratio.shape, log_ratio.dtype))
         pairs = jnp.arange(num_rungs - 1)
         is_tried = is_round & (pairs % 2 == rounds % 2)
+        log_uniform = langevin.log_uniform(swap_key, log_ratio)
         is_swapped = (log_uniform < log_ratio) & chains.expand(is_tried, log_ratio)
         permutation = swap_permutation(is_swapped)
         cache, replica = _permute(permutation, (cache, state.replica))
@@ -326,9 +332,41 @@ def as_top_level_api(
     parameters = {"step_size": jnp.atleast_1d(jnp.asarray(step_size))}
     if inverse_mass_matrix is not None:
         parameters["inverse_mass_matrix"] = inverse_mass_matrix
-    return _as_sampling_algorithm(
+    algorithm = _as_sampling_algorithm(
         target, temperatures, local_moves.langevin(metropolis=metropolis), parameters, swap_every
     )
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ReplicaExchangeState:
+        state = algorithm.init(position)
+        _check_metric(inverse_mass_matrix, state)
+        return state
+
+    return algorithm._replace(init=init_fn)
+
+
+def _check_metric(inverse_mass_matrix: Position | None, state: ReplicaExchangeState) -> None:
+    """Require one diagonal a rung, or a shared one behind an axis of 1.
+
+    Anything looser would take a single diagonal for one number a rung where K = d.
+    """
+    if inverse_mass_matrix is None:
+        return
+    ndim, num_rungs = state.loglikelihood.ndim, state.loglikelihood.shape[0]
+    events = jax.tree.map(lambda leaf: leaf.shape[ndim:], state.position)
+    size = sum(math.prod(leaf.shape[ndim:]) for leaf in jax.tree.leaves(state.position))
+    structure: Any = jax.tree.structure(inverse_mass_matrix)
+    is_like = structure == jax.tree.structure(state.position) and all(
+        jnp.shape(factor)[1:] == leaf.shape[ndim:]
+        for factor, leaf in zip(
+            jax.tree.leaves(inverse_mass_matrix), jax.tree.leaves(state.position), strict=True
+        )
+    )
+    if not is_like and jnp.shape(inverse_mass_matrix)[1:] != (size,):
+        raise InputError(
+            f"inverse_mass_matrix must lead with an axis of 1 or of the {num_rungs} temperatures, "
+            f"followed by the shape of one chain's position, {events}, or by ({size},), got shape "
+            f"{jax.tree.map(jnp.shape, inverse_mass_matrix)}"
+        )
 
 
 def from_mcmc(
@@ -347,6 +385,11 @@ def from_mcmc(
     builders under the names that BlackJAX's own SMC gives them. A step evaluates what the
     local kernel evaluates, and each half of the target once; a swap evaluates nothing.
     BlackJAX's kernels move one chain: for a batch of ladders, ``jax.vmap`` the algorithm.
+    The kernel must leave the density it is given invariant: one that takes a likelihood and
+    knows the prior itself, such as ``elliptical_slice``, samples something else. Arguments
+    that are functions, and the key that ``ghmc``, ``dynamic_hmc`` or ``mclmc`` are
+    initialised with, are bound beforehand: ``functools.partial(blackjax.ghmc.init,
+    rng_key=key)``.
 
     Args:
         target: prior and likelihood of the positions of one rung.

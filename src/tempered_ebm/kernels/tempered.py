@@ -82,6 +82,7 @@ def build_ula_kernel() -> Callable:
         logdensity, grad = tempered_logdensity(state, temperature)
         metric = chains.as_metric(inverse_mass_matrix, state.position, logdensity.ndim)
         drift = chains.scale(metric, grad)
+        step_size = chains.per_chain(step_size, logdensity, name="step_size")
         position = langevin.propose(
             rng_key, state.position, drift, step_size, inverse_mass_matrix=metric
         )

@@ -88,8 +88,15 @@ def build_kernel(drift: optax.GradientTransformation | None = None) -> Callable:
     ) -> tuple[ULAState, langevin.LangevinInfo]:
         checks.key("rng_key", rng_key)
         ndim = state.logdensity.ndim
-        h = step_size(state.num_steps) if callable(step_size) else step_size
-        T = noise_temperature if noise_scale is None else jnp.square(noise_scale) / (2 * h)
+        h = chains.per_chain(
+            step_size(state.num_steps) if callable(step_size) else step_size,
+            state.logdensity,
+            name="step_size",
+        )
+        T = chains.per_chain(noise_temperature, state.logdensity, name="noise_temperature")
+        if noise_scale is not None:
+            noise_scale = chains.per_chain(noise_scale, state.logdensity, name="noise_scale")
+            T = jnp.square(noise_scale) / (2 * h)
         direction, drift_state = state.logdensity_grad, state.drift_state
         if drift is not None:
             direction, drift_state = _per_chain(drift.update, ndim)(
@@ -110,12 +117,10 @@ def build_kernel(drift: optax.GradientTransformation | None = None) -> Callable:
             h,
             inverse_mass_matrix=metric,
             noise_temperature=T,
+            noise_scale=noise_scale,
         )
         value, grad = chains.value_and_grad(logdensity_fn, position)
-        info = langevin.LangevinInfo(
-            jnp.sqrt(chains.inner(direction, direction, ndim)),
-            jnp.broadcast_to(chains.expand(T, value), value.shape),
-        )
+        info = langevin.LangevinInfo(jnp.sqrt(chains.inner(direction, direction, ndim)), T)
         new_state = ULAState(position, value, grad, drift_state, metric_state, state.num_steps + 1)
         return new_state, info
 
@@ -184,7 +189,8 @@ def as_top_level_api(
     checks.positive("noise_temperature", noise_temperature)
     if noise_scale is not None:
         checks.positive("noise_scale", noise_scale)
-        if checks.concrete(noise_temperature) != 1.0:
+        known = checks.concrete(noise_temperature)
+        if known is None or known.shape or known != 1.0:
             raise InputError(
                 "noise_scale and noise_temperature both set the noise; expected one of them, "
                 f"got {noise_scale} and {noise_temperature}"
