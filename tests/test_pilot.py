@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm.errors import DivergedError
 from tests import checks_pilot as checks
 from tests import ground_truths as gt
 
@@ -157,3 +158,38 @@ def test_a_chain_that_starts_at_nan_is_named():
             jnp.zeros((3, 2)).at[1, 0].set(jnp.nan),
             4,
         )
+
+
+@pytest.mark.parametrize("scale", [0.1, 1e-3])
+def test_metrics_of_badly_scaled_coordinates_are_their_variances(scale):
+    """One ladder, variances up to 1e6 apart: shrinkage must not mix them."""
+    variance = jnp.array([1.0, scale**2])
+    target = te.TemperedTarget(
+        lambda z: -0.5 * jnp.sum(z**2), lambda z: -0.5 * jnp.sum(z**2 / variance)
+    )
+    pilot = te.pilot.run(jax.random.key(0), target, jnp.ones(2), 6, num_rounds=7)
+    truth = 1 / (1 + pilot.tuning.temperatures[:, None] / variance)
+    ratio = np.asarray(pilot.tuning.inverse_mass_matrix / truth)
+    assert np.all((ratio > 0.4) & (ratio < 2.5)), ratio
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_any_precision_of_positions_and_ladder(dtype):
+    target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -jnp.sum(z**2, -1))
+    with jax.enable_x64(True):
+        start = jnp.ones((4, 2), dtype)
+        ladder = jnp.array([0.0, 0.5, 1.0], "float32")
+        pilot = te.pilot.run(
+            jax.random.key(0), target, start, 3, num_rounds=2, num_steps=10, temperatures=ladder
+        )
+    assert pilot.state.position.dtype == dtype
+    assert pilot.tuning.step_size.dtype == "float32"
+    assert np.all(np.asarray(pilot.tuning.step_size) > 0)
+
+
+def test_rungs_without_a_usable_tuning_are_named():
+    target = te.TemperedTarget(
+        lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -jnp.inf * jnp.ones(z.shape[:-1])
+    )
+    with pytest.raises(DivergedError, match=r"no usable step size or metric on rungs \[1, 2\]"):
+        te.pilot.run(jax.random.key(0), target, jnp.zeros((4, 2)), 3, num_rounds=2)

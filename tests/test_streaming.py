@@ -52,3 +52,26 @@ def test_running_moments_survive_a_large_offset():
     moments = checks.feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
     assert float(moments.mean) == pytest.approx(values.mean(dtype=np.float64), rel=1e-6)
     assert float(moments.variance) == pytest.approx(values.var(ddof=1, dtype=np.float64), rel=0.02)
+
+
+def test_a_pool_of_many_long_chains_does_not_overflow():
+    long = streaming.RunningMoments(
+        jnp.int32(100_000), jnp.zeros(30_000), jnp.full(30_000, 99_999.0)
+    )
+    pooled = streaming.pool_moments(long, 1)
+    assert float(pooled.num_values) == 3e9
+    assert float(pooled.variance) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "bool", "int32"])
+def test_narrow_numbers_are_added_up_in_single_precision(dtype):
+    values = np.random.default_rng(0).integers(0, 2, 3_000)
+    moments = checks.feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values, dtype))
+    assert moments.mean.dtype == jnp.float32
+    assert float(moments.mean) == pytest.approx(values.mean(), abs=1e-5)
+    assert float(moments.variance) == pytest.approx(values.var(ddof=1), abs=1e-5)
+
+
+def test_accumulators_can_be_donated():
+    update = jax.jit(streaming.update_moments, donate_argnums=0)
+    assert float(update(streaming.init_moments(jnp.zeros(())), jnp.ones(())).mean) == 1

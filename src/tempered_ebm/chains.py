@@ -155,7 +155,8 @@ def as_metric(inverse_mass_matrix: Any, position: Position, chain_ndim: int) -> 
             return jax.tree.unflatten(
                 treedef, [f.astype(leaf.dtype) for f, leaf in zip(factors, leaves)]
             )
-    if jnp.shape(inverse_mass_matrix) == (sum(sizes),):
+    is_array = jax.tree_util.all_leaves([inverse_mass_matrix])
+    if is_array and jnp.shape(inverse_mass_matrix) == (sum(sizes),):
         parts = jnp.split(jnp.asarray(inverse_mass_matrix), np.cumsum(sizes)[:-1])
         return jax.tree.unflatten(
             treedef,

@@ -137,9 +137,8 @@ def test_a_diagonal_for_every_chain(name):
 )
 def test_a_wrong_shape_is_named(name, wrong):
     kernel = build(name, on_rungs(name, wrong))
-    state = kernel.init(positions(name))
-    with pytest.raises(te.InputError, match=r"inverse_mass_matrix must be a diagonal: .* of 9"):
-        kernel.step(jax.random.key(0), state)
+    with pytest.raises(te.InputError, match=r"inverse_mass_matrix must .*9"):
+        kernel.step(jax.random.key(0), kernel.init(positions(name)))
 
 
 @EVERY_KERNEL

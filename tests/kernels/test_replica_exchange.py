@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import blackjax
@@ -259,3 +260,66 @@ def test_bad_arguments_are_named():
         te.replica_exchange(target, ladder, 0.1).init(jnp.zeros((3, 2)))
     with pytest.raises(te.InputError, match="must lead with one axis K"):
         te.replica_exchange(target, ladder, 0.1).init((jnp.zeros((4, 2)), jnp.zeros((3, 2))))
+
+
+def test_at_the_prior_a_foreign_kernel_does_not_see_a_likelihood_without_gradient():
+    """HMC differentiates the tempered density; at t = 0 a NaN gradient must not reach it."""
+    target = te.TemperedTarget(
+        lambda z: -0.5 * jnp.sum(z**2), lambda z: jnp.where(z[0] > -9, jnp.sum(jnp.sqrt(z)), 0.0)
+    )
+    kernel = te.replica_exchange_from_mcmc(
+        target,
+        te.schedules.uniform(2),
+        blackjax.hmc.build_kernel(),
+        blackjax.hmc.init,
+        {
+            "step_size": jnp.array([0.5]),
+            **blackjax.smc.extend_params(
+                {"inverse_mass_matrix": jnp.ones(2), "num_integration_steps": 3}
+            ),
+        },
+    )
+    rates = jax.jit(
+        lambda key: te.inference.trace(
+            key,
+            kernel,
+            kernel.init(jnp.ones((2, 2))),
+            50,
+            statistic_fn=lambda state, info: info.local.acceptance_rate,
+        )[1]
+    )(jax.random.key(0))
+    assert float(rates[:, 0].mean()) > 0.8
+
+
+def test_kernels_with_a_key_at_the_start_are_bound_first():
+    target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2), lambda z: -jnp.sum(z**2))
+    ladder, step_fn = te.schedules.uniform(3), blackjax.ghmc.build_kernel()
+    parameters = blackjax.smc.extend_params(
+        {"step_size": 0.3, "momentum_inverse_scale": jnp.ones(2), "alpha": 0.5, "delta": 0.1}
+    )
+    bare = te.replica_exchange_from_mcmc(target, ladder, step_fn, blackjax.ghmc.init, parameters)
+    with pytest.raises(te.InputError, match=r"have every other argument bound.*rng_key"):
+        bare.init(jnp.zeros((3, 2)))
+    init_fn = functools.partial(blackjax.ghmc.init, rng_key=jax.random.key(1))
+    kernel = te.replica_exchange_from_mcmc(target, ladder, step_fn, init_fn, parameters)
+    state, _ = jax.jit(kernel.step)(jax.random.key(0), kernel.init(jnp.zeros((3, 2))))
+    assert np.isfinite(state.loglikelihood).all()
+    with pytest.raises(te.InputError, match=r"proposal is a function.*functools\.partial"):
+        te.replica_exchange_from_mcmc(target, ladder, step_fn, init_fn, {"proposal": jnp.sin})
+
+
+def test_a_metric_is_one_diagonal_a_rung():
+    """With as many rungs as coordinates a single diagonal must not pass for numbers of rungs."""
+    target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2), lambda z: -jnp.sum(z**2))
+
+    def start(metric):
+        kernel = te.replica_exchange(
+            target, te.schedules.uniform(2), 0.1, inverse_mass_matrix=metric
+        )
+        return kernel.init(jnp.zeros((2, 2)))
+
+    for shared in (jnp.ones((1, 2)), jnp.ones((2, 2))):
+        start(shared)
+    for bad in (jnp.array([1.0, 100.0]), jnp.ones((2, 7)), {"a": jnp.ones((2, 2))}):
+        with pytest.raises(te.InputError, match="inverse_mass_matrix"):
+            start(bad)

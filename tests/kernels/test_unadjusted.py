@@ -110,3 +110,52 @@ def test_the_likelihood_of_pang():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_the_hand_written_update(name):
     checks.preset_is_the_hand_written_update(PRESETS[name][0])
+
+
+def test_decoupled_noise_outlives_a_step_size_of_zero():
+    kernel = te.ula(
+        lambda z: -0.5 * jnp.sum(z**2, -1), optax.cosine_decay_schedule(0.5, 3), noise_scale=0.1
+    )
+    _, positions = te.inference.trace(jax.random.key(0), kernel, kernel.init(jnp.ones(2)), 8)
+    assert np.isfinite(positions).all()
+    assert np.all(np.diff(np.asarray(positions[4:, 0])) != 0)
+
+
+def test_per_chain_noise_matches_the_chains_from_the_left():
+    """As the step size does, whether that is a number or a schedule."""
+    for step_size in (0.1, optax.constant_schedule(0.1)):
+        kernel = te.ula(
+            lambda z: -0.5 * jnp.sum(z**2, -1), step_size, noise_scale=[1e-3, 1.0, 10.0]
+        )
+        _, info = kernel.step(jax.random.key(0), kernel.init(jnp.zeros((3, 3, 2))))
+        expected = np.square([1e-3, 1.0, 10.0]) / 0.2
+        np.testing.assert_allclose(
+            info.effective_temperature, np.broadcast_to(expected[:, None], (3, 3)), rtol=1e-5
+        )
+
+
+def test_rmsprop_starts_as_the_identity_where_there_is_no_gradient():
+    kernel = te.ula(
+        lambda z: -0.5 * jnp.sum(z**2, -1), 0.05, inverse_mass_matrix=preconditioning.rmsprop()
+    )
+    state, _ = kernel.step(jax.random.key(0), kernel.init(jnp.zeros((500, 2))))
+    assert 0.25 < float(state.position.std()) < 0.4
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (2,), (4, 2, 1)])
+def test_a_step_size_that_fits_only_the_coordinates_is_named(shape):
+    target = te.TemperedTarget(lambda z: -jnp.sum(z**2, -1), lambda z: -jnp.sum(z, -1))
+    step_size = jnp.full(shape, 0.1)
+    for kernel in (te.ula(target.logprior_fn, step_size), te.tempered_ula(target, 0.5, step_size)):
+        with pytest.raises(te.InputError, match="step_size has shape"):
+            kernel.step(jax.random.key(0), kernel.init(jnp.zeros((4, 2))))
+
+
+def test_a_uniform_is_never_zero():
+    from tempered_ebm.kernels import langevin
+
+    for dtype in ("float32", "bfloat16", "float16"):
+        draws = langevin.log_uniform(jax.random.key(0), jnp.zeros(2_000_000, dtype))
+        assert draws.dtype == jnp.float32
+        assert float(draws.min()) >= -17
+        assert float(draws.max()) <= 0

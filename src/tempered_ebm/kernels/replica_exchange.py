@@ -361,7 +361,9 @@ def _check_metric(inverse_mass_matrix: Position | None, state: ReplicaExchangeSt
             jax.tree.leaves(inverse_mass_matrix), jax.tree.leaves(state.position), strict=True
         )
     )
-    if not is_like and jnp.shape(inverse_mass_matrix)[1:] != (size,):
+    is_array = jax.tree_util.all_leaves([inverse_mass_matrix])
+    is_flat = is_array and jnp.shape(inverse_mass_matrix)[1:] == (size,)
+    if not is_like and not is_flat:
         raise InputError(
             f"inverse_mass_matrix must lead with an axis of 1 or of the {num_rungs} temperatures, "
             f"followed by the shape of one chain's position, {events}, or by ({size},), got shape "
