@@ -66,7 +66,9 @@ def test_a_pool_of_many_long_chains_does_not_overflow():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "bool", "int32"])
 def test_narrow_numbers_are_added_up_in_single_precision(dtype):
     values = np.random.default_rng(0).integers(0, 2, 3_000)
-    moments = checks.feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values, dtype))
+    moments = checks.feed(
+        streaming.init_moments, streaming.update_moments, jnp.asarray(values, dtype)
+    )
     assert moments.mean.dtype == jnp.float32
     assert float(moments.mean) == pytest.approx(values.mean(), abs=1e-5)
     assert float(moments.variance) == pytest.approx(values.var(ddof=1), abs=1e-5)
