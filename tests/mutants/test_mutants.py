@@ -9,6 +9,7 @@ from tests.mutants import registry
 MUTANTS = registry.load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_mutant_is_caught(name):
     assert registry.verdict(MUTANTS[name])
