@@ -58,8 +58,8 @@ def log_evidence(
         pilot_steps: steps of its first round.
 
     Returns:
-        The report; ``print`` it. An interrupt (Ctrl-C) ends the run early and reports
-        what there is.
+        The report; ``print`` it. With ``target_standard_error``, an interrupt (Ctrl-C) after
+        the first ``num_samples`` steps ends the run and reports what there is.
 
     Raises:
         InputError: if an argument is out of range, the initial positions do not share a
