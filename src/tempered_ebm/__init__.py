@@ -21,16 +21,20 @@ from tempered_ebm import schedules as schedules
 from tempered_ebm import sharding as sharding
 from tempered_ebm import streaming as streaming
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import EvidenceEstimate, thermodynamic_integration
-from tempered_ebm.evidence_report import EvidenceReport
-from tempered_ebm.evidence_run import log_evidence
+from tempered_ebm.evidence import (
+    EvidenceEstimate,
+    bar,
+    mbar,
+    stepping_stone,
+    thermodynamic_integration,
+)
+from tempered_ebm.evidence_runs import EvidenceReport, log_evidence
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
 from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_exchange
 from tempered_ebm.kernels.replica_exchange import from_mcmc as replica_exchange_from_mcmc
 from tempered_ebm.kernels.tempered import tempered_mala, tempered_ula
 from tempered_ebm.kernels.ula import as_top_level_api as ula
-from tempered_ebm.reweighting import bar, mbar, stepping_stone
 from tempered_ebm.target import TemperedTarget
 
 if TYPE_CHECKING:

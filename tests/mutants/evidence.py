@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 
-from tempered_ebm import evidence
+from tempered_ebm.evidence import estimate, integration
 from tests import checks_evidence
 from tests.mutants.registry import GAUSSIAN, caught_by
 
@@ -16,24 +16,24 @@ def shifted(temperatures):
 
 @caught_by(checks_evidence.rules_are_exact_sums)
 def a_ladder_off_by_one(patch):
-    patch.setattr(evidence, "trapezoid_weights", shifted)
+    patch.setattr(integration, "trapezoid_weights", shifted)
 
 
 @caught_by(checks_evidence.ground_truth, GAUSSIAN, 30, "trapezoid", 0.03)
 def a_ladder_off_by_one_seen_in_the_estimate(patch):
-    patch.setattr(evidence, "trapezoid_weights", shifted)
+    patch.setattr(integration, "trapezoid_weights", shifted)
 
 
 @caught_by(checks_evidence.ground_truth, GAUSSIAN, 10, "corrected_trapezoid", 0.08)
 def a_correction_of_the_wrong_sign(patch):
-    correct = evidence._correction_weights
-    patch.setattr(evidence, "_correction_weights", lambda t: -correct(t))
+    correct = integration._correction_weights
+    patch.setattr(integration, "_correction_weights", lambda t: -correct(t))
 
 
 @caught_by(checks_evidence.rules_are_exact_sums)
 def a_correction_linear_in_the_step(patch):
-    correct = evidence._correction_weights
-    patch.setattr(evidence, "_correction_weights", lambda t: correct(jnp.sqrt(t)))
+    correct = integration._correction_weights
+    patch.setattr(integration, "_correction_weights", lambda t: correct(jnp.sqrt(t)))
 
 
 @caught_by(checks_evidence.calibration, "across rungs")
@@ -46,7 +46,7 @@ def errors_summed_rung_by_rung(patch):
         shifts = [jnp.roll(v, 11 * k, axis=0) for k, v in enumerate(values)]
         return jnp.einsum(spec, weights, jnp.stack(shifts))
 
-    patch.setattr(evidence, "jnp", SimpleNamespace(**vars(jnp) | {"einsum": einsum}))
+    patch.setattr(integration, "jnp", SimpleNamespace(**vars(jnp) | {"einsum": einsum}))
 
 
 def naive_error(series):
@@ -55,9 +55,9 @@ def naive_error(series):
 
 @caught_by(checks_evidence.calibration, "across draws")
 def autocorrelation_ignored(patch):
-    patch.setattr(evidence, "batch_means_standard_error", naive_error)
+    patch.setattr(estimate, "batch_means_standard_error", naive_error)
 
 
 @caught_by(checks_evidence.calibration, "chains")
 def autocorrelation_ignored_in_every_chain(patch):
-    patch.setattr(evidence, "batch_means_standard_error", naive_error)
+    patch.setattr(estimate, "batch_means_standard_error", naive_error)

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from tempered_ebm import checks, diagnostics, evidence_report, pilot, reweighting, streaming
+from tempered_ebm import checks, diagnostics, evidence, pilot, streaming
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence_report import Cost, EvidenceReport
+from tempered_ebm.evidence_runs import report
+from tempered_ebm.evidence_runs.report import Cost, EvidenceReport
 from tempered_ebm.kernels import replica_exchange
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
@@ -104,7 +105,7 @@ def log_evidence(
     )
     steps_made = recorder.num_steps
     evaluations = num_ensembles * num_temperatures
-    return evidence_report.build(
+    return report.build(
         tuned.tuning.temperatures,
         recorder.draws(),
         swap_acceptance_rate=recorder.rates.mean,
@@ -207,4 +208,4 @@ class _Recorder:
 
 @jax.jit
 def _standard_error(temperatures: Array, draws: Array) -> Array:
-    return reweighting.mbar(temperatures, draws).standard_error
+    return evidence.mbar(temperatures, draws).standard_error

@@ -1,4 +1,4 @@
-r"""Evidence from log-likelihoods drawn on a ladder of temperatures.
+r"""Evidence by integration along a ladder of temperatures.
 
 The thermodynamic identity (Gelman and Meng 1998; Friel and Pettitt 2008)
 
@@ -11,47 +11,19 @@ sampler that visits the ladder will do.
 
 from __future__ import annotations
 
-import math
 import warnings
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, schedules
+from tempered_ebm import checks
 from tempered_ebm.errors import InputError
+from tempered_ebm.evidence import estimate as estimates
+from tempered_ebm.evidence.estimate import EvidenceEstimate
 
 Rule = Literal["corrected_trapezoid", "trapezoid"]
-
-_ENOUGH_CHAINS = 16
-_BATCHES = 32
-
-
-class EvidenceEstimate(NamedTuple):
-    """An estimate of log p(x) with what is needed to judge it.
-
-    All values are in nats.
-
-    Attributes:
-        log_evidence: the estimate.
-        standard_error: its Monte Carlo standard error, by batch means of the whole
-            weighted series; NaN if there is a single draw. Discretisation is not in it.
-        lower_bound: left Riemann sum, below log p(x) up to Monte Carlo error.
-        upper_bound: right Riemann sum, above log p(x) up to Monte Carlo error.
-        discretization_error: corrected minus plain trapezoid, the estimated error that
-            the ladder leaves in the plain rule (with the opposite sign).
-        mean_loglikelihood: ``E_t[ℓ]`` per temperature, shape (K,).
-        variance_loglikelihood: ``Var_t[ℓ]`` per temperature, shape (K,).
-    """
-
-    log_evidence: Float[Array, ""]
-    standard_error: Float[Array, ""]
-    lower_bound: Float[Array, ""]
-    upper_bound: Float[Array, ""]
-    discretization_error: Float[Array, ""]
-    mean_loglikelihood: Float[Array, "K"]
-    variance_loglikelihood: Float[Array, "K"]
 
 
 def trapezoid_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
@@ -70,52 +42,6 @@ def _correction_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
     """Weights ``c_k`` with ``-Σ h_k² (V_{k+1} - V_k) / 12 = Σ c_k V_k``."""
     twelfth = jnp.diff(temperatures) ** 2 / 12.0
     return jnp.pad(twelfth, (0, 1)) - jnp.pad(twelfth, (1, 0))
-
-
-def batch_means_standard_error(series: Float[Array, "num_draws num_chains"]) -> Float[Array, ""]:
-    """Standard error of the mean of correlated series, by non-overlapping batch means.
-
-    Chains are taken as independent of each other. From 16 chains on, a chain is a batch,
-    and the error sees whatever keeps chains apart. Fewer are cut into equally long
-    batches, 32 or a few more in all (Flegal and Jones 2010); draws left over at
-    the start enter the mean but not the variance of the batches.
-
-    Args:
-        series: draws along the first axis, independent chains along the second.
-
-    Returns:
-        The standard error, NaN if there is a single draw.
-    """
-    num_draws, num_chains = series.shape
-    batches = 1 if num_chains >= _ENOUGH_CHAINS else min(num_draws, -(-_BATCHES // num_chains))
-    length = num_draws // batches
-    kept = series[num_draws - batches * length :]
-    means = kept.reshape(batches, length, num_chains).mean(axis=1).ravel()
-    if means.size < 2:
-        return jnp.array(jnp.nan)
-    return jnp.std(means, ddof=1) * math.sqrt(length / (num_draws * num_chains))
-
-
-def as_draws(
-    temperatures: Float[Array, "K"], loglikelihoods: Float[Array, "K ..."]
-) -> tuple[Float[Array, "K"], Float[Array, "K num_draws num_chains"]]:
-    """Return a ladder and draws of the same dtype, with an axis of chains.
-
-    Raises:
-        InputError: if the ladder is not one, the shapes do not match, or the draws are not
-            floating.
-    """
-    temperatures = schedules.validate(temperatures)
-    draws = jnp.asarray(loglikelihoods)
-    if draws.ndim not in (2, 3) or draws.shape[0] != temperatures.shape[0] or draws.size == 0:
-        raise InputError(
-            f"loglikelihoods must have shape (K, num_draws) or (K, num_draws, num_chains) with "
-            f"K = {temperatures.shape[0]} temperatures and at least one draw, got {draws.shape}"
-        )
-    if not jnp.issubdtype(draws.dtype, jnp.floating):
-        raise InputError(f"loglikelihoods must have a floating dtype, got {draws.dtype}")
-    draws = draws.reshape(draws.shape[0], draws.shape[1], -1)
-    return temperatures.astype(draws.dtype), draws
 
 
 def thermodynamic_integration(
@@ -169,7 +95,7 @@ def thermodynamic_integration(
     """
     if rule not in ("corrected_trapezoid", "trapezoid"):
         raise InputError(f"rule must be 'corrected_trapezoid' or 'trapezoid', got {rule!r}")
-    temperatures, draws = as_draws(temperatures, loglikelihoods)
+    temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
     mean = draws.mean(axis=(1, 2))
     variance = draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0)
     steps = jnp.diff(temperatures)
@@ -184,7 +110,7 @@ def thermodynamic_integration(
         series = series + jnp.einsum("k,knc->nc", correction_weights, deviations**2)
     estimate = EvidenceEstimate(
         log_evidence=trapezoid + correction if rule == "corrected_trapezoid" else trapezoid,
-        standard_error=batch_means_standard_error(series),
+        standard_error=estimates.batch_means_standard_error(series),
         lower_bound=steps @ mean[:-1],
         upper_bound=steps @ mean[1:],
         discretization_error=correction,

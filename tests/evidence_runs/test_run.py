@@ -92,7 +92,7 @@ def test_it_runs_until_the_error_is_small_or_the_budget_spent():
 
 
 def test_an_interrupt_reports_what_there_is(monkeypatch):
-    from tempered_ebm import evidence_run
+    from tempered_ebm.evidence_runs import run as evidence_run
 
     def interrupted(*args):
         raise KeyboardInterrupt

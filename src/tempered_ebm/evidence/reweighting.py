@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import evidence
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import EvidenceEstimate
+from tempered_ebm.evidence import estimate as estimates
+from tempered_ebm.evidence.estimate import EvidenceEstimate
 
 Direction = Literal["forward", "reverse"]
 
@@ -37,7 +37,7 @@ def _estimate(
     steps = jnp.diff(temperatures)
     return EvidenceEstimate(
         log_evidence=log_evidence,
-        standard_error=evidence.batch_means_standard_error(series),
+        standard_error=estimates.batch_means_standard_error(series),
         lower_bound=steps @ mean[:-1],
         upper_bound=steps @ mean[1:],
         discretization_error=jnp.zeros_like(log_evidence),
@@ -85,7 +85,7 @@ def stepping_stone(
     """
     if direction not in ("forward", "reverse"):
         raise InputError(f"direction must be 'forward' or 'reverse', got {direction!r}")
-    temperatures, draws = evidence.as_draws(temperatures, loglikelihoods)
+    temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
     steps = jnp.diff(temperatures)[:, None, None]
     sign, exponents = (
         (1.0, steps * draws[:-1]) if direction == "forward" else (-1.0, -steps * draws[1:])
@@ -128,7 +128,7 @@ def bar(
         >>> bool(abs(estimate.log_evidence + 2 * jnp.log(2.0)) < 0.05)
         True
     """
-    temperatures, draws = evidence.as_draws(temperatures, loglikelihoods)
+    temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
 
     def pair(two: Float[Array, "2"], values: Array) -> tuple[Array, Array]:
         f, series = _solve(two, values)
@@ -171,7 +171,7 @@ def mbar(
         >>> bool(abs(estimate.log_evidence + 2 * jnp.log(2.0)) < 0.05)
         True
     """
-    temperatures, draws = evidence.as_draws(temperatures, loglikelihoods)
+    temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
     f, series = _solve(temperatures, draws)
     return _estimate(temperatures, draws, f[-1], series)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import diagnostics, evidence, reweighting
+from tempered_ebm import diagnostics, evidence
 from tempered_ebm.evidence import EvidenceEstimate
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ def _all_estimates(
     temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws N"]
 ) -> dict[str, EvidenceEstimate]:
     return {
-        "mbar": reweighting.mbar(temperatures, draws),
-        "bar": reweighting.bar(temperatures, draws),
-        "stepping_stone": reweighting.stepping_stone(temperatures, draws),
-        "reverse_stepping": reweighting.stepping_stone(temperatures, draws, direction="reverse"),
+        "mbar": evidence.mbar(temperatures, draws),
+        "bar": evidence.bar(temperatures, draws),
+        "stepping_stone": evidence.stepping_stone(temperatures, draws),
+        "reverse_stepping": evidence.stepping_stone(temperatures, draws, direction="reverse"),
         "corrected_trapezoid": evidence.thermodynamic_integration(temperatures, draws),
         "trapezoid": evidence.thermodynamic_integration(temperatures, draws, rule="trapezoid"),
     }
@@ -142,7 +142,7 @@ def _each_ensemble(
     temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws N"]
 ) -> Float[Array, "N"]:
     return jax.lax.map(
-        lambda one: reweighting.mbar(temperatures, one).log_evidence, jnp.moveaxis(draws, 2, 0)
+        lambda one: evidence.mbar(temperatures, one).log_evidence, jnp.moveaxis(draws, 2, 0)
     )
 
 
