@@ -191,3 +191,34 @@ def each_ladder_swaps_on_its_own(path, num_rungs):
     neighbours = (swapped[:-1:2] - p) * (swapped[1::2] - p)
     gt.assert_expectations(neighbours, 0.0, "neighbouring ladders")
     assert 0.02 < p < 0.98, f"pairs swap at a rate of {p:.3f}"
+
+
+def prior_sampler(path):
+    """Exact draws at t = 0 in JAX, ``(rng_key, shape) -> position``."""
+    if path is gt.SKEWED_GAMMA:
+        return lambda key, shape: jnp.log(jax.random.exponential(key, shape))
+    factor = jnp.asarray(np.linalg.cholesky(path.S0), jnp.float32)
+    mean = jnp.asarray(path.m0, jnp.float32)
+    return lambda key, shape: mean + jax.random.normal(key, (*shape, 2)) @ factor.T
+
+
+def exact_draws_at_the_prior_keep_every_law(path, num_rungs):
+    """The first rung forgets where it was at every step, and no rung loses its law."""
+    every_rung_keeps_its_law(path, num_rungs, sample_prior=prior_sampler(path))
+    ladder = LADDERS[num_rungs]
+    kernel = te.replica_exchange(
+        path.target, ladder, path.step_size, sample_prior=prior_sampler(path), swap_every=2
+    )
+    start = kernel.init(exact_rungs(path, ladder, seed=1))
+    start = start._replace(num_steps=start.num_steps + 1)
+    state, info = jax.jit(kernel.step)(gt.key(1), start)
+    before, after = (np.asarray(s.position, np.float64).reshape(num_rungs, NUM_LADDERS, -1)
+                     for s in (start, state))  # fmt: skip
+    centred = [(x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) for x in (before, after)]
+    gt.assert_expectations(centred[0][0] * centred[1][0], 0.0, "memory of the first rung")
+    np.testing.assert_array_equal(info.acceptance_rate[0], 1.0)
+    np.testing.assert_array_equal(info.is_accepted[0], True)
+    memory = np.mean(centred[0][1:] * centred[1][1:], axis=1)
+    assert np.all(memory > 0.2), memory
+    fresh = jax.vmap(path.target.evaluate)(state.position)
+    np.testing.assert_allclose(state.loglikelihood, fresh.loglikelihood, rtol=2e-5, atol=2e-5)

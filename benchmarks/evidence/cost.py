@@ -33,6 +33,7 @@ class Result(NamedTuple):
         likelihood_evaluations: evaluations of the log-likelihood alone.
         own_standard_error: the method's own idea of its error; None if it has none.
         failed: where there is no finite estimate, or the method could not run on the budget.
+        warned: where the method itself doubts its estimate; None if it never says so.
     """
 
     log_evidence: np.ndarray
@@ -40,6 +41,7 @@ class Result(NamedTuple):
     likelihood_evaluations: np.ndarray
     own_standard_error: np.ndarray | None
     failed: np.ndarray
+    warned: np.ndarray | None = None
 
     @property
     def units(self) -> np.ndarray:

@@ -109,4 +109,4 @@ class NestedSlice:
 
 
 DEFAULT = NestedSlice()
-GRID = tuple(NestedSlice(moves, stop) for moves in (1, 2, 4) for stop in (-3.0, -7.0))
+GRID = tuple(NestedSlice(moves) for moves in (1, 2, 4))

@@ -1,10 +1,10 @@
-"""The peers, by their defaults and by their grids."""
+"""The methods: the library, and its peers by their defaults and by their grids."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.evidence import host, nested, persistent, smc
+from benchmarks.evidence import host, nested, ours, persistent, smc
 from benchmarks.evidence.cost import Method, Result
 from benchmarks.evidence.problem import Problem
 
@@ -15,6 +15,7 @@ IN_JAX: tuple[Method, ...] = (
     nested.DEFAULT,
 )
 IN_PYTHON: tuple[Method, ...] = (host.Dynesty(), host.Dynesty(dynamic=True), host.Reddemcee())
+OURS: tuple[Method, ...] = (ours.DEFAULT, ours.PRIOR_PATH)
 DEFAULTS = IN_JAX + IN_PYTHON
 """One setting of each, for a quick look."""
 

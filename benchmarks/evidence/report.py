@@ -22,6 +22,11 @@ def rmse_interval(errors: np.ndarray) -> tuple[float, float, float]:
     return float(low), float(np.sqrt(np.mean(errors**2))), float(high)
 
 
+def _calibration(errors: np.ndarray, claimed: np.ndarray) -> float | None:
+    """Root mean square of the errors in units of the errors that were claimed."""
+    return float(np.sqrt(np.mean((errors / claimed) ** 2))) if len(errors) else None
+
+
 def row(problem: Problem, method: str, budget: float, result: Result, seconds: float) -> dict:
     """One line of the table, and what it was computed from."""
     done = ~result.failed
@@ -39,6 +44,8 @@ def row(problem: Problem, method: str, budget: float, result: Result, seconds: f
         "own_standard_error": None
         if claimed is None or len(errors) == 0
         else float(np.sqrt(np.mean(claimed[done] ** 2))),
+        "calibration": None if claimed is None else _calibration(errors, claimed[done]),
+        "warned": None if result.warned is None else int(result.warned.sum()),
         "truth": problem.log_evidence,
         "truth_error": problem.truth_error,
         "truth_source": problem.truth_source,

@@ -20,6 +20,9 @@ Position: TypeAlias = Any
 LogDensityFn: TypeAlias = Callable[[Position], Array]
 """``position -> log-density``: a scalar for one chain, one value per chain for a batch."""
 
+PriorSampler: TypeAlias = "Callable[[PRNGKey, tuple[int, ...]], Position]"
+"""``(rng_key, chain_shape) -> position``: independent draws, leading with the chain shape."""
+
 PerChain: TypeAlias = "float | Float[Array, '*chains']"
 """A scalar, or one value per chain (a prefix of the chain axes is enough)."""
 

@@ -36,6 +36,24 @@ def test_swaps_happen_as_often_as_they_should(num_rungs):
     checks.swaps_happen_as_often_as_they_should(gt.LINEAR_GAUSSIAN, num_rungs)
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize("path", PATHS)
+def test_exact_draws_at_the_prior_keep_every_law(path):
+    checks.exact_draws_at_the_prior_keep_every_law(PATHS[path], 4)
+
+
+def test_exact_draws_do_not_mend_unadjusted_moves():
+    path = gt.SKEWED_GAMMA
+    with pytest.raises(te.InputError, match="sample_prior must be None for unadjusted moves"):
+        te.replica_exchange(
+            path.target,
+            checks.LADDERS[4],
+            0.1,
+            metropolis=False,
+            sample_prior=checks.prior_sampler(path),
+        )
+
+
 @pytest.mark.parametrize("num_rungs", [4, 5])
 def test_caches_follow_their_positions(num_rungs):
     checks.caches_follow_their_positions(gt.LINEAR_GAUSSIAN, num_rungs)

@@ -1,9 +1,12 @@
 """Bugs in the swaps, and in what a swap carries along."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 
-from tempered_ebm.kernels import replica_exchange
+from tempered_ebm import chains
+from tempered_ebm.kernels import replica_exchange, tempered
 from tests import checks_replica_exchange as exchange_checks
 from tests.mutants.registry import GAMMA, GAUSSIAN, caught_by
 
@@ -87,3 +90,40 @@ def one_uniform_for_all_ladders(patch):
         return jnp.broadcast_to(uniform(key, shape[:1] + (1,) * (len(shape) - 1), dtype), shape)
 
     patch.setattr(jax.random, "uniform", shared)
+
+
+def with_kernel(patch, change):
+    """Build the adjusted kernel with its prior sampler, or its temperature, changed."""
+    right = tempered.build_mala_kernel
+
+    def build():
+        kernel = right()
+
+        def changed(key, state, target, t, step_size, metric=None, sample_prior=None):
+            sampler = None if sample_prior is None else change(sample_prior)
+            return kernel(key, state, target, t, step_size, metric, sample_prior=sampler)
+
+        return changed
+
+    patch.setattr(tempered, "build_mala_kernel", build)
+
+
+@caught_by(exchange_checks.exact_draws_at_the_prior_keep_every_law, GAUSSIAN, 4)
+def exact_draws_that_are_too_wide(patch):
+    with_kernel(patch, lambda sample: lambda key, shape: 1.1 * sample(key, shape))
+
+
+@caught_by(exchange_checks.exact_draws_at_the_prior_keep_every_law, GAMMA, 4)
+def exact_draws_that_are_never_used(patch):
+    with_kernel(patch, lambda sample: None)
+
+
+@caught_by(exchange_checks.exact_draws_at_the_prior_keep_every_law, GAUSSIAN, 4)
+def exact_draws_on_every_rung(patch):
+    right = chains.select
+
+    def select(condition, when_true, when_false):
+        is_first_use = not isinstance(when_true, tempered.TemperedState)
+        return right(jnp.ones_like(condition) if is_first_use else condition, when_true, when_false)
+
+    patch.setattr(tempered, "chains", SimpleNamespace(**vars(chains) | {"select": select}))

@@ -12,11 +12,11 @@ correlates rungs.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import estimate as estimates
@@ -131,7 +131,7 @@ def bar(
     temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
 
     def pair(two: Float[Array, "2"], values: Array) -> tuple[Array, Array]:
-        f, series = _solve(two, values)
+        f, series, _ = _solve(two, values, jnp.zeros(0, values.dtype))
         return f[1], series
 
     pairs = jnp.stack([temperatures[:-1], temperatures[1:]], 1)
@@ -140,7 +140,10 @@ def bar(
 
 
 def mbar(
-    temperatures: Float[Array, "K"], loglikelihoods: Float[Array, "K num_draws *num_chains"]
+    temperatures: Float[Array, "K"],
+    loglikelihoods: Float[Array, "K num_draws *num_chains"],
+    *,
+    prior_loglikelihoods: Float[Array, "M"] | None = None,
 ) -> EvidenceEstimate:
     r"""Estimate log p(x) from the draws of all temperatures at once.
 
@@ -155,6 +158,9 @@ def mbar(
     Args:
         temperatures: ladder, shape (K,), strictly increasing from 0 to 1.
         loglikelihoods: full log-likelihoods, (K, num_draws) or (K, num_draws, num_chains).
+        prior_loglikelihoods: log-likelihoods of M more draws from ``q_0``, independent of each
+            other and of all others. Where the prior is drawn from at no cost, they are what
+            makes two temperatures enough (bridge sampling; Meng and Wong 1996).
 
     Returns:
         The estimate with standard error, bracket and the integrand.
@@ -172,56 +178,100 @@ def mbar(
         True
     """
     temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
-    f, series = _solve(temperatures, draws)
-    return _estimate(temperatures, draws, f[-1], series)
+    extra = jnp.zeros(0, draws.dtype)
+    if prior_loglikelihoods is not None:
+        extra = jnp.asarray(prior_loglikelihoods, draws.dtype)
+        if extra.ndim != 1:
+            raise InputError(f"prior_loglikelihoods must have shape (M,), got {extra.shape}")
+    f, series, extra_series = _solve(temperatures, draws, extra)
+    estimate = _estimate(temperatures, draws, f[-1], series)
+    if extra.size < 2:
+        return estimate
+    variance = jnp.var(extra_series, ddof=1) / extra.size
+    return estimate._replace(standard_error=jnp.sqrt(estimate.standard_error**2 + variance))
 
 
 def _log_memberships(
-    temperatures: Float[Array, "K"], f: Float[Array, "K"], draws: Float[Array, "K N"]
-) -> Float[Array, "K N K"]:
-    """Log probability that a draw of rung k came from rung j, for equal numbers of draws.
+    temperatures: Float[Array, "K"],
+    f: Float[Array, "K"],
+    log_numbers: Float[Array, "K"],
+    draws: Float[Array, "R N"],
+    rungs: Int[Array, "R"],
+) -> Float[Array, "R N K"]:
+    """Log probability that a draw of rung ``rungs[r]`` came from rung j.
 
     Differences of temperatures and of normalisers are formed before they are multiplied,
     which keeps a log-likelihood of -1e6 at a temperature of 1e-8 within single precision.
     """
-    gaps = temperatures[None, :] - temperatures[:, None]
-    rises = f[None, :] - f[:, None]
+    gaps = temperatures[None, :] - temperatures[rungs][:, None]
+    rises = f[None, :] - f[rungs][:, None]
     # 0 * -inf is 0: a draw of its own rung.
     products = jnp.where(gaps[:, None, :] == 0, 0.0, gaps[:, None, :] * draws[:, :, None])
-    return jax.nn.log_softmax(products - rises[:, None, :], axis=-1)
+    return jax.nn.log_softmax(products - rises[:, None, :] + log_numbers, axis=-1)
+
+
+class _Likelihood(NamedTuple):
+    """The concave objective of MBAR in the log normalisers, at some draws."""
+
+    temperatures: Float[Array, "K"]
+    log_numbers: Float[Array, "K"]
+    flat: Float[Array, "K N"]
+    extra: Float[Array, "M"]
+
+    def log_memberships(self, f: Array) -> tuple[Array, Array]:
+        """Those of the draws of the rungs, (K, N, K), and of the extra draws, (M, K)."""
+        rungs = jnp.arange(self.flat.shape[0])
+        block = _log_memberships(self.temperatures, f, self.log_numbers, self.flat, rungs)
+        extra = _log_memberships(
+            self.temperatures, f, self.log_numbers, self.extra[None], jnp.zeros(1, int)
+        )
+        return block, extra[0]
+
+    @property
+    def total(self) -> int:
+        """Number of all draws."""
+        return self.flat.size + self.extra.size
+
+    def value(self, f: Array) -> Array:
+        """Mean log probability of the rungs that the draws really came from."""
+        block, extra = self.log_memberships(f)
+        return (jnp.trace(block, axis1=0, axis2=2).sum() + extra[:, 0].sum()) / self.total
+
+    def scores_and_hessian(self, f: Array) -> tuple[Array, Array, Array]:
+        """Scores draw by draw, of rungs and of extra draws, and minus the mean Hessian."""
+        block, extra = (jnp.exp(logs) for logs in self.log_memberships(f))
+        own = jnp.eye(f.size, dtype=f.dtype)
+        rows = jnp.concatenate([block.reshape(-1, f.size), extra])
+        hessian = (jnp.diag(rows.sum(0)) - rows.T @ rows) / self.total
+        return block - own[:, None, :], extra - own[0], hessian
 
 
 def _solve(
-    temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws num_chains"]
-) -> tuple[Float[Array, "K"], Float[Array, "num_draws num_chains"]]:
+    temperatures: Float[Array, "K"],
+    draws: Float[Array, "K num_draws num_chains"],
+    extra: Float[Array, "M"],
+) -> tuple[Float[Array, "K"], Float[Array, "num_draws num_chains"], Float[Array, "M"]]:
     """Log normalisers relative to the first, and the linear series of the last.
 
     Newton's method with halved steps on the concave log-likelihood
-    ``Σ_k Σ_{n in k} log P_k(n)``; its gradient in F is the sum of ``P(n) - e_k(n)``.
+    ``Σ_k Σ_{n in k} log P_k(n)``; its gradient in F is the sum of ``P(n) - e_k(n)``. The means of
+    the two series, of the rungs and of the extra draws, add up to the error of the estimate.
     """
     K, num_draws, num_chains = draws.shape
     flat = draws.reshape(K, -1)
-    own = jnp.eye(K, dtype=flat.dtype)
+    numbers = jnp.full(K, flat.shape[1], flat.dtype).at[0].add(extra.size)
+    model = _Likelihood(temperatures, jnp.log(numbers / numbers[-1]), flat, extra)
     halves = jnp.diff(temperatures) * 0.5 * (flat.mean(1)[1:] + flat.mean(1)[:-1])
     start = jnp.concatenate([jnp.zeros(1, flat.dtype), jnp.cumsum(halves)])
     start = jnp.where(jnp.isfinite(start), start, 0.0)
-
-    def value(f: Array) -> Array:
-        log_p = _log_memberships(temperatures, f, flat)
-        return jnp.trace(log_p, axis1=0, axis2=2).sum() / flat.size
-
-    def score_and_hessian(f: Array) -> tuple[Array, Array]:
-        p = jnp.exp(_log_memberships(temperatures, f, flat))
-        rows = p.reshape(-1, K)
-        return p - own[:, None, :], (jnp.diag(rows.sum(0)) - rows.T @ rows) / flat.size
 
     tolerance = 10 * jnp.finfo(flat.dtype).eps
     ridge = 1e-6 * jnp.eye(K - 1, dtype=flat.dtype) / K
 
     def improve(carry: tuple) -> tuple:
         f, old, _, i = carry
-        score, hessian = score_and_hessian(f)
-        gradient = score.sum((0, 1))[1:] / flat.size
+        score, extra_score, hessian = model.scores_and_hessian(f)
+        gradient = (score.sum((0, 1)) + extra_score.sum(0))[1:] / model.total
         step = jnp.pad(jnp.linalg.solve(hessian[1:, 1:] + ridge, gradient), (1, 0))
 
         def falls(trial: tuple) -> Array:
@@ -229,10 +279,10 @@ def _solve(
             return ~(new >= old - tolerance) & (scale > 1e-3)
 
         def halve(trial: tuple) -> tuple:
-            return trial[0] / 2, value(f + step * trial[0] / 2)
+            return trial[0] / 2, model.value(f + step * trial[0] / 2)
 
         full = jnp.ones((), flat.dtype)
-        scale, new = jax.lax.while_loop(falls, halve, (full, value(f + step)))
+        scale, new = jax.lax.while_loop(falls, halve, (full, model.value(f + step)))
         size = jnp.max(jnp.abs(scale * step)) / (1 + jnp.max(jnp.abs(f)))
         return f + scale * step, new, size, i + 1
 
@@ -241,12 +291,13 @@ def _solve(
         return (size > tolerance) & (i < _MAX_ITERATIONS)
 
     infinite = jnp.array(jnp.inf, flat.dtype)
-    carry = (start, value(start), infinite, jnp.zeros((), jnp.int32))
+    carry = (start, model.value(start), infinite, jnp.zeros((), jnp.int32))
     f = jax.lax.while_loop(unfinished, improve, carry)[0]
 
-    score, hessian = score_and_hessian(f)
+    score, extra_score, hessian = model.scores_and_hessian(f)
     last = jnp.zeros(K - 1, flat.dtype).at[-1].set(1.0)
     direction = jnp.linalg.solve(hessian[1:, 1:], last)
-    # H (F - F_true) is the mean score: the mean of this series has the error of the estimate.
-    series = (score[:, :, 1:] @ direction).reshape(K, num_draws, num_chains).sum(0) / K
-    return f, series
+    # H (F - F_true) is the mean score: the means of these series add up to the error.
+    share = flat.shape[1] / model.total
+    series = share * (score[:, :, 1:] @ direction).reshape(K, num_draws, num_chains).sum(0)
+    return f, series, (1 - K * share) * (extra_score[:, 1:] @ direction)

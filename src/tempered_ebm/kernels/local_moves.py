@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from tempered_ebm import chains
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import tempered
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
-from tempered_ebm.types import LogDensityFn, Position, PRNGKey
+from tempered_ebm.types import LogDensityFn, Position, PriorSampler, PRNGKey
 
 _REBUILT = ("position", "logdensity", "logdensity_grad")
 _STAYING = frozenset(
@@ -63,9 +64,16 @@ class LocalMove(NamedTuple):
     is_tempered_langevin: bool = False
 
 
-def langevin(*, metropolis: bool) -> LocalMove:
-    """Tempered MALA or ULA: one evaluation of each half a step, no memory."""
-    kernel = tempered.build_mala_kernel() if metropolis else tempered.build_ula_kernel()
+def langevin(*, metropolis: bool, sample_prior: PriorSampler | None = None) -> LocalMove:
+    """Tempered MALA or ULA: one evaluation of each half a step, no memory.
+
+    Args:
+        metropolis: whether moves are adjusted.
+        sample_prior: independent draws in the place of moves at ``t = 0``; adjusted moves only.
+    """
+    kernel = tempered.build_ula_kernel()
+    if metropolis:
+        kernel = functools.partial(tempered.build_mala_kernel(), sample_prior=sample_prior)
 
     def step(
         rng_key: PRNGKey,

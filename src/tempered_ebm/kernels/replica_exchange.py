@@ -14,7 +14,7 @@ from tempered_ebm import chains, checks, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin, local_moves, tempered
 from tempered_ebm.target import TemperedTarget
-from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
+from tempered_ebm.types import LogDensityFn, PerChain, Position, PriorSampler, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
@@ -277,6 +277,7 @@ def as_top_level_api(
     metropolis: bool = True,
     swap_every: int = 1,
     inverse_mass_matrix: Position | None = None,
+    sample_prior: PriorSampler | None = None,
 ) -> SamplingAlgorithm:
     r"""Replica exchange over a ladder of temperatures (parallel tempering).
 
@@ -300,13 +301,17 @@ def as_top_level_api(
         inverse_mass_matrix: positive diagonal metric of each rung, the identity by default:
             like the position of one chain, behind a leading axis of K, or of 1 for one
             metric on all rungs.
+        sample_prior: ``(rng_key, chain_shape) -> position``, independent draws from the
+            prior: the rung at ``t = 0`` then takes one every step in the place of a move, at
+            the same cost, and brings news to the others. Not for unadjusted moves.
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; positions lead with K on every leaf.
 
     Raises:
         InputError: if ``temperatures`` is not a ladder, ``step_size`` is not positive or
-            fits no ladder, or ``swap_every`` is below 1; by ``init``, if the position does
+            fits no ladder, ``swap_every`` is below 1, or ``sample_prior`` is given for
+            unadjusted moves; by ``init``, if the position does
             not lead with K, or a chain starts at NaN on its own rung.
 
     Example:
@@ -329,11 +334,20 @@ def as_top_level_api(
             f"step_size must be a scalar or have shape {temperatures.shape}, got "
             f"{jnp.shape(step_size)}"
         )
+    if sample_prior is not None and not metropolis:
+        raise InputError(
+            "sample_prior must be None for unadjusted moves: exact draws on one rung do not mend "
+            "the bias of the others, got a function"
+        )
     parameters = {"step_size": jnp.atleast_1d(jnp.asarray(step_size))}
     if inverse_mass_matrix is not None:
         parameters["inverse_mass_matrix"] = inverse_mass_matrix
     algorithm = _as_sampling_algorithm(
-        target, temperatures, local_moves.langevin(metropolis=metropolis), parameters, swap_every
+        target,
+        temperatures,
+        local_moves.langevin(metropolis=metropolis, sample_prior=sample_prior),
+        parameters,
+        swap_every,
     )
 
     def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ReplicaExchangeState:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import chains, checks
 from tempered_ebm.kernels import langevin
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
-from tempered_ebm.types import PerChain, Position, PRNGKey
+from tempered_ebm.types import PerChain, Position, PriorSampler, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
@@ -97,7 +97,9 @@ def build_ula_kernel() -> Callable:
 def build_mala_kernel() -> Callable:
     """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, adjusted.
 
-    The last argument is ``inverse_mass_matrix`` and may be left out.
+    The last arguments, ``inverse_mass_matrix`` and ``sample_prior``, may be left out. With
+    ``sample_prior``, ``(rng_key, chain_shape) -> position``, a chain at ``t = 0`` moves to an
+    independent draw in the place of a Langevin proposal, and always accepts.
     """
 
     def kernel(
@@ -107,6 +109,7 @@ def build_mala_kernel() -> Callable:
         temperature: PerChain,
         step_size: PerChain,
         inverse_mass_matrix: Position | None = None,
+        sample_prior: PriorSampler | None = None,
     ) -> tuple[TemperedState, langevin.MetropolisInfo]:
         checks.key("rng_key", rng_key)
         noise_key, accept_key = jax.random.split(rng_key)
@@ -119,11 +122,17 @@ def build_mala_kernel() -> Callable:
             step_size,
             inverse_mass_matrix=metric,
         )
+        is_exact = jnp.zeros(logdensity.shape, bool)
+        if sample_prior is not None:
+            is_exact |= chains.expand(temperature, logdensity) == 0
+            draw = sample_prior(jax.random.fold_in(noise_key, 1), logdensity.shape)
+            position = chains.select(is_exact, draw, position)
         proposal = TemperedState(position, *target.evaluate(position))
         new_logdensity, new_grad = tempered_logdensity(proposal, temperature)
         log_ratio = langevin.log_acceptance_ratio(
             state.position, logdensity, grad, position, new_logdensity, new_grad, step_size, metric
         )
+        log_ratio = jnp.where(is_exact, 0.0, log_ratio)
         return langevin.metropolis(accept_key, log_ratio, proposal, state)
 
     return kernel

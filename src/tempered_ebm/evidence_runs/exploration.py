@@ -1,0 +1,212 @@
+"""Exploration: particles carried from the prior to the posterior, to learn where it lies."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from tempered_ebm import inference
+from tempered_ebm.kernels import tempered
+from tempered_ebm.kernels.tempered import TemperedState
+from tempered_ebm.target import TemperedTarget
+from tempered_ebm.types import PRNGKey
+
+_MOST_TEMPERATURES = 400
+_BISECTIONS = 40
+_GAIN = 2.0
+_ACCEPTANCE = 0.574
+_LARGEST_LOG_STEP = 0.7
+"""Step sizes are in units of the particles' variance, beyond twice which no step is stable."""
+
+
+class Exploration(NamedTuple):
+    """Where the particles ended.
+
+    Attributes:
+        state: particles at the temperature reached, with both halves of the target, (N, d).
+        early: the same particles when the first temperature had moved them, (N, d): close
+            enough to the posterior to climb, and too early to have forgotten a mode.
+        temperature: 1, unless the most temperatures were too few.
+        num_temperatures: temperatures visited.
+        log_evidence: estimate of log p(x) by the way, rough, in nats.
+    """
+
+    state: TemperedState
+    early: Float[Array, "N d"]
+    temperature: Float[Array, ""]
+    num_temperatures: Int[Array, ""]
+    log_evidence: Float[Array, ""]
+
+
+class _Carry(NamedTuple):
+    state: TemperedState
+    early: Array
+    temperature: Array
+    log_step_size: Array
+    log_evidence: Array
+    num_temperatures: Array
+
+
+@functools.partial(jax.jit, static_argnames=("target", "num_moves"))
+def explore(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    position: Float[Array, "N d"],
+    *,
+    num_moves: int = 3,
+    target_ess: float = 0.5,
+) -> Exploration:
+    """Temper particles from the prior to the posterior, as fast as their weights allow.
+
+    Sequential Monte Carlo (Del Moral, Doucet and Jasra 2006): each temperature is the one at
+    which the weights' effective sample size falls to a share of the particles (Jasra et
+    al. 2011); particles are resampled, and moved by MALA in coordinates in which their
+    covariance is the identity. Settings adapt to the very particles that they move, so the
+    draws are for learning, not for estimates that count.
+
+    Args:
+        rng_key: key of everything.
+        target: prior and likelihood, for batches of vectors.
+        position: draws from the prior.
+        num_moves: Metropolis-adjusted Langevin moves at each temperature, one gradient each.
+        target_ess: share of the particles whose weight may be told apart from zero.
+    """
+    dimension = position.shape[1]
+    carry = _Carry(
+        tempered.init(position, target),
+        position,
+        jnp.zeros((), position.dtype),
+        jnp.log(0.5 * 1.65**2 * jnp.asarray(dimension, position.dtype) ** (-1 / 3)),
+        jnp.zeros((), position.dtype),
+        jnp.zeros((), jnp.int32),
+    )
+
+    def one_temperature(carry: _Carry) -> _Carry:
+        key = jax.random.fold_in(rng_key, carry.num_temperatures)
+        resample_key, move_key = jax.random.split(key)
+        state, t, increment = _reweight(resample_key, carry.state, carry.temperature, target_ess)
+        state, acceptance = _move(
+            move_key, target, state, t, jnp.exp(carry.log_step_size), num_moves
+        )
+        is_first = carry.num_temperatures == 0
+        gain = _GAIN * (acceptance - _ACCEPTANCE)
+        return _Carry(
+            state,
+            jnp.where(is_first, state.position, carry.early),
+            t,
+            jnp.minimum(carry.log_step_size + gain, _LARGEST_LOG_STEP),
+            carry.log_evidence + increment,
+            carry.num_temperatures + 1,
+        )
+
+    def unfinished(carry: _Carry) -> Array:
+        return (carry.temperature < 1) & (carry.num_temperatures < _MOST_TEMPERATURES)
+
+    end = jax.lax.while_loop(unfinished, one_temperature, carry)
+    return Exploration(
+        end.state, end.early, end.temperature, end.num_temperatures, end.log_evidence
+    )
+
+
+def num_gradients(exploration: Exploration, num_particles: int, num_moves: int = 3) -> int:
+    """Gradients that an exploration took: the start, and one a move."""
+    return num_particles * (1 + num_moves * int(exploration.num_temperatures))
+
+
+def _reweight(
+    rng_key: PRNGKey, state: TemperedState, t: Array, target_ess: float
+) -> tuple[TemperedState, Array, Array]:
+    """Raise the temperature as far as the weights allow, and resample."""
+    values = jnp.where(jnp.isnan(state.loglikelihood), -jnp.inf, state.loglikelihood)
+    gap = _largest_gap(values, 1 - t, target_ess)
+    log_weights = gap * values
+    increment = jax.nn.logsumexp(log_weights) - jnp.log(values.size)
+    chosen = _systematic(rng_key, jax.nn.softmax(log_weights))
+    state = jax.tree.map(lambda leaf: leaf[chosen], state)
+    return state, jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype), increment
+
+
+def _largest_gap(values: Array, most: Array, target_ess: float) -> Array:
+    """Bisect the logarithm of the gap for a share of the possible particles."""
+    wanted = target_ess * jnp.sum(jnp.isfinite(values))
+
+    def ess(gap: Array) -> Array:
+        logs = gap * values
+        return jnp.exp(2 * jax.nn.logsumexp(logs) - jax.nn.logsumexp(2 * logs))
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        small_enough = ess(jnp.exp(middle)) >= wanted
+        return jnp.where(small_enough, middle, low), jnp.where(small_enough, high, middle)
+
+    high = jnp.log(most)
+    low, _ = jax.lax.fori_loop(0, _BISECTIONS, halve, (high - 40.0, high))
+    return jnp.where(ess(most) >= wanted, most, jnp.exp(low))
+
+
+def _systematic(rng_key: PRNGKey, weights: Array) -> Array:
+    ends = jnp.cumsum(weights)
+    points = (jnp.arange(weights.size) + jax.random.uniform(rng_key)) / weights.size
+    return jnp.clip(jnp.searchsorted(ends, points * ends[-1]), 0, weights.size - 1)
+
+
+def covariance_factor(position: Float[Array, "N d"]) -> Float[Array, "d d"]:
+    """Cholesky factor of the covariance, shrunk towards its diagonal by d / (d + N)."""
+    num, dimension = position.shape
+    covariance = jnp.atleast_2d(jnp.cov(position.T, ddof=0))
+    scale = jnp.maximum(jnp.diag(covariance), 1e-12)
+    share = dimension / (dimension + num)
+    correlation = covariance / jnp.sqrt(scale[:, None] * scale[None, :])
+    shrunk = (1 - share) * correlation + share * jnp.eye(dimension, dtype=position.dtype)
+    shrunk = shrunk + 1e-6 * jnp.eye(dimension, dtype=position.dtype)
+    return jnp.sqrt(scale)[:, None] * jnp.linalg.cholesky(shrunk)
+
+
+def in_coordinates(target: TemperedTarget, factor: Float[Array, "d d"]) -> TemperedTarget:
+    """The same densities as functions of ``u`` with ``z = factor u``; no Jacobian is added."""
+    return TemperedTarget(*((lambda u, fn=fn: fn(u @ factor.T)) for fn in target))
+
+
+def _move(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    state: TemperedState,
+    t: Array,
+    step_size: Array,
+    num_moves: int,
+) -> tuple[TemperedState, Array]:
+    factor = covariance_factor(state.position)
+    kernel = tempered.tempered_mala(in_coordinates(target, factor), t, step_size)
+    start = change_coordinates(state, factor)
+    end, moments = inference.run_with_moments(
+        rng_key, kernel, start, num_moves, statistic_fn=lambda state, info: info.acceptance_rate
+    )
+    return change_coordinates(end, factor, back=True), moments.mean.mean()
+
+
+def change_coordinates(
+    state: TemperedState, factor: Float[Array, "d d"], *, back: bool = False
+) -> TemperedState:
+    """Go over to ``u``, ``z = factor u``, or back, without an evaluation."""
+    triangular = functools.partial(jax.scipy.linalg.solve_triangular, lower=True)
+    if back:
+        position = state.position @ factor.T
+
+        def gradient(grad: Array) -> Array:
+            return triangular(factor, grad.T, trans="T").T
+    else:
+        position = triangular(factor, state.position.T).T
+
+        def gradient(grad: Array) -> Array:
+            return grad @ factor
+
+    return state._replace(
+        position=position,
+        logprior_grad=gradient(state.logprior_grad),
+        loglikelihood_grad=gradient(state.loglikelihood_grad),
+    )

@@ -1,0 +1,114 @@
+"""Targets of one position as targets of batches of vectors, the same object for the same target."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from tempered_ebm import chains
+from tempered_ebm.errors import InputError
+from tempered_ebm.target import TemperedTarget
+from tempered_ebm.types import LogDensityFn, Position
+
+
+class Flat(NamedTuple):
+    """A target on vectors, and positions as vectors.
+
+    Attributes:
+        target: prior and likelihood of ``(..., d)`` vectors; one object for one given target,
+            so that programs compiled for it are found again.
+        position: the positions, (N, d).
+    """
+
+    target: TemperedTarget
+    position: Float[Array, "N d"]
+
+
+def flatten(target: TemperedTarget | tuple, positions: Position) -> Flat:
+    """Turn a target of one position, and a batch of positions, into vectors.
+
+    Args:
+        target: prior and likelihood of one position, or a pair of functions.
+        positions: pytree whose leaves share a leading axis.
+
+    Raises:
+        InputError: if ``target`` is not two functions, the leaves do not share a leading axis, a
+            leaf is not floating, or a function does not return a scalar for one position.
+    """
+    pair = tuple(target) if isinstance(target, tuple) else (target,)
+    if len(pair) != 2 or not all(map(callable, pair)):
+        raise InputError(
+            "target must be a TemperedTarget or a pair (logprior_fn, loglikelihood_fn), got "
+            f"{target!r}"
+        )
+    positions = chains.as_position(positions)
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(positions)}
+    if len(sizes) != 1 or () in sizes:
+        shapes = jax.tree.map(jnp.shape, positions)
+        raise InputError(
+            f"initial_positions must share one leading axis of ensembles, got {shapes}"
+        )
+    leaves, treedef = jax.tree.flatten(positions)
+    events = tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves)
+    halves = tuple(fn if _is_hashable(fn) else _Opaque(fn) for fn in pair)
+    for fn in halves:
+        _require_scalar(fn, treedef, events)
+    vectors = jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
+    return Flat(_batched(halves, treedef, events), vectors)
+
+
+class _Opaque:
+    """A function that has no hash of its own."""
+
+    def __init__(self, fn: Callable) -> None:
+        self._fn = fn
+
+    def __call__(self, position: Position) -> Array:
+        return self._fn(position)
+
+
+def _is_hashable(fn: Any) -> bool:
+    try:
+        hash(fn)
+    except TypeError:
+        return False
+    return True
+
+
+def _example(treedef: Any, events: tuple) -> Position:
+    return jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*event) for event in events])
+
+
+def _require_scalar(fn: LogDensityFn, treedef: Any, events: tuple) -> None:
+    value = jax.eval_shape(fn, _example(treedef, events))
+    shape = getattr(value, "shape", None)
+    if shape != ():
+        raise InputError(
+            f"the log-densities must return a scalar for one position, got shape {shape}"
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def _batched(halves: tuple, treedef: Hashable, events: tuple) -> TemperedTarget:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), _example(treedef, events))
+    unravel = ravel_pytree(zeros)[1]
+
+    def batched(fn: LogDensityFn) -> LogDensityFn:
+        def logdensity(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+            def one(vector: Float[Array, "d"]) -> Float[Array, ""]:
+                return fn(unravel(vector))
+
+            mapped: Callable = one
+            for _ in range(vectors.ndim - 1):
+                mapped = jax.vmap(mapped)
+            return mapped(vectors)
+
+        return logdensity
+
+    return TemperedTarget(*map(batched, halves))

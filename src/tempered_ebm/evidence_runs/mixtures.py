@@ -1,0 +1,121 @@
+"""Weighted maximum likelihood for mixtures of normals, in NumPy and float64."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+_ITERATIONS = 30
+_TINY = 1e-300
+
+
+class Mixture(NamedTuple):
+    """A mixture of J normals in d dimensions.
+
+    Attributes:
+        weights: shares, (J,).
+        means: (J, d).
+        covariances: (J, d, d).
+    """
+
+    weights: Float[np.ndarray, "J"]
+    means: Float[np.ndarray, "J d"]
+    covariances: Float[np.ndarray, "J d d"]
+
+
+def log_densities(mixture: Mixture, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n J"]:
+    """Log of each component's density times its share."""
+    columns = []
+    for weight, mean, covariance in zip(*mixture, strict=True):
+        factor = np.linalg.cholesky(covariance)
+        white = np.linalg.solve(factor, (z - mean).T)
+        log_scale = np.log(np.diag(factor)).sum() + 0.5 * len(mean) * math.log(2 * math.pi)
+        columns.append(math.log(max(weight, _TINY)) - log_scale - 0.5 * np.sum(white**2, 0))
+    return np.stack(columns, 1)
+
+
+def log_density(mixture: Mixture, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
+    """Log-density of the mixture."""
+    return np.logaddexp.reduce(log_densities(mixture, z), axis=1)
+
+
+def moments(
+    z: Float[np.ndarray, "n d"], weights: Float[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
+    """Weighted mean and covariance; the weights add up to one."""
+    mean = weights @ z
+    return mean, ((z - mean) * weights[:, None]).T @ (z - mean)
+
+
+def fit(
+    z: Float[np.ndarray, "n d"],
+    weights: Float[np.ndarray, "n"],
+    num_components: int,
+    rng: np.random.Generator,
+) -> Mixture:
+    r"""Fit by expectation maximisation, covariances shrunk towards that within components.
+
+    A component with weights worth :math:`n_j` draws has covariance
+    :math:`(n_j C_j + \kappa W) / (n_j + \kappa)`, with :math:`\kappa = d + 1` and W the mean of
+    all :math:`C_j`: few draws cannot make it singular.
+
+    Args:
+        z: draws.
+        weights: their weights, adding up to one.
+        num_components: J.
+        rng: picks the starts, far from each other.
+    """
+    dimension = z.shape[1]
+    num_effective = 1.0 / np.sum(weights**2)
+    mean, covariance = moments(z, weights)
+    floor = 1e-9 * np.diag(np.diag(covariance)) + 1e-30 * np.eye(dimension)
+    centres = _far_apart(z, weights, num_components, mean, covariance + floor, rng)
+    shares = np.full(num_components, 1.0 / num_components)
+    spread = covariance * num_components ** (-2.0 / dimension) + floor
+    mixture = Mixture(shares, centres, np.repeat(spread[None], num_components, 0))
+    for _ in range(_ITERATIONS if num_components > 1 else 1):
+        mixture = _improve(mixture, z, weights, num_effective, floor)
+    return mixture
+
+
+def _improve(
+    mixture: Mixture,
+    z: np.ndarray,
+    weights: np.ndarray,
+    num_effective: float,
+    floor: np.ndarray,
+) -> Mixture:
+    logs = log_densities(mixture, z)
+    shares = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)) * weights[:, None]
+    totals = shares.sum(0)
+    kept = totals * num_effective > 1.0
+    shares, totals = shares[:, kept], totals[kept]
+    means = (shares.T @ z) / totals[:, None]
+    scatters = np.stack([((z - m) * s[:, None]).T @ (z - m) for m, s in zip(means, shares.T)])
+    within = scatters.sum(0) / totals.sum()
+    strength = z.shape[1] + 1.0
+    counts = totals * num_effective
+    covariances = (scatters * num_effective + strength * within) / (counts + strength)[
+        :, None, None
+    ]
+    return Mixture(totals / totals.sum(), means, covariances + floor)
+
+
+def _far_apart(
+    z: np.ndarray,
+    weights: np.ndarray,
+    num: int,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Starts drawn with probability in the squared distance to those before (k-means++)."""
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (z - mean).T).T
+    chosen = [int(rng.choice(len(z), p=weights / weights.sum()))]
+    for _ in range(num - 1):
+        gaps = np.min([np.sum((white - white[i]) ** 2, 1) for i in chosen], axis=0) * weights
+        chosen.append(int(rng.choice(len(z), p=gaps / gaps.sum())))
+    return z[chosen]
