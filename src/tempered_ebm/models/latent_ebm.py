@@ -11,8 +11,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, evidence, inference, ladder_runs, learning, presets, schedules
+from tempered_ebm import (
+    checks,
+    evidence,
+    evidence_runs,
+    inference,
+    ladder_runs,
+    learning,
+    presets,
+    schedules,
+)
 from tempered_ebm.errors import InputError
+from tempered_ebm.evidence_runs import EvidenceReport
 from tempered_ebm.kernels import mala, tempered, ula
 from tempered_ebm.likelihoods import Likelihood
 from tempered_ebm.models.networks import as_network
@@ -480,6 +490,37 @@ class LatentEBM:
             temperatures = None
         draws = self.draw(rng_key, params, x, temperatures)
         return -self.objective(params, x, draws, estimator)
+
+    def log_normalizer(
+        self,
+        rng_key: PRNGKey,
+        params: LatentEBMParams,
+        *,
+        num_ensembles: int = 32,
+        **options: Any,
+    ) -> EvidenceReport:
+        r"""Estimate the log normaliser :math:`\log Z_\alpha` of the learned prior.
+
+        .. math:: \log Z_\alpha = \log E_{N(0, I)}[e^{f_\alpha(z)}]
+
+        :meth:`logprior` less this is the normalised log density :math:`\log p_\alpha(z)`.
+
+        Args:
+            rng_key: key of starts and run.
+            params: parameters of the model.
+            num_ensembles: independent ensembles.
+            **options: further arguments of :func:`tempered_ebm.log_evidence`.
+
+        Returns:
+            The report of :func:`tempered_ebm.log_normalizer`.
+        """
+        return evidence_runs.log_normalizer(
+            rng_key,
+            lambda z: self.negative_energy(params, z),
+            self.latent_dim,
+            num_ensembles=num_ensembles,
+            options=options,
+        )
 
     def log_evidence(
         self,
