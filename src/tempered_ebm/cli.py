@@ -219,7 +219,7 @@ def _evidence(command: Evidence) -> int:
     if command.output is not None:
         evidence_command.save(report, command.output, vars(command))
         print(f"report.txt, report.json and integrand.png in {command.output}")
-    return 0
+    return _INTERRUPTED if report.stopped.startswith("interrupted") else 0
 
 
 def _complain(message: str) -> None:
