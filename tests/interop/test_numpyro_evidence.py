@@ -8,12 +8,12 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from benchmarks.evidence import problems, regression
 from numpyro import handlers
 from numpyro.distributions import constraints
 from scipy import integrate, stats
 
 import tempered_ebm as te
-from benchmarks.evidence import problems, regression
 from tempered_ebm import evidence_runs
 from tests import checks_model_evidence as checks
 from tests import ground_truths as gt

@@ -1,16 +1,20 @@
 """Bugs in the evidence of whole models, and in what is made of several evidences."""
 
+import importlib
 import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from tempered_ebm import ladder_runs
-from tempered_ebm.evidence_runs import bayes_factor, normalizer
+from tempered_ebm.evidence_runs import normalizer
 from tempered_ebm.models import latent_ebm
 from tempered_ebm.numpyro import evidence as model_evidence
 from tests import checks_model_evidence as checks
 from tests.mutants.registry import caught_by
+
+# The package has a function of that name.
+comparison = importlib.import_module("tempered_ebm.evidence_runs.bayes_factor")
 
 
 @caught_by(checks.counts_with_a_gamma_rate)
@@ -90,19 +94,19 @@ def errors_of_a_bayes_factor_added_up(patch):
 
         hypot = staticmethod(lambda a, b: a + b)
 
-    patch.setattr(bayes_factor, "math", Math())
+    patch.setattr(comparison, "math", Math())
 
 
 @caught_by(checks.words_of_kass_and_raftery)
 def the_scale_applied_to_log_b(patch):
-    halves = tuple((2 * bound, words) for bound, words in bayes_factor._SCALE)
-    patch.setattr(bayes_factor, "_SCALE", halves)
+    halves = tuple((2 * bound, words) for bound, words in comparison._SCALE)
+    patch.setattr(comparison, "_SCALE", halves)
 
 
 @caught_by(checks.words_of_kass_and_raftery)
 def words_for_the_other_model(patch):
-    words = bayes_factor._in_words
-    patch.setattr(bayes_factor, "_in_words", lambda twice: words(-twice))
+    words = comparison._in_words
+    patch.setattr(comparison, "_in_words", lambda twice: words(-twice))
 
 
 @caught_by(checks.errors_of_probabilities)
@@ -115,4 +119,4 @@ def errors_of_probabilities_without_the_others(patch):
 
         eye = staticmethod(lambda n: 2 * eye(n))
 
-    patch.setattr(bayes_factor, "np", Numpy())
+    patch.setattr(comparison, "np", Numpy())

@@ -86,7 +86,7 @@ def log_evidence(
         ...         numpyro.sample("y", dist.Poisson(rate), obs=y)
         >>> report = te.numpyro.log_evidence(
         ...     jax.random.key(0), model, y=jnp.array([1, 3, 2]),
-        ...     options={"num_temperatures": 5, "num_samples": 300},
+        ...     options={"num_temperatures": 5, "num_samples": 300, "pilot_rounds": 4},
         ... )
         >>> truth = jax.scipy.special.gammaln(8.0) - 8 * jnp.log(4.0) - jnp.log(12.0)
         >>> bool(abs(report.log_evidence - truth) < 5 * report.standard_error)
