@@ -12,6 +12,7 @@ correlates rungs.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import jax
@@ -191,6 +192,21 @@ def _log_memberships(
     return jax.nn.log_softmax(products - rises[:, None, :], axis=-1)
 
 
+def _stones(temperatures: Float[Array, "K"], draws: Float[Array, "K N"]) -> Float[Array, "K"]:
+    """Log normalisers halfway between forward and reverse stepping stones.
+
+    Means of the log-likelihood would do where it has light tails; a few draws of the prior at
+    -1e9 put them, and Newton's method from there, beyond any convergence.
+    """
+    steps = jnp.diff(temperatures)[:, None]
+    log_mean = lambda exponents: jax.nn.logsumexp(exponents, 1) - math.log(draws.shape[1])  # noqa: E731
+    forward, reverse = log_mean(steps * draws[:-1]), -log_mean(-steps * draws[1:])
+    halfway = 0.5 * (forward + reverse)
+    halfway = jnp.where(jnp.isfinite(halfway), halfway, forward)
+    rises = jnp.where(jnp.isfinite(halfway), halfway, 0.0)
+    return jnp.concatenate([jnp.zeros(1, draws.dtype), jnp.cumsum(rises)])
+
+
 def _solve(
     temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws num_chains"]
 ) -> tuple[Float[Array, "K"], Float[Array, "num_draws num_chains"]]:
@@ -202,9 +218,7 @@ def _solve(
     K, num_draws, num_chains = draws.shape
     flat = draws.reshape(K, -1)
     own = jnp.eye(K, dtype=flat.dtype)
-    halves = jnp.diff(temperatures) * 0.5 * (flat.mean(1)[1:] + flat.mean(1)[:-1])
-    start = jnp.concatenate([jnp.zeros(1, flat.dtype), jnp.cumsum(halves)])
-    start = jnp.where(jnp.isfinite(start), start, 0.0)
+    start = _stones(temperatures, flat)
 
     def value(f: Array) -> Array:
         log_p = _log_memberships(temperatures, f, flat)
