@@ -257,6 +257,33 @@ def test_options_and_positions_are_handed_on(recorded):
     assert report.warnings == ("of the run",)
 
 
+def test_the_path_begins_at_a_prior_that_is_not_normalised(monkeypatch):
+    """The normaliser cancels on no other path, where there is a choice."""
+    paths = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Report:
+        warnings: tuple[str, ...] = ()
+
+    def record(rng_key, target, initial_positions, path="auto"):
+        paths.append(path)
+        return Report()
+
+    monkeypatch.setattr(evidence_runs, "log_evidence", record)
+    start = {"z": jnp.zeros((4, 1))}
+    te.numpyro.log_evidence(KEY, models.plates)
+    te.numpyro.log_evidence(KEY, models.plates, options={"path": "reference"})
+    with pytest.warns(UserWarning, match="factors"):
+        te.numpyro.log_evidence(KEY, models.factor)
+    te.numpyro.log_evidence(KEY, with_an_energy(None), 0.2, initial_positions=start)
+    assert paths == ["auto", "reference", "prior", "prior"]
+    with (
+        pytest.raises(te.InputError, match=r"path 'prior', got 'reference': sites \['z'\]"),
+        pytest.warns(UserWarning, match="scaled"),
+    ):
+        te.numpyro.log_evidence(KEY, models.scaled, options={"path": "reference"})
+
+
 def test_starts_are_draws_of_the_prior(recorded):
     te.numpyro.log_evidence(KEY, models.constrained_scalars, num_ensembles=7)
     start = recorded[0].start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -37,9 +38,9 @@ def log_evidence(
 
     with the log prior :math:`\log\tilde p` and the log-likelihood ℓ of
     :func:`tempered_ebm.numpyro.split`, in unconstrained space; the Jacobians are in the
-    prior. Ensembles start at draws from the prior. Because the path begins at
-    :math:`\tilde p`, whatever its normaliser, constants of the prior cancel, those of the
-    likelihood count. Hence, in words of a warning where it is so:
+    prior. Ensembles start at draws from the prior. Where :math:`\tilde p` is not normalised, the
+    path begins at it, so that its constants cancel; those of the likelihood count. Hence, in
+    words of a warning where it is so:
 
     - a ``numpyro.factor`` counted as prior reweights the prior, which is then
       *renormalised*. Named in ``likelihood_sites``, it counts as data instead.
@@ -103,7 +104,7 @@ def log_evidence(
     if initial_positions is None:
         initial_positions = _starts(start_key, parts, num_ensembles)
     report = evidence_runs.log_evidence(
-        run_key, parts.target, initial_positions, **dict(options or {})
+        run_key, parts.target, initial_positions, **_from_the_prior(parts, options or {})
     )
     return dataclasses.replace(report, warnings=(*report.warnings, *remarks))
 
@@ -122,6 +123,20 @@ def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
                 "sampler (EnergyPrior(..., sampler=...)), or pass initial_positions=, "
                 "unconstrained latent sites with a leading axis of ensembles"
             )
+
+
+def _from_the_prior(parts: SplitModel, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the path begin at a prior that is not normalised, so that its normaliser cancels."""
+    may_choose = "path" in inspect.signature(evidence_runs.log_evidence).parameters
+    unnormalised = (*parts.unsampled_sites, *parts.sites.without_sampler)
+    if not (may_choose and unnormalised):
+        return dict(options)
+    if options.get("path", "auto") not in ("auto", "prior"):
+        raise InputError(
+            f"options must have the path 'prior', got {options['path']!r}: sites "
+            f"{list(unnormalised)} leave the prior without a normaliser, which cancels on no other"
+        )
+    return {**options, "path": "prior"}
 
 
 def _remarks(parts: SplitModel) -> tuple[str, ...]:
