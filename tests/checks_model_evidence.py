@@ -44,8 +44,8 @@ def gamma_poisson_evidence(counts: np.ndarray, shape: float, rate: float) -> flo
     )
 
 
-def counts_with_a_gamma_rate() -> None:
-    """A constrained site: the Jacobian of the logarithm belongs to the prior."""
+def counts_with_a_gamma_rate() -> str:
+    """A constrained site: the Jacobian of the logarithm belongs to the prior. Returns a dtype."""
     import numpyro
     import numpyro.distributions as dist
 
@@ -56,6 +56,7 @@ def counts_with_a_gamma_rate() -> None:
 
     report = model_evidence(model, y=jnp.asarray(COUNTS), options={"num_temperatures": 7})
     agrees(report, gamma_poisson_evidence(COUNTS, 2.0, 0.25), "counts")
+    return str(report.estimate.log_evidence.dtype)
 
 
 def normalizer_of_linear_energies() -> None:
