@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from tempered_ebm import cli
 from tempered_ebm.training import config as configs
 from tempered_ebm.training import loop, run_folder
+from tests import ground_truths as gt
+from tests.checks_model_evidence import gamma_poisson_evidence
 
 TINY = shlex.split(
     "--latent-dim 3 --energy-widths 8 --generator-width 8 --batch-size 50 --prior-steps 3 "
@@ -104,7 +108,7 @@ ERRORS = {
     "unknown option": (["train", "--num-step", "3"], r"--num-step.*did you mean --num-steps"),
     "unknown option, no guess": (["train", "--foo"], r"--foo.*--help"),
     "unknown command": (["fly"], r"fly"),
-    "no command": ([], r"train, sample, evaluate"),
+    "no command": ([], r"train, sample, evaluate, evidence"),
     "not a number": (["train", "--num-steps", "abc"], r"--num-steps.*'abc'"),
     "not a choice": (["train", "--dataset", "cifar"], r"'cifar'.*digits"),
     "K=1": (["train", "--num-temperatures", "1"], r"--num-temperatures must be .* >= 2, got 1"),
@@ -224,3 +228,149 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path}/runs" in complaint
     assert "Permission denied" in complaint
     assert complaint.count("\n") == 1
+
+
+# --------------------------------------------------------------------------- evidence
+
+MODEL = """
+import numpyro
+import numpyro.distributions as dist
+
+not_callable = 3
+
+
+def counts(y, shape=2.0):
+    rate = numpyro.sample("rate", dist.Gamma(shape, 1.0))
+    with numpyro.plate("rows", y.size):
+        numpyro.sample("y", dist.Poisson(rate), obs=y)
+
+
+def broken(y):
+    rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+    numpyro.sample("y", dist.Poisson(rate), obs=y + undefined)
+
+
+def improper(y):
+    flat = dist.ImproperUniform(dist.constraints.real, (), event_shape=())
+    numpyro.sample("y", dist.Normal(numpyro.sample("z", flat), 1.0), obs=y)
+"""
+QUICK = shlex.split("--num-temperatures 4 --num-samples 200 --num-ensembles 16")
+
+
+@pytest.fixture
+def model_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "model_for_cli.py").write_text(MODEL)
+    (tmp_path / "fails_on_import.py").write_text("import numpy\n1 / 0\n")
+    (tmp_path / "needs_another.py").write_text("import no_such_package\n")
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "counts.csv").write_text("y\n1\n3\n2\n0\n")
+    (tmp_path / "other.csv").write_text("y,z\n1,2\n3,4\n")
+    (tmp_path / "shape.json").write_text('{"shape": 3.0}')
+    yield tmp_path
+    sys.modules.pop("model_for_cli", None)
+
+
+@pytest.mark.statistical
+def test_evidence_of_a_model_and_a_table(model_folder):
+    """In a process of its own, from the current folder, with files of the report."""
+    process = in_a_process(
+        "evidence", "model_for_cli:counts", "--data", "counts.csv", "--output", "out", *QUICK,
+        "--seed", gt.seed(5),
+    )  # fmt: skip
+    printed, complaint = process.communicate(timeout=300)
+    assert (process.returncode, complaint) == (0, "")
+    assert printed.startswith("log p(x) = ")
+    assert (model_folder / "out" / "report.txt").read_text() in printed
+    assert (model_folder / "out" / "integrand.png").read_bytes().startswith(b"\x89PNG")
+    tree = json.loads((model_folder / "out" / "report.json").read_text())
+    truth = gamma_poisson_evidence(np.array([1, 3, 2, 0]), 2.0, 1.0)
+    z = (tree["log_evidence"] - truth) / tree["standard_error"]
+    assert abs(z) < gt.z_threshold(1, 16)
+    assert tree["standard_error"] < 0.1
+    assert tree["settings"]["model"] == "model_for_cli:counts"
+    assert tree["estimates"]["mbar"]["log_evidence"] == pytest.approx(tree["log_evidence"])
+
+
+EVIDENCE_ERRORS = {
+    "no colon": (["counts"], r"module:model or path/to/file\.py:model, got 'counts'"),
+    "no module": (["absent:counts"], r"no module 'absent' in the current folder"),
+    "no submodule": (["model_for_cli.x:counts"], r"no module 'model_for_cli\.x'|not a package"),
+    "no file": (["absent.py:counts"], r"model file absent\.py does not exist"),
+    "failing import": (["fails_on_import:x"], r"cannot be imported: ZeroDivisionError"),
+    "failing file": (["fails_on_import.py:x"], r"cannot be imported: ZeroDivisionError"),
+    "missing import": (["needs_another:x"], r"needs_another cannot .*: No module .*no_such_pack"),
+    "no attribute": (["model_for_cli:count"], r"no attribute 'count' \(did you mean counts\?\)"),
+    "not callable": (["model_for_cli:not_callable"], r"must be a function.*type int"),
+    "no data": (["model_for_cli:counts"], r"the data lack \['y'\].*takes \['y', 'shape'\]"),
+    "unknown names": (
+        ["model_for_cli:counts", "--data", "other.csv"],
+        r"the data hold \['z'\], which the model does not take; .*\['y', 'shape'\]",
+    ),
+    "absent names": (["model_for_cli.py:counts", "--data", "shape.json"], r"the data lack \['y'\]"),
+    "absent data": (["model_for_cli:counts", "--data", "absent.csv"], r"absent\.csv does not exi"),
+    "odd data": (["model_for_cli:counts", "--data", "file"], r"must end in \.npz, \.csv or \.json"),
+    "improper": (["model_for_cli:improper", "--data", "counts.csv"], r"'z' is flat"),
+    "failing model": (
+        ["model_for_cli:broken", "--data", "counts.csv"],
+        r"model_for_cli:broken failed: NameError: name 'undefined'.*line 16 of .*model_for_cli",
+    ),
+    "bad option": (
+        ["model_for_cli:counts", "--data", "counts.csv", "--num-temperatures", "1"],
+        r"--num-temperatures must be .* >= 2, got 1",
+    ),
+    "bad seed": (["model_for_cli:counts", "--seed", "-1"], r"--seed must be .* got -1"),
+    "bad output": (
+        ["model_for_cli:counts", "--data", "counts.csv", "--output", "file/deep"],
+        r"--output must be a folder, got file/deep",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVIDENCE_ERRORS)
+def test_wrong_use_of_evidence_is_one_line_and_changes_nothing(model_folder, capsys, name):
+    arguments, message = EVIDENCE_ERRORS[name]
+    before = sorted(path.name for path in model_folder.iterdir())
+    code = run("evidence", *arguments)
+    complaint = capsys.readouterr().err
+    assert code == 2
+    assert complaint.startswith("tempered-ebm: ")
+    assert complaint.count("\n") == 1
+    assert re.search(message, complaint), complaint
+    after = sorted(path.name for path in model_folder.iterdir() if path.name != "__pycache__")
+    assert after == before
+
+
+def test_evidence_passes_on_warnings_of_others_and_interrupts_of_the_run(
+    model_folder, monkeypatch, capsys
+):
+    from tempered_ebm import evidence_command
+
+    def warns(*arguments):
+        warnings.warn("a word\nof another package", stacklevel=1)
+        warnings.warn("in the report", stacklevel=1)
+        return SimpleNamespace(warnings=("in the report",), stopped="interrupted after 5 steps")
+
+    monkeypatch.setattr(evidence_command, "estimate", warns)
+    assert run("evidence", "model_for_cli:counts") == 130
+    assert capsys.readouterr().err == "tempered-ebm: warning: a word of another package\n"
+
+
+def test_ctrl_c_ends_evidence_in_one_line(model_folder):
+    (model_folder / "endless.py").write_text(
+        "import time\n\ndef model():\n    print('begun', flush=True)\n    time.sleep(60)\n"
+    )
+    process = in_a_process("evidence", "endless:model")
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert complaint == "tempered-ebm: interrupted\n"
+
+
+def test_help_of_evidence_explains_every_option(capsys):
+    assert run("evidence", "--help") == 0
+    printed = capsys.readouterr().out
+    for word in ("module:model", "--data", "--target-standard-error", "--output", "report.json"):
+        assert word in printed

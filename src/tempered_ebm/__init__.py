@@ -28,7 +28,15 @@ from tempered_ebm.evidence import (
     stepping_stone,
     thermodynamic_integration,
 )
-from tempered_ebm.evidence_runs import EvidenceReport, log_evidence
+from tempered_ebm.evidence_runs import (
+    BayesFactor,
+    EvidenceReport,
+    ModelProbabilities,
+    bayes_factor,
+    log_evidence,
+    log_normalizer,
+    model_probabilities,
+)
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
 from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_exchange
@@ -61,12 +69,15 @@ _LAZY = (
 )
 
 __all__ = [
+    "BayesFactor",
     "EvidenceEstimate",
     "EvidenceReport",
     "InputError",
+    "ModelProbabilities",
     "TemperedTarget",
     "adaptation",
     "bar",
+    "bayes_factor",
     "diagnostics",
     "effective_temperature",
     "evidence",
@@ -75,8 +86,10 @@ __all__ = [
     "learning",
     "likelihoods",
     "log_evidence",
+    "log_normalizer",
     "mala",
     "mbar",
+    "model_probabilities",
     "pilot",
     "presets",
     "replica_exchange",

@@ -1,10 +1,11 @@
-"""The command line: ``tempered-ebm train | sample | evaluate``."""
+"""The command line: ``tempered-ebm train | sample | evaluate | evidence``."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from tempered_ebm.training.config import TrainConfig
 
 _INTERRUPTED = 130
 _WITH_RESUME = ("--resume", "--evaluate", "--no-evaluate")
-_DESCRIPTION = "Train, sample and evaluate energy-based models by tempered Langevin sampling."
+_DESCRIPTION = (
+    "Train, sample and evaluate energy-based models by tempered Langevin sampling; estimate the "
+    "evidence of NumPyro models."
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,36 @@ class Evaluate:
     """Seed of the chains."""
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Estimate the log evidence log p(data) of a NumPyro model, with what speaks against it.
+
+    The arrays of the data file become keyword arguments of the model, by name.
+    """
+
+    model: tyro.conf.Positional[str]
+    """The model as module:model, or path/to/file.py:model; modules of the current folder count."""
+    data: Path | None = None
+    """An .npz archive, a .csv table with a row of names, or a .json object of lists."""
+    seed: int = 0
+    """Seed of starts and chains."""
+    num_ensembles: int = 32
+    """Independent ensembles, one ladder of chains each; 16 or more give honest errors."""
+    num_temperatures: int | None = None
+    """Length of the ladder."""
+    num_samples: int | None = None
+    """Steps of each chain; with a target standard error the first ones."""
+    target_standard_error: float | None = None
+    """Go on until the standard error in nats is at most this."""
+    output: Path | None = None
+    """Folder for report.txt, report.json and integrand.png; files of these names are replaced."""
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Evidence, tyro.conf.subcommand("evidence")]
 )
 
 
@@ -72,7 +102,7 @@ def _one_line(message: str) -> str:
     return text.split(" Got errors:")[0]
 
 
-def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate:
+def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -167,6 +197,31 @@ def _evaluate(command: Evaluate) -> int:
     return 0
 
 
+def _evidence(command: Evidence) -> int:
+    from tempered_ebm import evidence_command
+
+    options = ("num_temperatures", "num_samples", "target_standard_error")
+    if command.output is not None:
+        evidence_command.check_folder(command.output)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        report = evidence_command.estimate(
+            command.model,
+            command.data,
+            command.seed,
+            command.num_ensembles,
+            {name: getattr(command, name) for name in options},
+        )
+    print(report)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        if message not in report.warnings:
+            _complain(f"warning: {message}")
+    if command.output is not None:
+        evidence_command.save(report, command.output, vars(command))
+        print(f"report.txt, report.json and integrand.png in {command.output}")
+    return _INTERRUPTED if report.stopped.startswith("interrupted") else 0
+
+
 def _complain(message: str) -> None:
     print("tempered-ebm: " + " ".join(message.split()), file=sys.stderr)
 
@@ -182,6 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 status = _sample(command)
             case Evaluate() as command:
                 status = _evaluate(command)
+            case Evidence() as command:
+                status = _evidence(command)
     except KeyboardInterrupt:
         _complain("interrupted")
         status = _INTERRUPTED

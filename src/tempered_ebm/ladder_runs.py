@@ -1,14 +1,17 @@
-"""Log-likelihoods along a whole ladder: the sampling half of thermodynamic integration."""
+"""Log-likelihoods along a whole ladder: the sampling half of an evidence."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import adaptation, inference
-from tempered_ebm.kernels import tempered
+from tempered_ebm import adaptation, checks, inference
+from tempered_ebm.kernels import replica_exchange, tempered
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
 
@@ -59,14 +62,15 @@ def loglikelihood_draws(
     num_warmup: int,
     num_samples: int,
 ) -> Float[Array, "K num_samples *chains"]:
-    r"""Run MALA at every temperature in one batch and keep the log-likelihoods.
+    r"""Run replica exchange on a batch of ladders and keep the log-likelihoods.
 
     Chains are annealed down the ladder for their starts; step sizes are tuned per
-    temperature while all of them warm up together, and then frozen.
+    temperature while all of them warm up and swap, and then frozen. Every chain has a ladder
+    of its own, so that each may have its own data.
 
     Args:
         rng_key: key of everything.
-        target: prior and likelihood, for positions of shape (K, \*chains, d).
+        target: prior and likelihood, for positions of shape (\*chains, d).
         temperatures: ladder.
         initial_step_sizes: step sizes of the annealing and first guess of the tuning.
         position: where the chains start, at t = 0.
@@ -75,12 +79,12 @@ def loglikelihood_draws(
     """
 
     def build(step_size: Array) -> SamplingAlgorithm:
-        return tempered.tempered_mala(target, temperatures, step_size)
+        return replica_exchange.as_top_level_api(target, temperatures, step_size)
 
     anneal_key, warmup_key, run_key = jax.random.split(rng_key, 3)
     starts = anneal(anneal_key, target, temperatures, initial_step_sizes, position, num_warmup)
     state, step_size = adaptation.dual_averaging(
-        warmup_key, build, tempered.init(starts, target), initial_step_sizes, num_warmup
+        warmup_key, build, build(initial_step_sizes).init(starts), initial_step_sizes, num_warmup
     )
     _, loglikelihoods = inference.trace(
         run_key,
@@ -90,3 +94,35 @@ def loglikelihood_draws(
         statistic_fn=lambda state, info: state.loglikelihood,
     )
     return loglikelihoods.swapaxes(0, 1)
+
+
+def warn_of_rare_swaps(
+    temperatures: Float[Array, "K"],
+    draws: Float[Array, "K num_samples num_chains batch"],
+    *,
+    least: float = 0.1,
+) -> None:
+    """Warn where neighbours on the ladder scarcely overlap; silent inside ``jit``.
+
+    A reweighting estimate, and its error, rest on that overlap, which the mean probability of
+    a swap measures (Syed et al. 2022, section 2.3).
+
+    Args:
+        temperatures: ladder.
+        draws: log-likelihoods of a batch of observations.
+        least: mean probability of a swap below which to warn.
+    """
+    log_ratio = replica_exchange.log_swap_ratio(temperatures, draws)
+    probabilities = jnp.exp(jnp.minimum(log_ratio, 0.0))
+    rates = checks.concrete(jnp.mean(probabilities, axis=(1, 2)))
+    if rates is None:
+        return
+    rare = ~(rates >= least)
+    if rare.any():
+        warnings.warn(
+            f"for {rare.any(0).sum()} of {rare.shape[1]} observations neighbours on the ladder "
+            f"hardly swap, after temperature index {np.flatnonzero(rare.any(1)).tolist()} (rates "
+            f"down to {rates.min():.2g}): their distributions scarcely overlap, and neither the "
+            "estimate nor its error is to be trusted; add temperatures there",
+            stacklevel=3,
+        )

@@ -95,3 +95,21 @@ def test_bad_arguments_are_named():
             estimator(te.schedules.uniform(4), draws)
         with pytest.raises(te.InputError, match="temperatures must increase strictly"):
             estimator(np.array([0.1, 0.5, 1.0]), draws)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("estimator", [te.mbar, te.bar], ids=["mbar", "bar"])
+def test_a_heavy_tail_under_the_prior_does_not_lose_the_solver(estimator):
+    """One prior draw in a hundred has a log-likelihood of -1e9, and no posterior draw."""
+    path, share = gt.SKEWED_GAMMA, 0.01
+    ladder, rng = np.array([0.0, 0.02, 0.1, 0.3, 1.0]), gt.rng(11)
+    z = np.stack([path.sample(rng, t, 40_000) for t in ladder])
+    draws = path.loglikelihood(z)
+    draws[0, rng.random(40_000) < share] = -1e9
+    estimate = estimator(
+        jnp.asarray(ladder, jnp.float32), jnp.asarray(draws, jnp.float32).reshape(5, 1000, 40)
+    )
+    truth = np.log1p(-share) + path.log_z(1.0)
+    assert 0 < estimate.standard_error < 0.1
+    z = (float(estimate.log_evidence) - truth) / float(estimate.standard_error)
+    assert abs(z) < gt.z_threshold(1, 40), z

@@ -12,6 +12,7 @@ correlates rungs.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -246,6 +247,22 @@ class _Likelihood(NamedTuple):
         return block - own[:, None, :], extra - own[0], hessian
 
 
+def _stones(temperatures: Float[Array, "K"], draws: Float[Array, "K N"]) -> Float[Array, "K"]:
+    """Log normalisers halfway between forward and reverse stepping stones.
+
+    Means of the log-likelihood would do where it has light tails; a few draws of the prior at
+    -1e9 put them, and Newton's method from there, beyond any convergence.
+    """
+    steps = jnp.diff(temperatures)[:, None]
+    log_number = math.log(draws.shape[1])
+    forward = jax.nn.logsumexp(steps * draws[:-1], axis=1) - log_number
+    reverse = log_number - jax.nn.logsumexp(-steps * draws[1:], axis=1)
+    halfway = 0.5 * (forward + reverse)
+    halfway = jnp.where(jnp.isfinite(halfway), halfway, forward)
+    rises = jnp.where(jnp.isfinite(halfway), halfway, 0.0)
+    return jnp.concatenate([jnp.zeros(1, draws.dtype), jnp.cumsum(rises)])
+
+
 def _solve(
     temperatures: Float[Array, "K"],
     draws: Float[Array, "K num_draws num_chains"],
@@ -261,9 +278,7 @@ def _solve(
     flat = draws.reshape(K, -1)
     numbers = jnp.full(K, flat.shape[1], flat.dtype).at[0].add(extra.size)
     model = _Likelihood(temperatures, jnp.log(numbers / numbers[-1]), flat, extra)
-    halves = jnp.diff(temperatures) * 0.5 * (flat.mean(1)[1:] + flat.mean(1)[:-1])
-    start = jnp.concatenate([jnp.zeros(1, flat.dtype), jnp.cumsum(halves)])
-    start = jnp.where(jnp.isfinite(start), start, 0.0)
+    start = _stones(temperatures, flat)
 
     tolerance = 10 * jnp.finfo(flat.dtype).eps
     ridge = 1e-6 * jnp.eye(K - 1, dtype=flat.dtype) / K

@@ -11,8 +11,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, evidence, inference, ladder_runs, learning, presets, schedules
+from tempered_ebm import (
+    checks,
+    evidence,
+    evidence_runs,
+    inference,
+    ladder_runs,
+    learning,
+    presets,
+    schedules,
+)
 from tempered_ebm.errors import InputError
+from tempered_ebm.evidence_runs import EvidenceReport
 from tempered_ebm.kernels import mala, tempered, ula
 from tempered_ebm.likelihoods import Likelihood
 from tempered_ebm.models.networks import as_network
@@ -86,6 +96,13 @@ def _over_leading_axes(
             f"expected a leading axis of {rows.shape[0]}"
         )
     return output.reshape(lead + output.shape[1:])
+
+
+@jax.jit
+def _estimate_each(
+    temperatures: Float[Array, "K"], draws: Float[Array, "K num_samples num_chains batch"]
+) -> evidence.EvidenceEstimate:
+    return jax.lax.map(lambda one: evidence.mbar(temperatures, one), jnp.moveaxis(draws, 3, 0))
 
 
 def _require_shape(name: str, value: Array, expected: tuple[int, ...]) -> None:
@@ -481,6 +498,37 @@ class LatentEBM:
         draws = self.draw(rng_key, params, x, temperatures)
         return -self.objective(params, x, draws, estimator)
 
+    def log_normalizer(
+        self,
+        rng_key: PRNGKey,
+        params: LatentEBMParams,
+        *,
+        num_ensembles: int = 32,
+        **options: Any,
+    ) -> EvidenceReport:
+        r"""Estimate the log normaliser :math:`\log Z_\alpha` of the learned prior.
+
+        .. math:: \log Z_\alpha = \log E_{N(0, I)}[e^{f_\alpha(z)}]
+
+        :meth:`logprior` less this is the normalised log density :math:`\log p_\alpha(z)`.
+
+        Args:
+            rng_key: key of starts and run.
+            params: parameters of the model.
+            num_ensembles: independent ensembles.
+            **options: further arguments of :func:`tempered_ebm.log_evidence`.
+
+        Returns:
+            The report of :func:`tempered_ebm.log_normalizer`.
+        """
+        return evidence_runs.log_normalizer(
+            rng_key,
+            lambda z: self.negative_energy(params, z),
+            self.latent_dim,
+            num_ensembles=num_ensembles,
+            options=options,
+        )
+
     def log_evidence(
         self,
         rng_key: PRNGKey,
@@ -492,16 +540,18 @@ class LatentEBM:
         num_warmup: int = 500,
         num_samples: int = 500,
     ) -> evidence.EvidenceEstimate:
-        r"""Estimate log p(x) of each observation by thermodynamic integration.
+        r"""Estimate log p(x) of each observation, all of their ladders in one batch.
 
-        Metropolis-adjusted chains at every temperature, whatever ``metropolis`` says. Each
-        chain walks down the ladder once, from a draw of N(0, I) at t = 0 to t = 1, and
-        leaves a start at every temperature; from there all temperatures run in one batch.
-        Step sizes are tuned per temperature while the chains warm up and then frozen.
-        The normaliser :math:`Z_\alpha` of the prior cancels: the path starts at the
-        normalised :math:`p_\alpha`, and :math:`\log Z_0 = 0`. Chains are not exchanged
-        between temperatures, so a multimodal posterior may keep them apart; the standard
-        error, taken over independent chains, then grows.
+        Replica exchange between Metropolis-adjusted chains, whatever ``metropolis`` says: every
+        chain of every observation has a ladder of its own. Each walks down it once, from
+        a draw of N(0, I) at t = 0 to t = 1, and leaves a start at every temperature. Step
+        sizes are tuned per temperature while the chains warm up and then frozen.
+        :func:`tempered_ebm.mbar` turns the log-likelihoods into log p(x), without an error of
+        discretisation; ``lower_bound`` and ``upper_bound`` are the Riemann sums of
+        thermodynamic integration. The normaliser :math:`Z_\alpha` of the prior cancels: the
+        path starts at the normalised :math:`p_\alpha`, and :math:`\log Z_0 = 0`. The standard
+        error is taken over independent chains, and so grows where chains stay in different
+        modes.
 
         Args:
             rng_key: key of all chains.
@@ -519,7 +569,8 @@ class LatentEBM:
             InputError: if ``temperatures`` is not a ladder or a count is below 1.
 
         Warns:
-            UserWarning: as :func:`tempered_ebm.thermodynamic_integration`, over the batch.
+            UserWarning: if neighbours on the ladder hardly swap for some observation. Not
+                inside ``jit``.
         """
         for name, count in (
             ("num_chains", num_chains),
@@ -533,11 +584,8 @@ class LatentEBM:
         draws = self._evidence_draws(
             rng_key, params, x, ladder, num_chains, num_warmup, num_samples
         )
-        estimate = jax.vmap(lambda d: evidence.thermodynamic_integration(ladder, d))(
-            draws.transpose(3, 0, 1, 2)
-        )
-        evidence.warn_of_a_bad_ladder(estimate, "corrected_trapezoid")
-        return estimate
+        ladder_runs.warn_of_rare_swaps(ladder, draws)
+        return _estimate_each(ladder, draws)
 
     @functools.partial(jax.jit, static_argnames=("self", "num_chains", "num_warmup", "num_samples"))
     def _evidence_draws(

@@ -10,7 +10,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from tempered_ebm.numpyro.energy_prior import EnergyPrior
+from tempered_ebm.numpyro.evidence import log_evidence
 from tempered_ebm.numpyro.kernel import Kernel, KernelState
 from tempered_ebm.numpyro.split import SplitModel, split
 
-__all__ = ["EnergyPrior", "Kernel", "KernelState", "SplitModel", "split"]
+__all__ = ["EnergyPrior", "Kernel", "KernelState", "SplitModel", "log_evidence", "split"]

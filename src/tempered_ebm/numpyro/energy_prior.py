@@ -22,8 +22,10 @@ class EnergyPrior(Distribution):
 
     ``f`` is ``logdensity_fn``, a network's *negative* energy, and ``p0`` the base, such as
     the N(0, I) of a latent EBM prior (Pang et al. 2020). ``log_prob`` leaves out ``log Z``,
-    which is not known: draws given data are not touched by it, but an evidence is too large
-    by ``log Z``, and the parameters of ``f`` cannot be inferred along with ``z``.
+    which is not known. Draws given data are not touched by it, and it cancels in
+    :func:`tempered_ebm.numpyro.log_evidence`, whose path begins at this prior; but the
+    parameters of ``f`` cannot be inferred along with ``z``, and an integral of ``exp log_prob`` by
+    other means is too large by Z. :func:`tempered_ebm.log_normalizer` estimates log Z.
 
     Args:
         logdensity_fn: ``z -> f(z)``, a scalar for one ``z`` of shape ``event_shape``; it is

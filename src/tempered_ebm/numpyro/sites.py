@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from numpyro import handlers
-from numpyro.distributions import MaskedDistribution, Unit
+from numpyro.distributions import ImproperUniform, MaskedDistribution, Unit, constraints
 from numpyro.infer import init_to_uniform
 
 from tempered_ebm import checks
@@ -16,6 +16,18 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
 
 Model = Callable[..., Any]
+
+_BOUNDED = tuple(
+    type(support)
+    for support in (
+        constraints.simplex,
+        constraints.corr_cholesky,
+        constraints.corr_matrix,
+        constraints.circular,
+        constraints.sphere,
+        constraints.l1_ball,
+    )
+)
 
 
 class Sites(NamedTuple):
@@ -25,8 +37,10 @@ class Sites(NamedTuple):
         latent: names of the latent sites.
         observed: names of the observed sites, factors among them.
         factors: names of the factors.
-        scaled: names of latent sites whose log density is scaled.
+        scaled: names of sites whose log density is scaled.
         without_sampler: why a latent site cannot be drawn from the prior, by name.
+        improper: names of latent sites with a flat density on an unbounded support, of which
+            there is no distribution.
         constants: plates and parameters, to be kept as they are.
     """
 
@@ -35,6 +49,7 @@ class Sites(NamedTuple):
     factors: tuple[str, ...]
     scaled: tuple[str, ...]
     without_sampler: dict[str, str]
+    improper: tuple[str, ...]
     constants: dict[str, Any]
 
     def choose_likelihood(self, names: Collection[str] | None) -> tuple[str, ...]:
@@ -90,8 +105,9 @@ def _describe(trace: dict[str, dict]) -> Sites:
         latent=tuple(latent),
         observed=tuple(observed),
         factors=tuple(name for name, site in observed.items() if _is_factor(site["fn"])),
-        scaled=tuple(name for name, site in latent.items() if _is_scaled(site)),
+        scaled=tuple(name for name, site in samples.items() if _is_scaled(site)),
         without_sampler={name: reason for name, reason in reasons.items() if reason},
+        improper=tuple(name for name, site in latent.items() if _is_improper(site["fn"])),
         constants={},
     )
 
@@ -116,8 +132,28 @@ def _is_scaled(site: dict) -> bool:
     return scale is None or not np.all(scale == 1)
 
 
+def _is_masked(fn: Any) -> bool:
+    return any(isinstance(layer, MaskedDistribution) for layer in _layers(fn))
+
+
+def _is_improper(fn: Any) -> bool:
+    is_flat = _is_masked(fn) or isinstance(_layers(fn)[-1], ImproperUniform)
+    return is_flat and not _is_bounded(fn.support)
+
+
+def _is_bounded(support: Any) -> bool:
+    """Whether a support has a finite volume; bounds that are traced count as finite."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]
+    if any(bound is None for bound in bounds):
+        return isinstance(support, _BOUNDED)
+    known = [checks.concrete(bound) for bound in bounds]
+    return all(bound is None or bool(np.all(np.isfinite(bound))) for bound in known)
+
+
 def _why_not_sampled(fn: Any) -> str | None:
-    if any(isinstance(layer, MaskedDistribution) for layer in _layers(fn)):
+    if _is_masked(fn):
         return "is masked, so its log density is flat"
     try:
         jax.eval_shape(lambda key: fn.sample(key), jax.random.key(0))

@@ -23,7 +23,7 @@ from numpyro.util import is_prng_key
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.numpyro.sites import Model, inspect
+from tempered_ebm.numpyro.sites import Model, Sites, inspect
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 
@@ -44,6 +44,7 @@ class SplitModel(NamedTuple):
         unsampled_sites: prior sites that ``sample_prior`` does not follow: factors, observed
             sites counted as prior, and latent sites whose log density is scaled. Where there
             are any, its draws are starting points rather than draws at ``t = 0``.
+        sites: what the model consists of, before it was taken apart.
     """
 
     target: TemperedTarget
@@ -53,6 +54,7 @@ class SplitModel(NamedTuple):
     prior_sites: tuple[str, ...]
     likelihood_sites: tuple[str, ...]
     unsampled_sites: tuple[str, ...]
+    sites: Sites
 
 
 def split(
@@ -114,6 +116,7 @@ def split(
     frozen = handlers.substitute(model, data=sites.constants)
     names = sites.choose_likelihood(likelihood_sites)
     initial_position = find_start(frozen, args, kwargs, key)
+    unsampled = (*(name for name in sites.scaled if name in sites.latent), *sites.observed)
     return SplitModel(
         target=halves(frozen, args, kwargs, names, key, initial_position),
         initial_position=initial_position,
@@ -123,7 +126,8 @@ def split(
         sample_prior=partial(_sample_prior, frozen, args, kwargs, sites.without_sampler),
         prior_sites=tuple(n for n in (*sites.latent, *sites.observed) if n not in names),
         likelihood_sites=names,
-        unsampled_sites=tuple(n for n in (*sites.scaled, *sites.observed) if n not in names),
+        unsampled_sites=tuple(name for name in unsampled if name not in names),
+        sites=sites,
     )
 
 

@@ -1,0 +1,189 @@
+"""The evidence of a NumPyro model in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from tempered_ebm import checks, evidence_runs
+from tempered_ebm.errors import InputError
+from tempered_ebm.evidence_runs import EvidenceReport
+from tempered_ebm.numpyro.sites import Model, Sites
+from tempered_ebm.numpyro.split import SplitModel, split
+from tempered_ebm.types import Position, PRNGKey
+
+_SPARE = 15
+
+
+def log_evidence(
+    rng_key: PRNGKey,
+    model: Model,
+    *args: Any,
+    likelihood_sites: Collection[str] | None = None,
+    num_ensembles: int = 32,
+    initial_positions: Position | None = None,
+    options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> EvidenceReport:
+    r"""Estimate the log evidence of a NumPyro model, with reasons to believe it or not.
+
+    .. math:: \log p(y) = \log \int \tilde p(u)\, e^{\ell(u)}\, du - \log \int \tilde p(u)\, du
+
+    with the log prior :math:`\log\tilde p` and the log-likelihood ℓ of
+    :func:`tempered_ebm.numpyro.split`, in unconstrained space; the Jacobians are in the
+    prior. Ensembles start at draws from the prior. Where :math:`\tilde p` is not normalised, the
+    path begins at it, so that its constants cancel; those of the likelihood count. Hence, in
+    words of a warning where it is so:
+
+    - a ``numpyro.factor`` counted as prior reweights the prior, which is then
+      *renormalised*. Named in ``likelihood_sites``, it counts as data instead.
+    - an observed site left out of ``likelihood_sites`` is conditioned on: the result is
+      ``log p(y | the others)``.
+    - under a scale (``handlers.scale``, a subsampled plate) a site has a power of its
+      density. Of a likelihood, that is the evidence of a power likelihood and not of the data;
+      of a latent site, its prior is the renormalised power in *unconstrained* space.
+
+    Args:
+        rng_key: key of everything: subsamples, starts and the run.
+        model: NumPyro model with continuous latent sites.
+        *args: positional arguments of the model, data among them.
+        likelihood_sites: names of observed sites and factors to count as likelihood, in
+            place of all observed sites that are no factors.
+        num_ensembles: independent ensembles; 16 or more give honest errors.
+        initial_positions: where they start instead of draws from the prior: a dict of
+            *unconstrained* latent sites with a leading axis of ensembles.
+        options: further arguments of :func:`tempered_ebm.log_evidence`, by name.
+        **kwargs: keyword arguments of the model. One that has the name of an argument here
+            can be given by position.
+
+    Returns:
+        The report of :func:`tempered_ebm.log_evidence`; ``print`` or ``plot()`` it.
+
+    Raises:
+        InputError: as :func:`tempered_ebm.numpyro.split` and
+            :func:`tempered_ebm.log_evidence`; for a latent site that has no distribution
+            (``ImproperUniform`` or a mask, on an unbounded support), or cannot be drawn from
+            (``EnergyPrior`` without a sampler) where no ``initial_positions`` are given; if
+            too few draws of the prior have a finite log-likelihood and gradient to start
+            at.
+
+    Warns:
+        UserWarning: where the result is the evidence of something else than prior times
+            likelihood, as above. The words are in the report's warnings, too.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist
+        >>> import tempered_ebm as te
+        >>> def model(y):
+        ...     rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+        ...     with numpyro.plate("rows", y.size):
+        ...         numpyro.sample("y", dist.Poisson(rate), obs=y)
+        >>> report = te.numpyro.log_evidence(
+        ...     jax.random.key(0), model, y=jnp.array([1, 3, 2]),
+        ...     options={"num_temperatures": 5, "num_samples": 300, "pilot_rounds": 4},
+        ... )
+        >>> truth = jax.scipy.special.gammaln(8.0) - 8 * jnp.log(4.0) - jnp.log(12.0)
+        >>> bool(abs(report.log_evidence - truth) < 5 * report.standard_error)
+        True
+    """
+    checks.key("rng_key", rng_key)
+    checks.at_least("num_ensembles", num_ensembles, 1)
+    split_key, start_key, run_key = jax.random.split(rng_key, 3)
+    parts = split(model, *args, likelihood_sites=likelihood_sites, rng_key=split_key, **kwargs)
+    _require_distributions(parts.sites, may_be_drawn=initial_positions is None)
+    remarks = _remarks(parts)
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=2)
+    if initial_positions is None:
+        initial_positions = _starts(start_key, parts, num_ensembles)
+    report = evidence_runs.log_evidence(
+        run_key, parts.target, initial_positions, **_from_the_prior(parts, options or {})
+    )
+    return dataclasses.replace(report, warnings=(*report.warnings, *remarks))
+
+
+def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
+    for name in sites.improper:
+        raise InputError(
+            f"the evidence is not defined: the prior of site {name!r} is flat on an unbounded "
+            "support (ImproperUniform, or a mask), so that it cannot be normalised; give the site "
+            "a proper distribution, and mask observed sites only"
+        )
+    for name, reason in sites.without_sampler.items():
+        if may_be_drawn:
+            raise InputError(
+                f"the prior cannot be sampled: site {name!r} {reason}; give its distribution a "
+                "sampler (EnergyPrior(..., sampler=...)), or pass initial_positions=, "
+                "unconstrained latent sites with a leading axis of ensembles"
+            )
+
+
+def _from_the_prior(parts: SplitModel, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the path begin at a prior that is not normalised, so that its normaliser cancels."""
+    may_choose = "path" in inspect.signature(evidence_runs.log_evidence).parameters
+    unnormalised = (*parts.unsampled_sites, *parts.sites.without_sampler)
+    if not (may_choose and unnormalised):
+        return dict(options)
+    if options.get("path", "auto") not in ("auto", "prior"):
+        raise InputError(
+            f"options must have the path 'prior', got {options['path']!r}: sites "
+            f"{list(unnormalised)} leave the prior without a normaliser, which cancels on no other"
+        )
+    return {**options, "path": "prior"}
+
+
+def _remarks(parts: SplitModel) -> tuple[str, ...]:
+    sites, prior, likelihood = parts.sites, set(parts.prior_sites), set(parts.likelihood_sites)
+    factors = [name for name in sites.factors if name in prior]
+    conditioned = [n for n in sites.observed if n in prior and n not in sites.factors]
+    scaled_prior = [name for name in sites.scaled if name in sites.latent]
+    scaled_likelihood = [name for name in sites.scaled if name in likelihood]
+    remarks = {
+        f"the factors {factors} count as prior: the result is the evidence under the prior that "
+        "they reweight, renormalised; name them in likelihood_sites= for the integral of the whole "
+        "model": factors,
+        f"the observed sites {conditioned} count as prior: the result is the evidence of "
+        f"{list(parts.likelihood_sites)} given them": conditioned,
+        f"the latent sites {scaled_prior} are scaled: the result is the evidence under the "
+        "renormalised power of their prior density in unconstrained space; remove the scale "
+        "(a subsample, or handlers.scale) for that of the model": scaled_prior,
+        f"the likelihood sites {scaled_likelihood} are scaled: the result is the evidence of a "
+        "power likelihood, not of the data; remove the scale (a subsample, or handlers.scale) for "
+        "that": scaled_likelihood,
+    }
+    return tuple(remark for remark, names in remarks.items() if names)
+
+
+def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> dict[str, Array]:
+    """Prior draws at which both halves and their gradients are finite.
+
+    A wide prior may overflow a likelihood, and a draw may round to the edge of its support.
+    Leaving those out moves the starts, not what the chains converge to.
+    """
+    is_usable = jax.jit(lambda draws: _is_finite((draws, parts.target.evaluate(draws))))
+    draws = parts.sample_prior(rng_key, num)
+    usable = is_usable(draws)
+    if not usable.all():
+        more = parts.sample_prior(jax.random.fold_in(rng_key, 1), _SPARE * num)
+        draws = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), draws, more)
+        usable = jnp.concatenate([usable, is_usable(more)])
+    found = jnp.flatnonzero(usable)[:num]
+    if found.size < num:
+        raise InputError(
+            f"{int(usable.sum())} of {usable.size} draws from the prior have a finite log density "
+            f"and gradient, fewer than num_ensembles={num}; pass initial_positions=, or a prior "
+            "that does not reach so far"
+        )
+    return jax.tree.map(lambda leaf: leaf[found], draws)
+
+
+def _is_finite(tree: Any) -> Bool[Array, "N"]:
+    leaves = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(tree)]
+    return jnp.stack([leaf.reshape(leaf.shape[0], -1).all(1) for leaf in leaves]).all(0)
