@@ -16,6 +16,7 @@ from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
 
 _MOST_TEMPERATURES = 400
+_SNAPSHOTS = 16
 _BISECTIONS = 40
 _GAIN = 2.0
 _ACCEPTANCE = 0.574
@@ -28,15 +29,15 @@ class Exploration(NamedTuple):
 
     Attributes:
         state: particles at the temperature reached, with both halves of the target, (N, d).
-        early: the same particles when the first temperature had moved them, (N, d): close
-            enough to the posterior to climb, and too early to have forgotten a mode.
+        history: the particles at each of the first temperatures, (16, N, d); from those on that
+            were not reached, the last: near every mode, and too early to have forgotten one.
         temperature: 1, unless the most temperatures were too few.
         num_temperatures: temperatures visited.
         log_evidence: estimate of log p(x) by the way, rough, in nats.
     """
 
     state: TemperedState
-    early: Float[Array, "N d"]
+    history: Float[Array, "16 N d"]
     temperature: Float[Array, ""]
     num_temperatures: Int[Array, ""]
     log_evidence: Float[Array, ""]
@@ -44,7 +45,7 @@ class Exploration(NamedTuple):
 
 class _Carry(NamedTuple):
     state: TemperedState
-    early: Array
+    history: Array
     temperature: Array
     log_step_size: Array
     log_evidence: Array
@@ -78,7 +79,7 @@ def explore(
     dimension = position.shape[1]
     carry = _Carry(
         tempered.init(position, target),
-        position,
+        jnp.broadcast_to(position, (_SNAPSHOTS, *position.shape)),
         jnp.zeros((), position.dtype),
         jnp.log(0.5 * 1.65**2 * jnp.asarray(dimension, position.dtype) ** (-1 / 3)),
         jnp.zeros((), position.dtype),
@@ -92,11 +93,11 @@ def explore(
         state, acceptance = _move(
             move_key, target, state, t, jnp.exp(carry.log_step_size), num_moves
         )
-        is_first = carry.num_temperatures == 0
+        to_come = jnp.arange(_SNAPSHOTS)[:, None, None] >= carry.num_temperatures
         gain = _GAIN * (acceptance - _ACCEPTANCE)
         return _Carry(
             state,
-            jnp.where(is_first, state.position, carry.early),
+            jnp.where(to_come, state.position, carry.history),
             t,
             jnp.minimum(carry.log_step_size + gain, _LARGEST_LOG_STEP),
             carry.log_evidence + increment,
@@ -108,7 +109,7 @@ def explore(
 
     end = jax.lax.while_loop(unfinished, one_temperature, carry)
     return Exploration(
-        end.state, end.early, end.temperature, end.num_temperatures, end.log_evidence
+        end.state, end.history, end.temperature, end.num_temperatures, end.log_evidence
     )
 
 

@@ -85,22 +85,43 @@ def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Arra
     return jax.lax.map(climb, start / scale)
 
 
-def num_starts(dimension: int) -> int:
-    """Starts of the climb, fewer where a Hessian is dear."""
-    return 32 if dimension <= 8 else 16 if dimension <= 16 else 4 if dimension <= 32 else 2
+def _num_climbs(dimension: int) -> tuple[int, int]:
+    """Batches of climbs and starts in each, fewer where a Hessian is dear."""
+    return (
+        (4, 8)
+        if dimension <= 8
+        else (2, 8)
+        if dimension <= 16
+        else (1, 4)
+        if (dimension <= 32)
+        else (1, 2)
+    )
 
 
-def _starts(
-    z: np.ndarray, log_joint: np.ndarray, early: np.ndarray, scale: np.ndarray, num: int
-) -> np.ndarray:
-    """The best particle and those farthest from it and each other, then early particles."""
+def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
+    """The best particle, and those farthest from it and from each other."""
     chosen = [int(np.argmax(np.nan_to_num(log_joint, nan=-np.inf)))]
     white = z / scale
-    for _ in range(num // 4):
+    while len(chosen) < num:
         gaps = np.min([np.sum((white - white[i]) ** 2, 1) for i in chosen], axis=0)
         chosen.append(int(np.argmax(gaps)))
-    others = early[np.linspace(0, len(early) - 1, num - len(chosen)).astype(int)]
-    return np.concatenate([z[chosen], others])
+    return z[chosen]
+
+
+def _next_starts(
+    visited: np.ndarray, modes: mixtures.Mixture, num: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Places visited that no known mode explains, drawn by their squared distance from all."""
+    precisions = np.linalg.inv(modes.covariances)
+    squares = np.min(
+        [
+            np.einsum("na,ab,nb->n", visited - m, p, visited - m)
+            for m, p in zip(modes[1], precisions)
+        ],
+        axis=0,
+    )
+    squares = np.nan_to_num(squares, posinf=0.0) + 1e-12
+    return visited[rng.choice(len(visited), num, p=squares / squares.sum())]
 
 
 def _laplace(climb: _Climb, scale: np.ndarray) -> mixtures.Mixture | None:
@@ -238,7 +259,7 @@ def fit_reference(
     target: TemperedTarget,
     particles: Float[Array, "N d"],
     log_joint: Float[Array, "N"],
-    early: Float[Array, "M d"],
+    history: Float[Array, "T N d"],
     *,
     num_draws: int = 2000,
     num_rounds: int = 5,
@@ -258,7 +279,7 @@ def fit_reference(
         target: prior and likelihood, for batches of vectors.
         particles: draws that are roughly from the posterior.
         log_joint: log p + ℓ at the particles.
-        early: draws from a distribution between prior and posterior, from which to look for modes.
+        history: the particles at each temperature on their way, from which to look for modes.
         num_draws: draws of a round.
         num_rounds: rounds at most, and at least two.
         good_ess: effective share of the weights at which to stop.
@@ -269,20 +290,22 @@ def fit_reference(
     scale = np.maximum(z.std(0), 1e-9 * (1 + np.abs(z).max(0)))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
     search = _Search(target, scale, dtype)
-    search.climb(_starts(z, heights, np.asarray(early, np.float64), scale, num_starts(dimension)))
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
+    num_batches, num_starts = _num_climbs(dimension)
+    visited = np.asarray(history, np.float64).reshape(-1, dimension)
+    search.climb(_first_starts(z, heights, scale, num_starts))
+    for _ in range(num_batches - 1):
+        search.climb(_next_starts(visited, search.laplace() or crude, num_starts, rng))
     kept = [crude]
     current = _joined(crude, search.laplace(), 0.5)
     ess, num_values = 0.0, 0
     pool = _Pool(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
     for i, round_key in enumerate(jax.random.split(rng_key, num_rounds)):
         proposal = as_reference(_inflated(current), dtype)
-        draws, log_weights, log_joint = (
-            np.asarray(leaf, np.float64)
-            for leaf in importance_draws(round_key, target, proposal, num_draws)
-        )
+        drawn = importance_draws(round_key, target, proposal, num_draws)
+        draws, log_weights, new_heights = (np.asarray(leaf, np.float64) for leaf in drawn)
         num_values += num_draws
-        pool = pool.plus(draws, log_joint, log_weights)
+        pool = pool.plus(draws, new_heights, log_weights)
         search.climb(draws[[np.argmax(log_weights)]])
         laplace = search.laplace()
         best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng, dtype)
