@@ -166,8 +166,10 @@ def controlled_draws(
     Baldwin (1975), :math:`p\hat\sigma^2 / n|\hat\beta|^2` on standardised features, which
     vanishes with the residual.
 
-    **Fallback.** A rung stays as it is unless R² exceeds 0.1 over all folds and 0 in each,
-    and if one of its draws, positions or gradients is not finite.
+    **Fallback.** A rung stays as it is unless R² over all folds exceeds 0.1, and if one of its
+    draws, positions or gradients is not finite. A choice that looks at residuals prefers some of
+    their means: on the skewed path of the tests it biases the mean of 40 draws by 0.3 % of the
+    plain mean's standard deviation, where asking for R² > 0 in every fold as well biases it by 3 %.
 
     Args:
         loglikelihoods: draws of ℓ, shape (K, num_draws) or (K, num_draws, num_chains).
@@ -285,9 +287,9 @@ def _control(
         return _explained(safe, y, g, ~mask, sizes)
 
     explained = jnp.einsum("fsn,fn->sn", jax.lax.map(hold_out, held_out), held_out.astype(y.dtype))
-    r_squared, by_fold = _r_squared(safe, safe - explained, held_out)
+    r_squared = _r_squared(safe, safe - explained)
     best = jnp.argmax(jnp.nan_to_num(r_squared, nan=-jnp.inf))
-    is_used = clean & (r_squared[best] > _LEAST_R_SQUARED) & (by_fold[best] > 0).all()
+    is_used = clean & (r_squared[best] > _LEAST_R_SQUARED)
     return (
         jnp.where(is_used, safe - explained[best], values),
         jnp.where(clean, r_squared[best], jnp.nan),
@@ -295,14 +297,9 @@ def _control(
     )
 
 
-def _r_squared(
-    values: Float[Array, "N"], controlled: Float[Array, "S N"], held_out: Bool[Array, "F N"]
-) -> tuple[Float[Array, "S"], Float[Array, "S F"]]:
-    """Share of the variance that is gone, over all draws and in every fold."""
-    before = (values - values.mean()) ** 2
-    after = (controlled - controlled.mean(1, keepdims=True)) ** 2
-    sums = held_out.T.astype(values.dtype)
-    return 1 - after.sum(1) / before.sum(), 1 - (after @ sums) / (before @ sums)
+def _r_squared(values: Float[Array, "N"], controlled: Float[Array, "S N"]) -> Float[Array, "S"]:
+    """Share of the variance that is gone."""
+    return 1 - controlled.var(axis=1) / values.var()
 
 
 def _explained(
