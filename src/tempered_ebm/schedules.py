@@ -1,12 +1,14 @@
 r"""Temperature ladders: strictly increasing arrays from 0 (prior) to 1 (posterior).
 
 Every constructor returns a ``(K,)`` float array with ``ladder[0] == 0`` and
-``ladder[-1] == 1``. In the formulas :math:`u_k = k/(K-1)`, ``k = 0 ... K-1``.
+``ladder[-1] == 1``, except :func:`gauss_legendre`, whose temperatures are strictly inside.
+In the formulas :math:`u_k = k/(K-1)`, ``k = 0 ... K-1``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -221,6 +223,13 @@ def _statistics_of_a_ladder(
     return temperatures, jnp.asarray(values, temperatures.dtype)
 
 
+def _speed(temperatures: Float[Array, "M"], variances: Float[Array, "M"]) -> Float[Array, "M"]:
+    """Root of the variance, not below the floor, and constant if it vanishes everywhere."""
+    speed = jnp.sqrt(variances)
+    mean = jnp.sum(jnp.diff(temperatures) * 0.5 * (speed[1:] + speed[:-1]))
+    return jnp.where(mean > 0, jnp.maximum(speed, _FLOOR * mean), jnp.ones_like(speed))
+
+
 def equal_length(
     temperatures: Float[Array, "M"], loglikelihood_variances: Float[Array, "M"], K: int
 ) -> Float[Array, "K"]:
@@ -256,10 +265,108 @@ def equal_length(
     temperatures, variances = _statistics_of_a_ladder(
         temperatures, "loglikelihood_variances", loglikelihood_variances, 0
     )
-    speed = jnp.sqrt(variances)
-    mean = jnp.sum(jnp.diff(temperatures) * 0.5 * (speed[1:] + speed[:-1]))
-    speed = jnp.where(mean > 0, jnp.maximum(speed, _FLOOR * mean), jnp.ones_like(speed))
+    speed = _speed(temperatures, variances)
     return validate(_invert(temperatures, speed[:-1], speed[1:], K))
+
+
+class Quadrature(NamedTuple):
+    """Temperatures strictly between 0 and 1 with weights, ``∫ g dt ≈ Σ w_k g(t_k)``.
+
+    Attributes:
+        temperatures: nodes, shape (K,), strictly increasing. Without 0 and 1 they are no ladder:
+            :func:`validate` refuses them, and so do replica exchange and the pilot.
+        weights: positive, shape (K,), with sum 1.
+    """
+
+    temperatures: Float[Array, "K"]
+    weights: Float[Array, "K"]
+
+
+def gauss_legendre(
+    temperatures: Float[Array, "M"], loglikelihood_variances: Float[Array, "M"], K: int
+) -> Quadrature:
+    r"""Temperatures and weights of Gauss-Legendre quadrature in thermodynamic length.
+
+    In a coordinate :math:`\lambda \in [0, 1]` the evidence is
+
+    .. math:: \int_0^1 E_t[\ell]\,dt = \int_0^1 E_{t(\lambda)}[\ell]\,
+              \frac{dt}{d\lambda}\,d\lambda
+
+    for every increasing map, so that the pilot decides how smooth the integrand becomes and not
+    what its integral is. In thermodynamic length, :math:`dt/d\lambda \propto
+    \mathrm{Var}_t[\ell]^{-1/2}`, the integrand of an isotropic Gaussian model is a constant plus
+    an exponential of λ, and K nodes integrate polynomials of degree 2K - 1.
+
+    The map has to be smooth, since a kink at each temperature of the pilot would limit
+    the quadrature to second order. Here
+
+    .. math:: \frac{dt}{d\lambda} = \frac{e^{p(\lambda)}}{\int_0^1 e^{p(s)}\,ds},
+
+    with p the cubic (quadratic for a pilot of 4 temperatures, linear for fewer) closest to
+    :math:`-\tfrac12\log\mathrm{Var}_t[\ell]` at the pilot's temperatures in least squares, each
+    counted by the length it stands for. The map is analytic and increasing for whatever variances,
+    smooths their noise, and is the optimal one where thermodynamic length grows
+    logarithmically, as for an isotropic Gaussian. Weights are the derivative of this same map,
+    scaled to the sum 1: a constant added to ℓ is added to the evidence. Small variances are
+    raised as in :func:`equal_length`.
+
+    Args:
+        temperatures: ladder of the pilot run, M temperatures.
+        loglikelihood_variances: variance of the log-likelihood at each of them.
+        K: number of nodes, at least 2.
+
+    Returns:
+        Nodes for :func:`tempered_ebm.evidence.gauss_legendre`. Sample each on its own, for
+        example with ``tempered_mala``: replica exchange needs a ladder from 0 to 1.
+
+    Raises:
+        InputError: if ``temperatures`` is no ladder, the variances do not fit it or are
+            negative or not finite, or ``K < 2``.
+
+    Example:
+        >>> import jax.numpy as jnp, tempered_ebm as te
+        >>> pilot = te.schedules.power(10, 3.0)
+        >>> nodes, weights = te.schedules.gauss_legendre(pilot, (0.1 + pilot) ** -2.0, 4)
+        >>> round(float(weights @ (0.1 + nodes) ** -1.0), 4)  # log(11)
+        2.3979
+    """
+    checks.at_least("K", K, 2)
+    temperatures, variances = _statistics_of_a_ladder(
+        temperatures, "loglikelihood_variances", loglikelihood_variances, 0
+    )
+    log_slope = _fit_log_slope(temperatures, _speed(temperatures, variances))
+    x, w = np.polynomial.legendre.leggauss(K)
+    nodes = jnp.asarray(0.5 * (x + 1), temperatures.dtype)
+    ends = jnp.pad(nodes, 1).at[-1].set(1.0)
+    inner_x, inner_w = np.polynomial.legendre.leggauss(_INNER_NODES)
+    inside = ends[:-1, None] + jnp.diff(ends)[:, None] * jnp.asarray(
+        0.5 * (inner_x + 1), ends.dtype
+    )
+    rises = jnp.diff(ends) * (jnp.exp(log_slope(inside)) @ jnp.asarray(0.5 * inner_w, ends.dtype))
+    weights = jnp.asarray(w, ends.dtype) * jnp.exp(log_slope(nodes))
+    return Quadrature(jnp.cumsum(rises)[:-1] / rises.sum(), weights / weights.sum())
+
+
+_INNER_NODES = 32
+"""Nodes with which the slope of the map is integrated between two neighbours: to rounding."""
+
+
+def _fit_log_slope(
+    temperatures: Float[Array, "M"], speed: Float[Array, "M"]
+) -> Callable[[Array], Array]:
+    """Polynomial of the share of thermodynamic length, closest to minus the log speed."""
+    lengths = jnp.diff(temperatures) * 0.5 * (speed[1:] + speed[:-1])
+    lengths = lengths / lengths.sum()
+    share = jnp.pad(jnp.cumsum(lengths), (1, 0))
+    degree = min(3, max(1, temperatures.shape[0] - 2))
+
+    def powers(x: Array) -> Array:
+        return (2 * x[..., None] - 1) ** jnp.arange(degree + 1)
+
+    counts = jnp.sqrt(0.5 * (jnp.pad(lengths, (0, 1)) + jnp.pad(lengths, (1, 0))))
+    coefficients = jnp.linalg.lstsq(powers(share) * counts[:, None], -jnp.log(speed) * counts)[0]
+    # Only ratios of slopes matter: without its constant, the exponential cannot overflow.
+    return lambda x: powers(x)[..., 1:] @ coefficients[1:]
 
 
 def equal_rejection(

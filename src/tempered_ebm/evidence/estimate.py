@@ -75,13 +75,22 @@ def as_draws(
             floating.
     """
     temperatures = schedules.validate(temperatures)
+    draws = with_chains(temperatures.shape[0], loglikelihoods)
+    return temperatures.astype(draws.dtype), draws
+
+
+def with_chains(K: int, loglikelihoods: Float[Array, "K ..."]) -> Float[Array, "K draws chains"]:
+    """Return draws at K temperatures with an axis of chains.
+
+    Raises:
+        InputError: if the shape does not fit, or the draws are not floating.
+    """
     draws = jnp.asarray(loglikelihoods)
-    if draws.ndim not in (2, 3) or draws.shape[0] != temperatures.shape[0] or draws.size == 0:
+    if draws.ndim not in (2, 3) or draws.shape[0] != K or draws.size == 0:
         raise InputError(
             f"loglikelihoods must have shape (K, num_draws) or (K, num_draws, num_chains) with "
-            f"K = {temperatures.shape[0]} temperatures and at least one draw, got {draws.shape}"
+            f"K = {K} temperatures and at least one draw, got {draws.shape}"
         )
     if not jnp.issubdtype(draws.dtype, jnp.floating):
         raise InputError(f"loglikelihoods must have a floating dtype, got {draws.dtype}")
-    draws = draws.reshape(draws.shape[0], draws.shape[1], -1)
-    return temperatures.astype(draws.dtype), draws
+    return draws.reshape(K, draws.shape[1], -1)

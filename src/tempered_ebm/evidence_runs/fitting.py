@@ -87,15 +87,11 @@ def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Arra
 
 def _num_climbs(dimension: int) -> tuple[int, int]:
     """Batches of climbs and starts in each, fewer where a Hessian is dear."""
-    return (
-        (4, 8)
-        if dimension <= 8
-        else (2, 8)
-        if dimension <= 16
-        else (1, 4)
-        if (dimension <= 32)
-        else (1, 2)
-    )
+    if dimension <= 8:
+        return 6, 8
+    if dimension <= 16:
+        return 2, 8
+    return (1, 4) if dimension <= 32 else (1, 2)
 
 
 def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
