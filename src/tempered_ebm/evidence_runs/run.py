@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from tempered_ebm import checks, diagnostics, evidence, pilot, streaming
-from tempered_ebm.errors import InputError
-from tempered_ebm.evidence_runs import report
+from tempered_ebm.evidence_runs import ensembles, report
 from tempered_ebm.evidence_runs.report import Cost, EvidenceReport
 from tempered_ebm.kernels import replica_exchange
 from tempered_ebm.target import TemperedTarget
-from tempered_ebm.types import LogDensityFn, Position, PRNGKey
+from tempered_ebm.types import Position, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
@@ -84,8 +83,8 @@ def log_evidence(
     checks.at_least("max_num_samples", max_num_samples, num_samples)
     if target_standard_error is not None:
         checks.positive("target_standard_error", target_standard_error)
-    num_ensembles = _num_ensembles(initial_positions)
-    batched = TemperedTarget(*(_per_ensemble(fn, initial_positions) for fn in target))
+    num_ensembles = ensembles.num_ensembles(initial_positions)
+    batched = TemperedTarget(*(ensembles.per_ensemble(fn, initial_positions) for fn in target))
     started = time.perf_counter()
     pilot_key, run_key = jax.random.split(rng_key)
     tuned = pilot.run(
@@ -117,26 +116,6 @@ def log_evidence(
             time.perf_counter() - started,
         ),
     )
-
-
-def _num_ensembles(initial_positions: Position) -> int:
-    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(initial_positions)}
-    if len(sizes) != 1 or sizes == {()}:
-        shapes = jax.tree.map(jnp.shape, initial_positions)
-        raise InputError(
-            f"initial_positions must share one leading axis of ensembles, got {shapes}"
-        )
-    return sizes.pop()[0]
-
-
-def _per_ensemble(logdensity_fn: LogDensityFn, positions: Position) -> LogDensityFn:
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), positions)
-    value = jax.eval_shape(logdensity_fn, one)
-    if value.shape != ():
-        raise InputError(
-            f"the log-densities must return a scalar for one position, got shape {value.shape}"
-        )
-    return jax.vmap(logdensity_fn)
 
 
 class _Recorder:
