@@ -28,7 +28,14 @@ from tempered_ebm.evidence import (
     stepping_stone,
     thermodynamic_integration,
 )
-from tempered_ebm.evidence_runs import EvidenceReport, log_evidence
+from tempered_ebm.evidence_runs import (
+    EvidenceReport,
+    annealed_importance_sampling,
+    annealing_step_sizes,
+    bidirectional_bounds,
+    log_evidence,
+    reverse_annealed_importance_sampling,
+)
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
 from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_exchange
@@ -66,7 +73,10 @@ __all__ = [
     "InputError",
     "TemperedTarget",
     "adaptation",
+    "annealed_importance_sampling",
+    "annealing_step_sizes",
     "bar",
+    "bidirectional_bounds",
     "diagnostics",
     "effective_temperature",
     "evidence",
@@ -81,6 +91,7 @@ __all__ = [
     "presets",
     "replica_exchange",
     "replica_exchange_from_mcmc",
+    "reverse_annealed_importance_sampling",
     "schedules",
     "sharding",
     "streaming",

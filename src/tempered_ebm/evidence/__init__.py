@@ -1,5 +1,9 @@
 """Evidence from draws on a ladder of temperatures: estimators alone, no sampler."""
 
+from tempered_ebm.evidence.annealed import AnnealedEstimate as AnnealedEstimate
+from tempered_ebm.evidence.annealed import (
+    annealed_importance_sampling as annealed_importance_sampling,
+)
 from tempered_ebm.evidence.estimate import EvidenceEstimate as EvidenceEstimate
 from tempered_ebm.evidence.estimate import (
     batch_means_standard_error as batch_means_standard_error,
