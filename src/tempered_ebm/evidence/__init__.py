@@ -1,5 +1,9 @@
 """Evidence from draws on a ladder of temperatures: estimators alone, no sampler."""
 
+from tempered_ebm.evidence.annealed import AnnealedEstimate as AnnealedEstimate
+from tempered_ebm.evidence.annealed import (
+    annealed_importance_sampling as annealed_importance_sampling,
+)
 from tempered_ebm.evidence.controlled import ControlledDraws as ControlledDraws
 from tempered_ebm.evidence.controlled import ControlledEstimate as ControlledEstimate
 from tempered_ebm.evidence.controlled import control_variates as control_variates
