@@ -7,7 +7,8 @@ import tempered_ebm as te
 from tests import ground_truths as gt
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
-QUICK = {"pilot_rounds": 4, "pilot_steps": 50}
+QUICK = {"path": "prior", "pilot_rounds": 4, "pilot_steps": 50}
+"""The path from the prior, with a short pilot."""
 
 
 def prior_draws(path, n, seed=0):
@@ -21,10 +22,11 @@ def says(report, *words):
 
 @pytest.mark.statistical
 @PATHS
-def test_it_finds_the_evidence_of_the_reference_paths(path):
+def test_from_the_prior_it_finds_the_evidence_of_the_reference_paths(path):
     report = te.log_evidence(
-        gt.key(0), path.target, prior_draws(path, 40), num_temperatures=7, num_samples=500, **QUICK
-    )
+        gt.key(0), path.target, prior_draws(path, 40), num_temperatures=7, num_samples=500,
+        num_ensembles=40, **QUICK,
+    )  # fmt: skip
     # 40 independent ensembles: Student's with 39 degrees of freedom.
     limit = gt.z_threshold(len(report.estimates), 40)
     for name, estimate in report.estimates.items():
@@ -40,14 +42,31 @@ def test_it_finds_the_evidence_of_the_reference_paths(path):
     assert len(report.plot().axes) == 2
 
 
-def test_the_cost_is_what_was_spent():
-    calls = []
+@pytest.mark.statistical
+@PATHS
+def test_from_a_reference_it_finds_the_evidence_of_the_reference_paths(path):
+    report = te.log_evidence(gt.key(0), path.target, prior_draws(path, 128), num_samples=100)
+    error = report.log_evidence - path.log_z(1.0)
+    assert abs(error) < gt.z_threshold(1, 32) * report.standard_error
+    assert report.path == "reference"
+    assert report.temperatures.tolist() == [0.0, 1.0]
+    assert report.standard_error < 0.002
+    assert report.ensemble_log_evidence.shape == (32,)
+    assert 0.5 < report.between_ensembles_error / report.standard_error < 2
+    for name in ("bar", "stepping_stone", "reverse_stepping"):
+        other = report.estimates[name]
+        assert abs(other.log_evidence - path.log_z(1.0)) < 6 * other.standard_error + 0.005, name
+    assert float(report.estimate.lower_bound) < path.log_z(1.0) < float(report.estimate.upper_bound)
+
+
+def counted(calls):
+    """A target in one dimension that appends to ``calls`` with every log-likelihood."""
 
     def count(x):
         calls.append(1)
         return x
 
-    target = te.TemperedTarget(
+    return te.TemperedTarget(
         lambda z: -0.5 * z**2 - 0.9189385,
         lambda z: (
             jax.pure_callback(
@@ -60,18 +79,106 @@ def test_the_cost_is_what_was_spent():
             - z**2
         ),
     )
+
+
+def test_from_the_prior_the_cost_is_what_was_spent():
+    calls = []
     report = te.log_evidence(
         jax.random.key(0),
-        target,
+        counted(calls),
         jnp.linspace(-1, 1, 4),
+        path="prior",
         num_temperatures=3,
         num_samples=20,
         pilot_rounds=2,
         pilot_steps=10,
     )
-    # The kernel that records starts from the pilot's state; nothing is evaluated twice.
-    assert report.cost.gradient_evaluations == len(calls) == 4 * 3 * (1 + 10 * 3 + 20)
-    assert report.cost.pilot_evaluations == 4 * 3 * (1 + 10 * 3)
+    # The start is looked at once; the kernel that records starts from the pilot's state.
+    assert report.cost.gradient_evaluations == len(calls) == 4 + 4 * 3 * (1 + 10 * 3 + 20)
+    assert report.cost.pilot_evaluations == 4 + 4 * 3 * (1 + 10 * 3)
+    assert report.cost.value_evaluations == 0
+
+
+def test_from_a_reference_nothing_is_left_out_of_the_cost():
+    """Every call is charged: a gradient or a value is one, a Hessian two gradients here."""
+    calls = []
+    report = te.log_evidence(
+        jax.random.key(0), counted(calls), jnp.linspace(-1, 1, 8), num_samples=10, num_ensembles=4
+    )
+    charged = report.cost.gradient_evaluations + report.cost.value_evaluations
+    assert charged / 1.1 < len(calls) <= charged
+
+
+def test_a_budget_is_kept_to_and_one_that_is_too_small_refused():
+    path = gt.SKEWED_GAMMA
+    start = prior_draws(path, 128)
+    for options in ({}, {"path": "prior", "num_temperatures": 6, "num_ensembles": 8}):
+        report = te.log_evidence(jax.random.key(0), path.target, start, budget=20_000, **options)
+        cost = report.cost
+        units = cost.gradient_evaluations + cost.value_evaluations / 3
+        assert 0.95 * 20_000 < units <= 20_000, options
+    with pytest.raises(te.InputError, match=r"budget must be at least [\d,]+ evaluations here"):
+        te.log_evidence(jax.random.key(0), path.target, start, budget=1_000)
+    report = te.log_evidence(
+        jax.random.key(0), path.target, start, budget=40_000, target_standard_error=1e-7
+    )
+    assert "spent at a standard error of" in report.stopped
+
+
+def test_a_plain_pair_of_functions_and_a_pytree_will_do():
+    def logprior(z):
+        return -0.5 * (z["a"] ** 2 + jnp.sum(z["b"] ** 2)) - 1.5 * jnp.log(2 * jnp.pi)
+
+    def loglikelihood(z):
+        return -0.5 * (z["a"] - 1.0) ** 2 - 0.5 * jnp.sum((z["b"] + 1.0) ** 2)
+
+    keys = jax.random.split(jax.random.key(0))
+    start = {"a": jax.random.normal(keys[0], (128,)), "b": jax.random.normal(keys[1], (128, 2))}
+    report = te.log_evidence(keys[0], (logprior, loglikelihood), start, num_samples=20)
+    truth = 3 * (-0.5 * np.log(2) - 0.25)
+    assert abs(report.log_evidence - truth) < 6 * report.standard_error + 1e-3
+
+
+def test_one_compilation_serves_every_key():
+    """Programs are found again for the same target: the second call traces nothing."""
+    path, traces = gt.SKEWED_GAMMA, []
+
+    def loglikelihood(z):
+        traces.append(1)
+        return path.target.loglikelihood_fn(z)
+
+    target = te.TemperedTarget(path.target.logprior_fn, loglikelihood)
+    te.log_evidence(jax.random.key(0), target, prior_draws(path, 128), num_samples=10)
+    first = len(traces)
+    te.log_evidence(jax.random.key(1), target, prior_draws(path, 128, seed=1), num_samples=10)
+    assert len(traces) - first <= 2, traces
+
+
+def test_modes_that_particles_could_forget_are_found():
+    """Four modes of .4, .3, .2 and .1 of the mass in five dimensions."""
+    problem = pytest.importorskip("benchmarks.evidence.gaussian").mixture(5)
+    start = problem.sample_prior(jax.random.key(3), 128).astype(jnp.float32)
+    report = te.log_evidence(jax.random.key(4), problem.target, start, num_samples=20)
+    assert abs(report.log_evidence - problem.log_evidence) < 6 * report.standard_error
+    assert report.standard_error < 0.01
+
+
+def test_where_no_reference_is_close_the_path_starts_at_the_prior(monkeypatch):
+    from tempered_ebm.evidence_runs import reference_path
+
+    monkeypatch.setattr(reference_path, "LONGEST_PATH", -1.0)
+    path = gt.SKEWED_GAMMA
+    start = prior_draws(path, 128)
+    report = te.log_evidence(
+        jax.random.key(0), path.target, start, num_temperatures=5, num_samples=50,
+        pilot_rounds=2, pilot_steps=20,
+    )  # fmt: skip
+    assert report.path == "prior"
+    assert "the path from the reference is" in report.why
+    assert abs(report.log_evidence - path.log_z(1.0)) < 6 * report.standard_error
+    wide = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2), lambda z: -jnp.sum(z**2))
+    with pytest.raises(te.InputError, match="path must be 'prior' or 'auto' for 300 coordinates"):
+        te.log_evidence(jax.random.key(0), wide, jnp.zeros((2, 300)), path="reference")
 
 
 def test_it_runs_until_the_error_is_small_or_the_budget_spent():
@@ -92,12 +199,12 @@ def test_it_runs_until_the_error_is_small_or_the_budget_spent():
 
 
 def test_an_interrupt_reports_what_there_is(monkeypatch):
-    from tempered_ebm.evidence_runs import run as evidence_run
+    from tempered_ebm.evidence_runs import recorder
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evidence_run, "_standard_error", interrupted)
+    monkeypatch.setattr(recorder, "_standard_error", interrupted)
     path = gt.SKEWED_GAMMA
     report = te.log_evidence(
         jax.random.key(0), path.target, prior_draws(path, 4), num_temperatures=4, num_samples=50,
@@ -166,6 +273,9 @@ def test_too_few_draws_are_named():
         (jnp.zeros((4, 2)), {"num_temperatures": 1}, "num_temperatures must be an integer >= 2"),
         (jnp.zeros(()), {}, "initial_positions must share one leading axis"),
         ({"a": jnp.zeros((4, 2)), "b": jnp.zeros((3, 2))}, {}, "must share one leading axis"),
+        (jnp.zeros((4, 2)), {"path": "short"}, "path must be 'auto', 'reference' or 'prior'"),
+        (jnp.zeros((4, 2)), {"budget": 0}, "budget must be an integer >= 1"),
+        (jnp.zeros((4, 2)), {"num_ensembles": 0}, "num_ensembles must be an integer >= 1"),
         (jnp.zeros((4, 3, 2)), {}, r"must return a scalar for one position, got shape \(3,\)"),
     ],
 )

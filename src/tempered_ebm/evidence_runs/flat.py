@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import chains
 from tempered_ebm.errors import InputError
+from tempered_ebm.evidence_runs import ensembles
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position
 
@@ -48,17 +49,12 @@ def flatten(target: TemperedTarget | tuple, positions: Position) -> Flat:
             f"{target!r}"
         )
     positions = chains.as_position(positions)
-    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(positions)}
-    if len(sizes) != 1 or () in sizes:
-        shapes = jax.tree.map(jnp.shape, positions)
-        raise InputError(
-            f"initial_positions must share one leading axis of ensembles, got {shapes}"
-        )
+    ensembles.num_ensembles(positions)
     leaves, treedef = jax.tree.flatten(positions)
     events = tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves)
     halves = tuple(fn if _is_hashable(fn) else _Opaque(fn) for fn in pair)
     for fn in halves:
-        _require_scalar(fn, treedef, events)
+        ensembles.per_ensemble(fn, positions)
     vectors = jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
     return Flat(_batched(halves, treedef, events), vectors)
 
@@ -83,15 +79,6 @@ def _is_hashable(fn: Any) -> bool:
 
 def _example(treedef: Any, events: tuple) -> Position:
     return jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*event) for event in events])
-
-
-def _require_scalar(fn: LogDensityFn, treedef: Any, events: tuple) -> None:
-    value = jax.eval_shape(fn, _example(treedef, events))
-    shape = getattr(value, "shape", None)
-    if shape != ():
-        raise InputError(
-            f"the log-densities must return a scalar for one position, got shape {shape}"
-        )
 
 
 @functools.lru_cache(maxsize=16)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import chains, checks
+from tempered_ebm.evidence_runs import reference_path
 from tempered_ebm.evidence_runs.report import EvidenceReport
 from tempered_ebm.evidence_runs.run import log_evidence
 from tempered_ebm.target import TemperedTarget
@@ -31,8 +32,7 @@ def log_normalizer(
               \log Z = \log E_{N(0, I)}[e^{f(z)}]
 
     is the evidence of the prior N(0, I) and the "log-likelihood" f, so that everything said of
-    an evidence holds here. The path leads from N(0, I), where ensembles start at exact draws,
-    to the model, a latent EBM prior (Pang et al. 2020, section 2). For
+    an evidence holds here, for a latent EBM prior (Pang et al. 2020, section 2) among others. For
     :math:`\int e^{g(z)}dz` of a log-density g on its own, let
     :math:`f(z) = g(z) - \log N(z; 0, I)`.
 
@@ -54,7 +54,7 @@ def log_normalizer(
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> report = te.log_normalizer(
         ...     jax.random.key(0), lambda z: jnp.sum(z), 2,
-        ...     options={"num_temperatures": 4, "num_samples": 300, "pilot_rounds": 4},
+        ...     options={"num_samples": 50},
         ... )
         >>> bool(abs(report.log_evidence - 1.0) < 5 * report.standard_error)
         True
@@ -67,8 +67,11 @@ def log_normalizer(
     example = chains.as_position(example_position)
     start_key, run_key = jax.random.split(rng_key)
     target = TemperedTarget(log_standard_normal, negative_energy_fn)
-    starts = _standard_normal(start_key, example, num_ensembles)
-    return log_evidence(run_key, target, starts, **dict(options or {}))
+    num_starts = max(num_ensembles, reference_path.NUM_PARTICLES)
+    starts = _standard_normal(start_key, example, num_starts)
+    return log_evidence(
+        run_key, target, starts, **{"num_ensembles": num_ensembles, **(options or {})}
+    )
 
 
 def log_standard_normal(position: Position) -> Float[Array, ""]:

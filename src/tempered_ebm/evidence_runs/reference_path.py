@@ -21,7 +21,8 @@ from tempered_ebm.types import PRNGKey
 
 LARGEST_DIMENSION = 256
 LONGEST_PATH = 10.0
-_PARTICLES, _PARTICLES_BEYOND, _MANY_COORDINATES = 128, 64, 32
+NUM_PARTICLES = 128
+_PARTICLES_BEYOND, _MANY_COORDINATES = 64, 32
 _SPREADING_STEPS = 30
 _TUNING_STEPS = 40
 _TUNING_CHAINS = 8
@@ -112,7 +113,7 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
         position: draws from the prior. 128 of them are explored from (64 beyond 32 coordinates);
             fewer are multiplied and spread.
     """
-    num = _PARTICLES if position.shape[1] <= _MANY_COORDINATES else _PARTICLES_BEYOND
+    num = NUM_PARTICLES if position.shape[1] <= _MANY_COORDINATES else _PARTICLES_BEYOND
     spread_key, explore_key, fit_key, trial_key = jax.random.split(rng_key, 4)
     spent = Spent(0, _TEST_DRAWS)
     particles = jnp.resize(position, (num, position.shape[1]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from jaxtyping import Array, Bool
 
 from tempered_ebm import checks, evidence_runs
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence_runs import EvidenceReport
+from tempered_ebm.evidence_runs import EvidenceReport, reference_path
 from tempered_ebm.numpyro.sites import Model, Sites
 from tempered_ebm.numpyro.split import SplitModel, split
 from tempered_ebm.types import Position, PRNGKey
@@ -87,7 +86,7 @@ def log_evidence(
         ...         numpyro.sample("y", dist.Poisson(rate), obs=y)
         >>> report = te.numpyro.log_evidence(
         ...     jax.random.key(0), model, y=jnp.array([1, 3, 2]),
-        ...     options={"num_temperatures": 5, "num_samples": 300, "pilot_rounds": 4},
+        ...     options={"num_samples": 50},
         ... )
         >>> truth = jax.scipy.special.gammaln(8.0) - 8 * jnp.log(4.0) - jnp.log(12.0)
         >>> bool(abs(report.log_evidence - truth) < 5 * report.standard_error)
@@ -102,9 +101,13 @@ def log_evidence(
     for remark in remarks:
         warnings.warn(remark, stacklevel=2)
     if initial_positions is None:
-        initial_positions = _starts(start_key, parts, num_ensembles)
+        num_starts = max(num_ensembles, reference_path.NUM_PARTICLES)
+        initial_positions = _starts(start_key, parts, num_starts)
     report = evidence_runs.log_evidence(
-        run_key, parts.target, initial_positions, **_from_the_prior(parts, options or {})
+        run_key,
+        parts.target,
+        initial_positions,
+        **{"num_ensembles": num_ensembles, **_from_the_prior(parts, options or {})},
     )
     return dataclasses.replace(report, warnings=(*report.warnings, *remarks))
 
@@ -127,9 +130,8 @@ def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
 
 def _from_the_prior(parts: SplitModel, options: Mapping[str, Any]) -> dict[str, Any]:
     """Have the path begin at a prior that is not normalised, so that its normaliser cancels."""
-    may_choose = "path" in inspect.signature(evidence_runs.log_evidence).parameters
     unnormalised = (*parts.unsampled_sites, *parts.sites.without_sampler)
-    if not (may_choose and unnormalised):
+    if not unnormalised:
         return dict(options)
     if options.get("path", "auto") not in ("auto", "prior"):
         raise InputError(
@@ -178,7 +180,7 @@ def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> dict[str, Array]:
     if found.size < num:
         raise InputError(
             f"{int(usable.sum())} of {usable.size} draws from the prior have a finite log density "
-            f"and gradient, fewer than num_ensembles={num}; pass initial_positions=, or a prior "
+            f"and gradient, fewer than the {num} wanted; pass initial_positions=, or a prior "
             "that does not reach so far"
         )
     return jax.tree.map(lambda leaf: leaf[found], draws)
