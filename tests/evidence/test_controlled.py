@@ -137,7 +137,7 @@ def test_single_precision_agrees_with_double(path):
     )
 
 
-@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 4, 19])
 def test_too_few_draws_are_left_alone(n):
     data = some_data(n)
     controlled = jax.jit(lambda *a: te.evidence.control_variates(LADDER, *a))(*data)
@@ -149,7 +149,7 @@ def test_too_few_draws_are_left_alone(n):
 def test_the_sets_of_features_fit_the_draws():
     sizes = {
         (d, degree, n): module._sizes(d, degree, module._folds(n, 1))
-        for d, degree, n in ((3, 1, 1_000), (3, 2, 1_000), (10, 2, 110), (10, 2, 50), (10, 2, 10))
+        for d, degree, n in ((3, 1, 1_000), (3, 2, 1_000), (10, 2, 110), (10, 2, 50), (20, 2, 30))
     }
     assert list(sizes.values()) == [[3], [3, 6, 9], [10, 20, 65], [10, 20], []]
     assert module._sizes(43, 2, module._folds(10_000, 1)) == [43, 86, 989]

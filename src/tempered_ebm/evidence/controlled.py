@@ -31,6 +31,8 @@ _SHARE = 0.75
 _MOST_PRODUCTS = 1_000
 """Most features with which the products of different coordinates are tried."""
 _LEAST_R_SQUARED = 0.1
+_FEWEST_DRAWS = 20
+"""Below, a held-out R² is chance. So many draws also leave no fold empty."""
 
 
 class ControlledDraws(NamedTuple):
@@ -166,10 +168,11 @@ def controlled_draws(
     Baldwin (1975), :math:`p\hat\sigma^2 / n|\hat\beta|^2` on standardised features, which
     vanishes with the residual.
 
-    **Fallback.** A rung stays as it is unless R² over all folds exceeds 0.1, and if one of its
-    draws, positions or gradients is not finite. A choice that looks at residuals prefers some of
-    their means: on the skewed path of the tests it biases the mean of 40 draws by 0.3 % of the
-    plain mean's standard deviation, where asking for R² > 0 in every fold as well biases it by 3 %.
+    **Fallback.** A rung stays as it is unless R² over all folds exceeds 0.1, with fewer than 20
+    draws, and if one of its draws, positions or gradients is not finite. A choice that looks
+    at residuals prefers some of their means: on the skewed path of the tests it biases the
+    mean of 40 draws by 0.3 % of the plain mean's standard deviation (by 3 %, if R² > 0 were
+    asked of every fold as well).
 
     Args:
         loglikelihoods: draws of ℓ, shape (K, num_draws) or (K, num_draws, num_chains).
@@ -265,6 +268,8 @@ def _sizes(d: int, degree: int, folds: Int[np.ndarray, "N"]) -> list[int]:
     """Numbers of features of the sets to be tried: each set is the start of the next."""
     training = folds.size - np.bincount(folds, minlength=_FOLDS).max()
     everything = d * (d + 3) // 2
+    if folds.size < _FEWEST_DRAWS:
+        return []
     sizes = [d] if degree == 1 else [d, 2 * d]
     if degree == 2 and everything <= _MOST_PRODUCTS and d > 1:
         sizes.append(everything)
