@@ -1,14 +1,16 @@
-"""Evidence at a fixed price: problems whose evidence is known, and the peers that estimate it.
+"""Evidence at a fixed price: ``te.log_evidence`` and its peers on problems with known evidence.
 
-Run the peers alone with::
+Run it with::
 
-    python -m benchmarks.evidence --peers --quick     # 20,000 units, the default of each peer
-    python -m benchmarks.evidence --peers             # both budgets, and the grids of the peers
-    python -m benchmarks.evidence --peers --quick --problems banana mixture-2 --seeds 20
+    python -m benchmarks.evidence --quick                  # 20,000 units, the default of each
+    python -m benchmarks.evidence                          # both budgets, and the peers' grids
+    python -m benchmarks.evidence --budgets 20000 --problems banana mixture-2 --seeds 20
+
+An interrupted run goes on where it was, row by row, from its JSON file.
 
 It prints, for every problem and peer, the root-mean-square error of the log-evidence in nats
 with a 90 % bootstrap interval over the seeds, the bias, the mean cost in units, and the number
-of failures, and writes all estimates to ``benchmarks/results/evidence-peers-<backend>.json``.
+of failures, and writes all estimates to ``benchmarks/results/evidence-<backend>.json``.
 
 What is what:
 
@@ -17,7 +19,8 @@ What is what:
 - ``gaussian``, ``curved``, ``regression``: the problems by subject;
 - ``truths``: quadrature and importance sampling that reproduce the stored evidences;
 - ``cost``: the unit of cost, and how a size is found that a budget pays;
-- ``smc``, ``persistent``, ``nested``, ``host``: the peers; ``peers`` lists them;
+- ``ours``: the library; ``smc``, ``persistent``, ``nested``, ``host``: the peers; ``peers`` lists
+  them all;
 - ``report``: errors, intervals and the table.
 
 A failed run has no estimate: it is counted, and left out of the error but not of the cost; read a

@@ -21,22 +21,14 @@ class LogEvidence:
 
     Charged for everything: exploration, Hessians (2d gradients), the fit of the reference, tuning,
     chains, and the values of independent draws. A run fails where the library refuses.
-
-    Attributes:
-        path: as in ``te.log_evidence``.
     """
 
-    path: te.evidence_runs.run.Path = "auto"
-
-    @property
-    def name(self) -> str:
-        """What the tables call it."""
-        return "te.log_evidence" + ("" if self.path == "auto" else f", {self.path} path")
+    name: str = "te.log_evidence"
 
     def _run(self, seed: int, problem: Problem, budget: float) -> te.EvidenceReport:
         start_key, run_key = jax.random.split(jax.random.key(seed))
         start = problem.sample_prior(start_key, _PRIOR_DRAWS).astype(jnp.float32)
-        return te.log_evidence(run_key, problem.target, start, path=self.path, budget=int(budget))
+        return te.log_evidence(run_key, problem.target, start, budget=int(budget))
 
     def estimate(self, seeds: np.ndarray, problem: Problem, budget: float) -> cost.Result:
         """One run per seed; the library finds out itself how long it may be."""
@@ -64,4 +56,3 @@ class LogEvidence:
 
 
 DEFAULT = LogEvidence()
-PRIOR_PATH = LogEvidence("prior")

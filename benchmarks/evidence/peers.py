@@ -15,7 +15,7 @@ IN_JAX: tuple[Method, ...] = (
     nested.DEFAULT,
 )
 IN_PYTHON: tuple[Method, ...] = (host.Dynesty(), host.Dynesty(dynamic=True), host.Reddemcee())
-OURS: tuple[Method, ...] = (ours.DEFAULT, ours.PRIOR_PATH)
+OURS: tuple[Method, ...] = (ours.DEFAULT,)
 DEFAULTS = IN_JAX + IN_PYTHON
 """One setting of each, for a quick look."""
 

@@ -103,7 +103,7 @@ def test_from_a_reference_nothing_is_left_out_of_the_cost():
     """Every call is charged: a gradient or a value is one, a Hessian two gradients here."""
     calls = []
     report = te.log_evidence(
-        jax.random.key(0), counted(calls), jnp.linspace(-1, 1, 8), num_samples=10, num_ensembles=4
+        jax.random.key(0), counted(calls), jnp.linspace(-1, 1, 128), num_samples=10, num_ensembles=4
     )
     charged = report.cost.gradient_evaluations + report.cost.value_evaluations
     assert charged / 1.1 < len(calls) <= charged

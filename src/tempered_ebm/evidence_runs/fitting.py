@@ -21,8 +21,10 @@ _HALVINGS = 4
 _SAME_MODE = 1.0
 _TRUST_IN_PARTICLES = 0.5
 """Independent draws that a particle is worth; particles know of places that no draw has been to."""
-_LAPLACE_SHARE = 0.05
-"""Share of the reference that the modes found keep, whatever the draws say of them so far."""
+_LAPLACE_SHARE, _WIDE_SHARE = 0.05, 0.25
+"""Shares of the reference that the modes found, and wider copies of the fit, keep whatever the
+draws say of them so far: they bound the weights where the fit is too narrow."""
+_MOST_MODES = 8
 
 
 class Fit(NamedTuple):
@@ -136,7 +138,7 @@ def _laplace(climb: _Climb, scale: np.ndarray) -> mixtures.Mixture | None:
         if smallest < 1e-2:
             continue
         gaps = [(mode - m) @ p @ (mode - m) for m, p in zip(means, precisions)]
-        if gaps and min(gaps) < _SAME_MODE * len(mode):
+        if (gaps and min(gaps) < _SAME_MODE * len(mode)) or len(means) == _MOST_MODES:
             continue
         means.append(mode)
         precisions.append(precision)
@@ -152,8 +154,12 @@ def _laplace(climb: _Climb, scale: np.ndarray) -> mixtures.Mixture | None:
 
 
 def num_slots(dimension: int) -> int:
-    """Components that a reference has room for, modes and mixtures together."""
-    return 2 * _COMPONENTS[-1] if dimension <= 16 else 8
+    """Components that a reference has room for: a fit, its wider copy, and modes."""
+    return 2 * _most_components(dimension) + _MOST_MODES
+
+
+def _most_components(dimension: int) -> int:
+    return _COMPONENTS[-1] if dimension <= 16 else 4
 
 
 def as_reference(mixture: mixtures.Mixture, dtype: jnp.dtype) -> Reference:
@@ -213,7 +219,7 @@ def _candidates(pool: _Pool, rng: np.random.Generator) -> list[mixtures.Mixture]
     return [
         mixtures.fit(half.z, half.weights, num, rng)
         for num in _COMPONENTS
-        if num < most and num <= num_slots(dimension)
+        if num < most and num <= _most_components(dimension)
     ]
 
 
@@ -306,7 +312,7 @@ def fit_reference(
         laplace = search.laplace()
         best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng, dtype)
         kept.append(best)
-        current = _joined(best, laplace, _LAPLACE_SHARE)
+        current = _joined(_joined(best, _inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
         if ess >= good_ess and i > 0:
             break
     return Fit(

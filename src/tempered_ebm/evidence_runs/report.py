@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_METHOD = "mbar"
 
+_LARGE_WEIGHT = 10.0
+
 
 class Cost(NamedTuple):
     """What an evidence run has spent.
@@ -54,7 +56,8 @@ class EvidenceReport:
         swap_acceptance_rate: swaps between neighbours, (K-1,).
         round_trips: round trips of all replicas of all ensembles.
         pareto_k: shape of the weights' tail from each temperature to the next, the worse of
-            the two directions, (K-1,); beyond .7 a mean of weights is not to be trusted.
+            the two directions, (K-1,); beyond .7 a mean of weights is not to be trusted. Zero
+            where no weight is ten times the mean: bounded weights have no tail.
         monotonicity_z: rise of the mean log-likelihood from each temperature to the next,
             in its standard errors, (K-1,); theory says never negative. On the path from a
             reference the log-likelihood is ``log p + ℓ - log r`` throughout.
@@ -142,6 +145,7 @@ def _all_estimates(
         "stepping_stone": evidence.stepping_stone(temperatures, draws),
         "reverse_stepping": evidence.stepping_stone(temperatures, draws, direction="reverse"),
         "corrected_trapezoid": evidence.thermodynamic_integration(temperatures, draws),
+        "simpson": evidence.thermodynamic_integration(temperatures, draws, rule="simpson"),
         "trapezoid": evidence.thermodynamic_integration(temperatures, draws, rule="trapezoid"),
     }
 
@@ -171,7 +175,9 @@ def _tails(
     from blackjax.diagnostics import psis_weights
 
     def shape(log_ratios: Array) -> Array:
-        return psis_weights(log_ratios)[1]
+        size = jnp.log(log_ratios.size) - jax.nn.logsumexp(log_ratios)
+        has_tail = jnp.max(log_ratios) + size > math.log(_LARGE_WEIGHT)
+        return jnp.where(has_tail, psis_weights(log_ratios)[1], 0.0)
 
     flat = draws.reshape(draws.shape[0], -1)
     steps = jnp.diff(temperatures)
