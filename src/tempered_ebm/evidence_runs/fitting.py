@@ -11,7 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from tempered_ebm.evidence_runs import mixtures
-from tempered_ebm.evidence_runs.reference import Reference, importance_draws
+from tempered_ebm.evidence_runs.reference import (
+    TAIL_FREEDOM,
+    TAIL_SHARE,
+    Reference,
+    importance_draws,
+)
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
 
@@ -107,19 +112,21 @@ def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: 
 
 
 def _next_starts(
-    visited: np.ndarray, modes: mixtures.Mixture, num: int, rng: np.random.Generator
+    history: np.ndarray, modes: mixtures.Mixture, num: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Places visited that no known mode explains, drawn by their squared distance from all."""
+    """Places visited that no known mode explains, drawn by their squared distance from all.
+
+    Each is from a temperature of its own: at high ones every mode still has particles, at low
+    ones particles are near their modes, and distances compare within one only.
+    """
     precisions = np.linalg.inv(modes.covariances)
-    squares = np.min(
-        [
-            np.einsum("na,ab,nb->n", visited - m, p, visited - m)
-            for m, p in zip(modes[1], precisions)
-        ],
-        axis=0,
-    )
-    squares = np.nan_to_num(squares, posinf=0.0) + 1e-12
-    return visited[rng.choice(len(visited), num, p=squares / squares.sum())]
+    starts = []
+    for stage in rng.integers(0, len(history), num):
+        z = history[stage]
+        gaps = [np.einsum("na,ab,nb->n", z - m, p, z - m) for m, p in zip(modes.means, precisions)]
+        squares = np.nan_to_num(np.min(gaps, axis=0), posinf=0.0) + 1e-12
+        starts.append(z[rng.choice(len(z), p=squares / squares.sum())])
+    return np.stack(starts)
 
 
 def _laplace(climb: _Climb, scale: np.ndarray) -> mixtures.Mixture | None:
@@ -294,7 +301,7 @@ def fit_reference(
     search = _Search(target, scale, dtype)
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
     num_batches, num_starts = _num_climbs(dimension)
-    visited = np.asarray(history, np.float64).reshape(-1, dimension)
+    visited = np.asarray(history, np.float64)
     search.climb(_first_starts(z, heights, scale, num_starts))
     for _ in range(num_batches - 1):
         search.climb(_next_starts(visited, search.laplace() or crude, num_starts, rng))
@@ -310,7 +317,7 @@ def fit_reference(
         pool = pool.plus(draws, new_heights, log_weights)
         search.climb(draws[[np.argmax(log_weights)]])
         laplace = search.laplace()
-        best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng, dtype)
+        best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng)
         kept.append(best)
         current = _joined(_joined(best, _inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
         if ess >= good_ess and i > 0:
@@ -320,13 +327,8 @@ def fit_reference(
     )
 
 
-@jax.jit
-def _log_prob(reference: Reference, z: Array) -> Array:
-    return reference.log_prob(z)
-
-
 def _best(
-    pool: _Pool, kept: list[mixtures.Mixture], rng: np.random.Generator, dtype: jnp.dtype
+    pool: _Pool, kept: list[mixtures.Mixture], rng: np.random.Generator
 ) -> tuple[mixtures.Mixture, float]:
     r"""The candidate with the most even weights on the held-out draws, and its effective share.
 
@@ -334,12 +336,11 @@ def _best(
     of r; p is normalised by the candidate's own draws, ``1 = E_p[r / p]``.
     """
     half = pool.half(1)
-    z = jnp.asarray(half.z, dtype)
+    possible = half.weights > 0
+    z, log_joint, weights = (leaf[possible] for leaf in half)
 
     def share(mixture: mixtures.Mixture) -> float:
-        logs = half.log_joint - np.asarray(_log_prob(as_reference(mixture, dtype), z), np.float64)
-        possible = half.weights > 0
-        logs, weights = logs[possible], half.weights[possible]
+        logs = log_joint - mixtures.log_density(mixture, z, tails=(TAIL_SHARE, TAIL_FREEDOM))
         return float(np.exp(-_log_mean(logs, weights) - _log_mean(-logs, weights)))
 
     fitted = _candidates(pool, rng)

@@ -26,20 +26,45 @@ class Mixture(NamedTuple):
     covariances: Float[np.ndarray, "J d d"]
 
 
-def log_densities(mixture: Mixture, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n J"]:
-    """Log of each component's density times its share."""
+def log_densities(
+    mixture: Mixture,
+    z: Float[np.ndarray, "n d"],
+    tails: tuple[float, float] = (0.0, 1.0),
+) -> Float[np.ndarray, "n J"]:
+    """Log of each component's density times its share.
+
+    Args:
+        mixture: J normals.
+        z: where.
+        tails: share of a Student's t that every component has beside its normal, of the same
+            centre and scale, and its degrees of freedom.
+    """
+    share, freedom = tails
     columns = []
     for weight, mean, covariance in zip(*mixture, strict=True):
+        dimension = len(mean)
         factor = np.linalg.cholesky(covariance)
-        white = np.linalg.solve(factor, (z - mean).T)
-        log_scale = np.log(np.diag(factor)).sum() + 0.5 * len(mean) * math.log(2 * math.pi)
-        columns.append(math.log(max(weight, _TINY)) - log_scale - 0.5 * np.sum(white**2, 0))
+        squares = np.sum(np.linalg.solve(factor, (z - mean).T) ** 2, 0)
+        logs = -0.5 * squares - 0.5 * dimension * math.log(2 * math.pi)
+        if share:
+            student = (
+                math.lgamma(0.5 * (freedom + dimension))
+                - math.lgamma(0.5 * freedom)
+                - 0.5 * dimension * math.log(freedom * math.pi)
+                - 0.5 * (freedom + dimension) * np.log1p(squares / freedom)
+            )
+            logs = np.logaddexp(math.log1p(-share) + logs, math.log(share) + student)
+        columns.append(math.log(max(weight, _TINY)) - np.log(np.diag(factor)).sum() + logs)
     return np.stack(columns, 1)
 
 
-def log_density(mixture: Mixture, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
-    """Log-density of the mixture."""
-    return np.logaddexp.reduce(log_densities(mixture, z), axis=1)
+def log_density(
+    mixture: Mixture,
+    z: Float[np.ndarray, "n d"],
+    tails: tuple[float, float] = (0.0, 1.0),
+) -> Float[np.ndarray, "n"]:
+    """Log-density of the mixture, with ``tails`` as in :func:`log_densities`."""
+    return np.logaddexp.reduce(log_densities(mixture, z, tails), axis=1)
 
 
 def moments(
