@@ -12,12 +12,12 @@ import tempered_ebm as te
 from benchmarks.evidence import cost
 from benchmarks.evidence.problem import Problem
 
-_PRIOR_DRAWS = 128
+_PRIOR_DRAWS = 256
 
 
 @dataclass(frozen=True)
 class LogEvidence:
-    """``te.log_evidence(key, target, 128 prior draws, budget=...)``.
+    """``te.log_evidence(key, target, 256 prior draws, budget=...)``.
 
     Charged for everything: exploration, Hessians (2d gradients), the fit of the reference, tuning,
     chains, and the values of independent draws. A run fails where the library refuses.

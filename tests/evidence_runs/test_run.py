@@ -45,7 +45,7 @@ def test_from_the_prior_it_finds_the_evidence_of_the_reference_paths(path):
 @pytest.mark.statistical
 @PATHS
 def test_from_a_reference_it_finds_the_evidence_of_the_reference_paths(path):
-    report = te.log_evidence(gt.key(0), path.target, prior_draws(path, 128), num_samples=100)
+    report = te.log_evidence(gt.key(0), path.target, prior_draws(path, 256), num_samples=100)
     error = report.log_evidence - path.log_z(1.0)
     assert abs(error) < gt.z_threshold(1, 32) * report.standard_error
     assert report.path == "reference"
@@ -103,7 +103,7 @@ def test_from_a_reference_nothing_is_left_out_of_the_cost():
     """Every call is charged: a gradient or a value is one, a Hessian two gradients here."""
     calls = []
     report = te.log_evidence(
-        jax.random.key(0), counted(calls), jnp.linspace(-1, 1, 128), num_samples=10, num_ensembles=4
+        jax.random.key(0), counted(calls), jnp.linspace(-1, 1, 256), num_samples=10, num_ensembles=4
     )
     charged = report.cost.gradient_evaluations + report.cost.value_evaluations
     assert charged / 1.1 < len(calls) <= charged
@@ -111,7 +111,7 @@ def test_from_a_reference_nothing_is_left_out_of_the_cost():
 
 def test_a_budget_is_kept_to_and_one_that_is_too_small_refused():
     path = gt.SKEWED_GAMMA
-    start = prior_draws(path, 128)
+    start = prior_draws(path, 256)
     for options in ({}, {"path": "prior", "num_temperatures": 6, "num_ensembles": 8}):
         report = te.log_evidence(jax.random.key(0), path.target, start, budget=20_000, **options)
         cost = report.cost
@@ -133,7 +133,7 @@ def test_a_plain_pair_of_functions_and_a_pytree_will_do():
         return -0.5 * (z["a"] - 1.0) ** 2 - 0.5 * jnp.sum((z["b"] + 1.0) ** 2)
 
     keys = jax.random.split(jax.random.key(0))
-    start = {"a": jax.random.normal(keys[0], (128,)), "b": jax.random.normal(keys[1], (128, 2))}
+    start = {"a": jax.random.normal(keys[0], (256,)), "b": jax.random.normal(keys[1], (256, 2))}
     report = te.log_evidence(keys[0], (logprior, loglikelihood), start, num_samples=20)
     truth = 3 * (-0.5 * np.log(2) - 0.25)
     assert abs(report.log_evidence - truth) < 6 * report.standard_error + 1e-3
@@ -148,16 +148,16 @@ def test_one_compilation_serves_every_key():
         return path.target.loglikelihood_fn(z)
 
     target = te.TemperedTarget(path.target.logprior_fn, loglikelihood)
-    te.log_evidence(jax.random.key(0), target, prior_draws(path, 128), num_samples=10)
+    te.log_evidence(jax.random.key(0), target, prior_draws(path, 256), num_samples=10)
     first = len(traces)
-    te.log_evidence(jax.random.key(1), target, prior_draws(path, 128, seed=1), num_samples=10)
+    te.log_evidence(jax.random.key(1), target, prior_draws(path, 256, seed=1), num_samples=10)
     assert len(traces) - first <= 2, traces
 
 
 def test_modes_that_particles_could_forget_are_found():
     """Four modes of .4, .3, .2 and .1 of the mass in five dimensions."""
     problem = pytest.importorskip("benchmarks.evidence.gaussian").mixture(5)
-    start = problem.sample_prior(jax.random.key(3), 128).astype(jnp.float32)
+    start = problem.sample_prior(jax.random.key(3), 256).astype(jnp.float32)
     report = te.log_evidence(jax.random.key(4), problem.target, start, num_samples=20)
     assert abs(report.log_evidence - problem.log_evidence) < 6 * report.standard_error
     assert report.standard_error < 0.01
@@ -168,7 +168,7 @@ def test_where_no_reference_is_close_the_path_starts_at_the_prior(monkeypatch):
 
     monkeypatch.setattr(reference_path, "LONGEST_PATH", -1.0)
     path = gt.SKEWED_GAMMA
-    start = prior_draws(path, 128)
+    start = prior_draws(path, 256)
     report = te.log_evidence(
         jax.random.key(0), path.target, start, num_temperatures=5, num_samples=50,
         pilot_rounds=2, pilot_steps=20,

@@ -92,13 +92,26 @@ def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Arra
     return jax.lax.map(climb, start / scale)
 
 
-def _num_climbs(dimension: int) -> tuple[int, int]:
-    """Batches of climbs and starts in each, fewer where a Hessian is dear."""
-    if dimension <= 8:
-        return 6, 8
+class _Climbs(NamedTuple):
+    """How many climbs are made, fewer where a Hessian is dear.
+
+    Attributes:
+        num_starts: climbs of a batch.
+        num_batches: batches at least.
+        most_batches: batches at most, made where more than one mode has been found.
+    """
+
+    num_starts: int
+    num_batches: int
+    most_batches: int
+
+
+def _num_climbs(dimension: int) -> _Climbs:
+    if dimension <= 6:
+        return _Climbs(8, 3, 16)
     if dimension <= 16:
-        return 2, 8
-    return (1, 4) if dimension <= 32 else (1, 2)
+        return _Climbs(8, 2, 6)
+    return _Climbs(4, 1, 2) if dimension <= 32 else _Climbs(2, 1, 1)
 
 
 def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
@@ -263,6 +276,25 @@ class _Search:
         return _laplace(together, self._scale)
 
 
+def _look_for_modes(
+    search: _Search,
+    z: np.ndarray,
+    heights: np.ndarray,
+    history: np.ndarray,
+    scale: np.ndarray,
+    crude: mixtures.Mixture,
+    rng: np.random.Generator,
+) -> None:
+    """Climb from the particles, and where there are several modes from many more places."""
+    plan = _num_climbs(z.shape[1])
+    search.climb(_first_starts(z, heights, scale, plan.num_starts))
+    for batch in range(1, plan.most_batches):
+        modes = search.laplace() or crude
+        if batch >= plan.num_batches and len(modes.weights) == 1:
+            break
+        search.climb(_next_starts(history, modes, plan.num_starts, rng))
+
+
 def fit_reference(
     rng_key: PRNGKey,
     target: TemperedTarget,
@@ -295,16 +327,11 @@ def fit_reference(
     """
     dtype = particles.dtype
     z, heights = np.asarray(particles, np.float64), np.asarray(log_joint, np.float64)
-    dimension = z.shape[1]
     scale = np.maximum(z.std(0), 1e-9 * (1 + np.abs(z).max(0)))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
     search = _Search(target, scale, dtype)
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
-    num_batches, num_starts = _num_climbs(dimension)
-    visited = np.asarray(history, np.float64)
-    search.climb(_first_starts(z, heights, scale, num_starts))
-    for _ in range(num_batches - 1):
-        search.climb(_next_starts(visited, search.laplace() or crude, num_starts, rng))
+    _look_for_modes(search, z, heights, np.asarray(history, np.float64), scale, crude, rng)
     kept = [crude]
     current = _joined(crude, search.laplace(), 0.5)
     ess, num_values = 0.0, 0

@@ -67,7 +67,7 @@ def log_normalizer(
     example = chains.as_position(example_position)
     start_key, run_key = jax.random.split(rng_key)
     target = TemperedTarget(log_standard_normal, negative_energy_fn)
-    num_starts = max(num_ensembles, reference_path.NUM_PARTICLES)
+    num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
     starts = _standard_normal(start_key, example, num_starts)
     return log_evidence(
         run_key, target, starts, **{"num_ensembles": num_ensembles, **(options or {})}

@@ -21,8 +21,8 @@ from tempered_ebm.types import PRNGKey
 
 LARGEST_DIMENSION = 256
 LONGEST_PATH = 10.0
-NUM_PARTICLES = 128
-_PARTICLES_BEYOND, _MANY_COORDINATES = 64, 32
+MOST_PARTICLES = 256
+"""Draws of the prior that an exploration starts from, at most."""
 _SPREADING_STEPS = 30
 _TUNING_STEPS = 40
 _TUNING_CHAINS = 8
@@ -110,10 +110,10 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
     Args:
         rng_key: key of everything.
         target: prior and likelihood, for batches of vectors.
-        position: draws from the prior. 128 of them are explored from (64 beyond 32 coordinates);
-            fewer are multiplied and spread.
+        position: draws from the prior. 256 of them are explored from, 128 in more than 8
+            coordinates and 64 in more than 32; fewer are multiplied and spread.
     """
-    num = NUM_PARTICLES if position.shape[1] <= _MANY_COORDINATES else _PARTICLES_BEYOND
+    num = _num_particles(position.shape[1])
     spread_key, explore_key, fit_key, trial_key = jax.random.split(rng_key, 4)
     spent = Spent(0, _TEST_DRAWS)
     particles = jnp.resize(position, (num, position.shape[1]))
@@ -129,6 +129,10 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
         Spent(fit.num_gradients, fit.num_values)
     )
     return Candidate(fit.reference, particles, trial, float(found.temperature) == 1.0, spent)
+
+
+def _num_particles(dimension: int) -> int:
+    return MOST_PARTICLES if dimension <= 8 else 128 if dimension <= 32 else 64
 
 
 @functools.partial(jax.jit, static_argnames=("target",))

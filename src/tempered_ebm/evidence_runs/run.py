@@ -63,7 +63,7 @@ def log_evidence(
         rng_key: key of the whole run.
         target: *normalised* log prior and *full* log-likelihood of one position, as a
             ``TemperedTarget`` or a pair of functions. Missing constants are missing in the result.
-        initial_positions: pytree with a leading axis of N: draws from the prior, 128 or more
+        initial_positions: pytree with a leading axis of N: draws from the prior, 256 or more
             if they are cheap. On the path from the prior the ensembles start there.
         path: "reference" or "prior" to have it so, "auto" to choose.
         num_ensembles: independent ensembles of replica exchange, 16 or more for the most
@@ -95,7 +95,7 @@ def log_evidence(
         ...     lambda z: jax.scipy.stats.norm.logpdf(z).sum(),
         ...     lambda z: jax.scipy.stats.norm.logpdf(2.0, z, 0.5).sum(),
         ... )
-        >>> prior_draws = jax.random.normal(jax.random.key(0), (128, 1))
+        >>> prior_draws = jax.random.normal(jax.random.key(0), (256, 1))
         >>> report = te.log_evidence(jax.random.key(1), target, prior_draws, num_samples=100)
         >>> truth = jax.scipy.stats.norm.logpdf(2.0, 0.0, jnp.sqrt(1.25))
         >>> bool(abs(report.log_evidence - truth) < 5 * report.standard_error)

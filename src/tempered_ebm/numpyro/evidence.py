@@ -101,7 +101,7 @@ def log_evidence(
     for remark in remarks:
         warnings.warn(remark, stacklevel=2)
     if initial_positions is None:
-        num_starts = max(num_ensembles, reference_path.NUM_PARTICLES)
+        num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
         initial_positions = _starts(start_key, parts, num_starts)
     report = evidence_runs.log_evidence(
         run_key,
