@@ -119,6 +119,7 @@ def test_unadjusted_moves_keep_the_step_size_they_are_given():
         te.pilot.run(jax.random.key(0), target, start, 4, metropolis=False)
 
 
+@pytest.mark.slow
 def test_a_hard_path_from_a_bad_ladder():
     """Twenty coordinates, E_0 of -3e6 nats, and a first ladder of fifth powers.
 
