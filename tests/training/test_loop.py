@@ -73,7 +73,9 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", ["posterior", "path", pytest.param("short run", marks=pytest.mark.slow)]
+)
 def test_a_stopped_and_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     tmp_path, monkeypatch, variant
 ):
