@@ -42,6 +42,13 @@ def doubts(report: EvidenceReport, draws: Array) -> tuple[str, ...]:
     return tuple(doubt for doubt in found if doubt is not None)
 
 
+def _remedy(report: EvidenceReport) -> str:
+    """What brings neighbouring distributions closer."""
+    if report.path == "prior":
+        return "raise num_temperatures"
+    return "give more initial positions for a closer reference, or compare with path='prior'"
+
+
 def _rungs(mask: np.ndarray) -> str:
     return ", ".join(str(k) for k in np.flatnonzero(mask))
 
@@ -52,6 +59,12 @@ def _not_finite(report: EvidenceReport) -> str | None:
         return (
             f"the estimate is {report.log_evidence}: the log-likelihood is not finite on "
             f"temperature index {_rungs(bad)}; check it, or exclude where it is -inf by the prior"
+        )
+    if not math.isfinite(report.standard_error):
+        return (
+            f"the standard error is {report.standard_error}: the estimate of "
+            f"{report.log_evidence:.4g} has no error bar and must not be used; raise num_samples, and check the "
+            "log-likelihood for values beyond the range of its dtype"
         )
     if bad.any():
         return (
@@ -67,7 +80,7 @@ def _no_overlap(report: EvidenceReport) -> str | None:
         return (
             f"neighbours hardly swap from temperature index {_rungs(rare)} (rates down to "
             f"{report.swap_acceptance_rate.min():.3f}): their distributions scarcely overlap; "
-            "raise num_temperatures"
+            f"{_remedy(report)}"
         )
     return None
 
@@ -77,7 +90,7 @@ def _not_mixed(report: EvidenceReport, draws: Array) -> str | None:
         return (
             f"replicas made {report.round_trips} round trips in {draws.shape[1]} steps of "
             f"{draws.shape[2]} ensembles: what the posterior is drawn from depends on where the "
-            "chains began; raise num_samples or num_temperatures"
+            f"chains began; raise num_samples, or {_remedy(report)}"
         )
     return None
 
@@ -100,7 +113,7 @@ def _directions_disagree(report: EvidenceReport) -> str | None:
     if gap > max(5 * error, 0.5):
         return (
             f"forward and reverse stepping stones are {gap:.3g} nats apart, {gap / error:.1f} "
-            "standard errors: the truth lies between; raise num_temperatures"
+            f"standard errors: the truth lies between; {_remedy(report)}"
         )
     return None
 
@@ -111,7 +124,7 @@ def _heavy_tails(report: EvidenceReport) -> str | None:
         return (
             f"the weights from temperature index {_rungs(heavy)} to the next have a tail of "
             f"Pareto k {report.pareto_k.max():.2f} > {_HEAVY_TAIL}: a few draws decide there; "
-            "raise num_temperatures"
+            f"{_remedy(report)}"
         )
     return None
 
@@ -127,10 +140,12 @@ def _not_monotone(report: EvidenceReport) -> str | None:
 
 
 def _coarse_for_integration(report: EvidenceReport) -> str | None:
+    if report.path != "prior" or "corrected_trapezoid" not in report.estimates:
+        return None
     best, trapezoid = report.estimate, report.estimates["corrected_trapezoid"]
     gap = abs(float(trapezoid.log_evidence - best.log_evidence))
     error = math.hypot(float(trapezoid.standard_error), float(best.standard_error))
-    if report.path == "prior" and math.isfinite(gap) and gap > max(5 * error, 0.1):
+    if math.isfinite(gap) and gap > max(5 * error, 0.1):
         return (
             f"thermodynamic integration is {gap:.3g} nats from the estimate: the ladder is too "
             "coarse for it; read the reweighting estimates, or raise num_temperatures"

@@ -25,10 +25,12 @@ class Flat(NamedTuple):
         target: prior and likelihood of ``(..., d)`` vectors; one object for one given target,
             so that programs compiled for it are found again.
         position: the positions, (N, d).
+        unravel: vectors of shape ``(..., d)`` to positions behind the same axes.
     """
 
     target: TemperedTarget
     position: Float[Array, "N d"]
+    unravel: Callable[[Float[Array, "*batch d"]], Position]
 
 
 def flatten(target: TemperedTarget | tuple, positions: Position) -> Flat:
@@ -56,7 +58,7 @@ def flatten(target: TemperedTarget | tuple, positions: Position) -> Flat:
     for fn in halves:
         ensembles.per_ensemble(fn, positions)
     vectors = jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
-    return Flat(_batched(halves, treedef, events), vectors)
+    return Flat(_batched(halves, treedef, events), vectors, _unraveler(treedef, events))
 
 
 class _Opaque:
@@ -81,20 +83,28 @@ def _example(treedef: Any, events: tuple) -> Position:
     return jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*event) for event in events])
 
 
+def _over_leading_axes(fn: Callable, vectors: Float[Array, "*batch d"]) -> Any:
+    for _ in range(vectors.ndim - 1):
+        fn = jax.vmap(fn)
+    return fn(vectors)
+
+
+def _unravel_one(treedef: Any, events: tuple) -> Callable[[Float[Array, "d"]], Position]:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), _example(treedef, events))
+    return ravel_pytree(zeros)[1]
+
+
+def _unraveler(treedef: Any, events: tuple) -> Callable:
+    return functools.partial(_over_leading_axes, _unravel_one(treedef, events))
+
+
 @functools.lru_cache(maxsize=16)
 def _batched(halves: tuple, treedef: Hashable, events: tuple) -> TemperedTarget:
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), _example(treedef, events))
-    unravel = ravel_pytree(zeros)[1]
+    unravel = _unravel_one(treedef, events)
 
     def batched(fn: LogDensityFn) -> LogDensityFn:
         def logdensity(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
-            def one(vector: Float[Array, "d"]) -> Float[Array, ""]:
-                return fn(unravel(vector))
-
-            mapped: Callable = one
-            for _ in range(vectors.ndim - 1):
-                mapped = jax.vmap(mapped)
-            return mapped(vectors)
+            return _over_leading_axes(lambda vector: fn(unravel(vector)), vectors)
 
         return logdensity
 

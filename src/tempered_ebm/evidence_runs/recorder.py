@@ -15,6 +15,8 @@ from tempered_ebm.evidence_runs import sizing
 from tempered_ebm.evidence_runs.sizing import Goal
 from tempered_ebm.types import PRNGKey
 
+_KEPT_POSITIONS = 200
+
 
 class Block(NamedTuple):
     """What a block of steps leaves behind.
@@ -25,6 +27,7 @@ class Block(NamedTuple):
         swap_acceptance_rate: mean over the steps, (K-1,).
         flow: journeys of the replicas, with those of earlier blocks.
         prior_loglikelihood: of independent draws at t = 0, (M,); M may be 0.
+        position: vectors at t = 1, of at most 200 steps evenly spread, (S, N, d).
     """
 
     state: Any
@@ -32,6 +35,7 @@ class Block(NamedTuple):
     swap_acceptance_rate: Float[Array, "K-1"]
     flow: diagnostics.ReplicaFlow
     prior_loglikelihood: Float[Array, "M"]
+    position: Float[Array, "S N d"]
 
 
 Advance = Callable[[PRNGKey, Any, diagnostics.ReplicaFlow], Block]
@@ -44,6 +48,7 @@ class Record(NamedTuple):
     Attributes:
         loglikelihoods: (K, num_draws, N).
         prior_loglikelihoods: of independent draws at t = 0, (M,).
+        positions: vectors at t = 1, (S, N, d), evenly spread over the run.
         swap_acceptance_rate: mean over the run, (K-1,).
         flow: journeys of the replicas.
         num_blocks: blocks made.
@@ -52,6 +57,7 @@ class Record(NamedTuple):
 
     loglikelihoods: Float[Array, "K num_draws N"]
     prior_loglikelihoods: Float[Array, "M"]
+    positions: Float[Array, "S N d"]
     swap_acceptance_rate: Float[Array, "K-1"]
     flow: diagnostics.ReplicaFlow
     num_blocks: int
@@ -84,13 +90,15 @@ def advance(
         state, info = kernel.step(key, state)
         flow = diagnostics.update_replica_flow(flow, state.replica)
         rates = streaming.update_moments(rates, info.swap_acceptance_rate)
-        return (state, flow, rates), state.loglikelihood
+        return (state, flow, rates), (state.loglikelihood, state.position[-1])
 
     draws: Array
+    positions: Array
     rates = streaming.init_moments(state.loglikelihood[1:, 0])
     keys = jax.random.split(rng_key, num_steps)
-    (state, flow, rates), draws = jax.lax.scan(step, (state, flow, rates), keys)
-    return Block(state, draws, rates.mean, flow, jnp.zeros(0, draws.dtype))
+    (state, flow, rates), (draws, positions) = jax.lax.scan(step, (state, flow, rates), keys)
+    kept = positions[:: -(-num_steps // _KEPT_POSITIONS)]
+    return Block(state, draws, rates.mean, flow, jnp.zeros(0, draws.dtype), kept)
 
 
 def record(
@@ -144,7 +152,8 @@ def _draws(blocks: list[Block]) -> tuple[Array, Array]:
 
 def _joined(blocks: list[Block], stopped: str) -> Record:
     rates = jnp.mean(jnp.stack([b.swap_acceptance_rate for b in blocks]), axis=0)
-    return Record(*_draws(blocks), rates, blocks[-1].flow, len(blocks), stopped)
+    positions = jnp.concatenate([b.position for b in blocks])
+    return Record(*_draws(blocks), positions, rates, blocks[-1].flow, len(blocks), stopped)
 
 
 @jax.jit

@@ -303,4 +303,4 @@ def _advance(
     run_key, draw_key = jax.random.split(rng_key)
     block = recorder.advance(run_key, _kernel(target, path), state, flow, num_steps)
     _, log_weights, _ = importance_draws(draw_key, target, path.reference, num_draws)
-    return block._replace(prior_loglikelihood=log_weights)
+    return block._replace(prior_loglikelihood=log_weights, position=block.position @ path.factor.T)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import evidence
 from tempered_ebm.evidence import EvidenceEstimate
 from tempered_ebm.evidence_runs import doubts, recorder
+from tempered_ebm.types import Position
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_METHOD = "mbar"
 
 _LARGE_WEIGHT = 10.0
+_FEWEST_FOR_INTEGRATION = 3
 
 
 class Cost(NamedTuple):
@@ -50,7 +53,9 @@ class EvidenceReport:
         method: name of the estimator that ``log_evidence`` is from.
         path: where the path to the posterior starts, "reference" or "prior".
         why: why it starts there.
-        estimates: every estimator by name; ``estimates[method]`` is the default.
+        estimates: every estimator by name; ``estimates[method]`` is the default. Thermodynamic
+            integration is not among them on fewer than three temperatures. Importance sampling
+            uses the independent draws of the reference alone.
         temperatures: ladder, (K,).
         ensemble_log_evidence: the default estimator on each ensemble alone, (N,).
         swap_acceptance_rate: swaps between neighbours, (K-1,).
@@ -64,6 +69,9 @@ class EvidenceReport:
         warnings: what is wrong and what to do, in words.
         stopped: why the run ended.
         cost: what it took.
+        loglikelihoods: the draws that it is all from, (K, num_draws, N).
+        posterior: positions at t = 1, at most 200 of every block of steps: a pytree like one
+            position behind axes of ensembles and draws, (N, S, ...).
     """
 
     method: str
@@ -79,6 +87,8 @@ class EvidenceReport:
     warnings: tuple[str, ...]
     stopped: str
     cost: Cost
+    loglikelihoods: Float[np.ndarray, "K num_draws N"] = field(repr=False)
+    posterior: Position = field(repr=False)
 
     @property
     def estimate(self) -> EvidenceEstimate:
@@ -117,7 +127,8 @@ class EvidenceReport:
             f"  ladder               {self.temperatures.size} temperatures, swaps "
             f"{self.swap_acceptance_rate.min():.2f} to {self.swap_acceptance_rate.max():.2f}, "
             f"{self.round_trips} round trips",
-            f"  weights              Pareto k up to {self.pareto_k.max():.2f}",
+            f"  weights              Pareto k up to {self.pareto_k.max():.2f}; the mean rises by at "
+            f"least {self.monotonicity_z.min():.1f} standard errors a rung",
             f"  cost                 {self.cost.gradient_evaluations:,} gradients "
             f"({self.cost.pilot_evaluations:,} in preparation) and "
             f"{self.cost.value_evaluations:,} values, {self.cost.seconds:.1f} s",
@@ -126,11 +137,20 @@ class EvidenceReport:
         return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
 
     def plot(self) -> Figure:
-        """Draw the integrand with its ladder."""
+        """Draw the integrand with error band, bracket and ladder, and every estimate."""
         from tempered_ebm import plotting
 
-        title = f"log p(x) = {self.log_evidence:.3f} ± {self.standard_error:.3f}; the ladder in red"
-        return plotting.integrand(self.temperatures, self.estimate, title=title)
+        return plotting.evidence(self)
+
+    def to_arviz(self) -> Any:
+        """Posterior draws, log-likelihoods along the ladder and the estimates, for ArviZ.
+
+        Raises:
+            ImportError: if ArviZ is not installed.
+        """
+        from tempered_ebm import arviz
+
+        return arviz.from_evidence(self)
 
 
 @jax.jit
@@ -139,15 +159,20 @@ def _all_estimates(
     draws: Float[Array, "K num_draws N"],
     extra: Float[Array, "M"],
 ) -> dict[str, EvidenceEstimate]:
-    return {
+    found = {
         "mbar": evidence.mbar(temperatures, draws, prior_loglikelihoods=extra),
         "bar": evidence.bar(temperatures, draws),
         "stepping_stone": evidence.stepping_stone(temperatures, draws),
         "reverse_stepping": evidence.stepping_stone(temperatures, draws, direction="reverse"),
-        "corrected_trapezoid": evidence.thermodynamic_integration(temperatures, draws),
-        "simpson": evidence.thermodynamic_integration(temperatures, draws, rule="simpson"),
-        "trapezoid": evidence.thermodynamic_integration(temperatures, draws, rule="trapezoid"),
     }
+    if extra.size:
+        ends = jnp.array([0.0, 1.0], draws.dtype)
+        found["importance_sampling"] = evidence.stepping_stone(ends, jnp.stack([extra, extra]))
+    if temperatures.size >= _FEWEST_FOR_INTEGRATION:
+        rules: tuple[evidence.Rule, ...] = ("corrected_trapezoid", "simpson", "trapezoid")
+        for rule in rules:
+            found[rule] = evidence.thermodynamic_integration(temperatures, draws, rule=rule)
+    return found
 
 
 @jax.jit
@@ -188,13 +213,20 @@ def _tails(
     return jnp.maximum(up, down)
 
 
-def build(outcome: recorder.Outcome, path: str, why: str, started: float) -> EvidenceReport:
+def build(
+    outcome: recorder.Outcome,
+    path: str,
+    why: str,
+    unravel: Callable[[Array], Position],
+    started: float,
+) -> EvidenceReport:
     """Estimate by every method, look for reasons to doubt, and write the report.
 
     Args:
         outcome: a recorded run.
         path: where its path starts.
         why: why it starts there.
+        unravel: vectors to positions.
         started: when the whole job did, by ``time.perf_counter``.
     """
     temperatures, record = outcome.temperatures, outcome.record
@@ -219,6 +251,8 @@ def build(outcome: recorder.Outcome, path: str, why: str, started: float) -> Evi
             outcome.prepared.gradients,
             time.perf_counter() - started,
         ),
+        loglikelihoods=np.asarray(draws),
+        posterior=jax.tree.map(np.asarray, unravel(jnp.swapaxes(record.positions, 0, 1))),
     )
     return replace(report, warnings=doubts.doubts(report, draws))
 

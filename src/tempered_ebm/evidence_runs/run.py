@@ -114,7 +114,7 @@ def log_evidence(
     if path not in ("auto", "reference", "prior"):
         raise InputError(f"path must be 'auto', 'reference' or 'prior', got {path!r}")
     started = time.perf_counter()
-    batched, position = flat.flatten(target, initial_positions)
+    batched, position, unravel = flat.flatten(target, initial_positions)
     tempered.check_start(_evaluate(batched, position), 0.0)
     size = Size(num_samples, max_num_samples, budget, target_standard_error)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
@@ -125,11 +125,11 @@ def log_evidence(
         spent = spent.plus(candidate.spent)
     if candidate is not None and (candidate.is_close or path == "reference"):
         outcome = reference_path.run(run_key, batched, candidate, num_ensembles, size, spent)
-        return report.build(outcome, "reference", why, started)
+        return report.build(outcome, "reference", why, unravel, started)
     plan = prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
     outcome = prior_path.run(run_key, batched, starts, plan, size, spent)
-    return report.build(outcome, "prior", why, started)
+    return report.build(outcome, "prior", why, unravel, started)
 
 
 @functools.partial(jax.jit, static_argnames=("target",))

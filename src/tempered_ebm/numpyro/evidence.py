@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 from tempered_ebm import checks, evidence_runs
@@ -63,7 +64,8 @@ def log_evidence(
             can be given by position.
 
     Returns:
-        The report of :func:`tempered_ebm.log_evidence`; ``print`` or ``plot()`` it.
+        The report of :func:`tempered_ebm.log_evidence`; ``print`` or ``plot()`` it. Its
+        ``posterior`` has the sites on their supports, deterministic ones included.
 
     Raises:
         InputError: as :func:`tempered_ebm.numpyro.split` and
@@ -109,7 +111,12 @@ def log_evidence(
         initial_positions,
         **{"num_ensembles": num_ensembles, **_from_the_prior(parts, options or {})},
     )
-    return dataclasses.replace(report, warnings=(*report.warnings, *remarks))
+    sites = jax.jit(jax.vmap(jax.vmap(parts.constrain)))(report.posterior)
+    return dataclasses.replace(
+        report,
+        warnings=(*report.warnings, *remarks),
+        posterior=jax.tree.map(np.asarray, sites),
+    )
 
 
 def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:

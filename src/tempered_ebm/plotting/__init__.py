@@ -1,5 +1,6 @@
 """Figures, made without Matplotlib's global state."""
 
+from tempered_ebm.plotting.evidence import evidence as evidence
 from tempered_ebm.plotting.figures import to_png as to_png
 from tempered_ebm.plotting.images import image_panels as image_panels
 from tempered_ebm.plotting.images import reconstructions as reconstructions
