@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -71,10 +71,14 @@ class Evidence:
     """Seed of starts and chains."""
     num_ensembles: int = 32
     """Independent ensembles, one ladder of chains each; 16 or more give honest errors."""
+    path: Literal["auto", "reference", "prior"] = "auto"
+    """Where the path to the posterior starts: a fitted reference, or the prior."""
     num_temperatures: int | None = None
-    """Length of the ladder."""
+    """Length of the ladder of the path from the prior."""
     num_samples: int | None = None
     """Steps of each chain; with a target standard error the first ones."""
+    budget: int | None = None
+    """Evaluations in all, in place of --num-samples; a value without gradient counts a third."""
     target_standard_error: float | None = None
     """Go on until the standard error in nats is at most this."""
     output: Path | None = None
@@ -200,7 +204,7 @@ def _evaluate(command: Evaluate) -> int:
 def _evidence(command: Evidence) -> int:
     from tempered_ebm import evidence_command
 
-    options = ("num_temperatures", "num_samples", "target_standard_error")
+    options = ("path", "num_temperatures", "num_samples", "budget", "target_standard_error")
     if command.output is not None:
         evidence_command.check_folder(command.output)
     with warnings.catch_warnings(record=True) as caught:

@@ -86,6 +86,8 @@ def _on_device(value: Any) -> Any:
 def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> None:
     """Write ``report.txt``, ``report.json`` and ``integrand.png``, each of them atomically.
 
+    Draws are left out.
+
     Args:
         report: what to write.
         folder: made if it does not exist.
@@ -98,7 +100,7 @@ def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> N
     numbers = {
         "log_evidence": report.log_evidence,
         "standard_error": report.standard_error,
-        **{field.name: getattr(report, field.name) for field in dataclasses.fields(report)},
+        **{f.name: getattr(report, f.name) for f in dataclasses.fields(report) if f.repr},
     }
     write_atomically(folder / "report.txt", f"{report}\n".encode())
     write_json(folder / "report.json", plain({"settings": settings, **numbers}))

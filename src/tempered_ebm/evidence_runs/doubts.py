@@ -63,8 +63,8 @@ def _not_finite(report: EvidenceReport) -> str | None:
     if not math.isfinite(report.standard_error):
         return (
             f"the standard error is {report.standard_error}: the estimate of "
-            f"{report.log_evidence:.4g} has no error bar and must not be used; raise num_samples, and check the "
-            "log-likelihood for values beyond the range of its dtype"
+            f"{report.log_evidence:.4g} has no error bar and must not be used; raise "
+            "num_samples, and check the log-likelihood for values beyond the range of its dtype"
         )
     if bad.any():
         return (

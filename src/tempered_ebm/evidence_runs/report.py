@@ -127,8 +127,8 @@ class EvidenceReport:
             f"  ladder               {self.temperatures.size} temperatures, swaps "
             f"{self.swap_acceptance_rate.min():.2f} to {self.swap_acceptance_rate.max():.2f}, "
             f"{self.round_trips} round trips",
-            f"  weights              Pareto k up to {self.pareto_k.max():.2f}; the mean rises by at "
-            f"least {self.monotonicity_z.min():.1f} standard errors a rung",
+            f"  weights              Pareto k up to {self.pareto_k.max():.2f}; the mean rises by "
+            f"at least {self.monotonicity_z.min():.1f} standard errors a rung",
             f"  cost                 {self.cost.gradient_evaluations:,} gradients "
             f"({self.cost.pilot_evaluations:,} in preparation) and "
             f"{self.cost.value_evaluations:,} values, {self.cost.seconds:.1f} s",
