@@ -116,7 +116,7 @@ def test_a_budget_is_kept_to_and_one_that_is_too_small_refused():
         report = te.log_evidence(jax.random.key(0), path.target, start, budget=20_000, **options)
         cost = report.cost
         units = cost.gradient_evaluations + cost.value_evaluations / 3
-        assert 0.95 * 20_000 < units <= 20_000, options
+        assert 0.85 * 20_000 < units <= 20_000, options
     with pytest.raises(te.InputError, match=r"budget must be at least [\d,]+ evaluations here"):
         te.log_evidence(jax.random.key(0), path.target, start, budget=1_000)
     report = te.log_evidence(

@@ -75,7 +75,8 @@ def log_evidence(
         max_num_samples: steps per ensemble at which to give up on it.
         budget: evaluations in all, in the place of ``num_samples`` and ``max_num_samples``: a
             log-likelihood with its gradient counts as one, without as a third; a Hessian in d
-            dimensions as 2d. What exploration and pilot take is in it.
+            dimensions as 2d. What exploration and pilot take is in it, and up to an eighth
+            stays unspent.
         ladder: what the pilot of the prior path makes equal along the ladder.
         pilot_rounds: rounds of that pilot, each twice as long as the last.
         pilot_steps: steps of its first round.
