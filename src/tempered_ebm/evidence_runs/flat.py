@@ -1,13 +1,16 @@
-"""Targets of one position as targets of batches of vectors, the same object for the same target."""
+"""Targets of one position as targets of batches of vectors, which are known again."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -22,8 +25,8 @@ class Flat(NamedTuple):
     """A target on vectors, and positions as vectors.
 
     Attributes:
-        target: prior and likelihood of ``(..., d)`` vectors; one object for one given target,
-            so that programs compiled for it are found again.
+        target: prior and likelihood of ``(..., d)`` vectors; the same object as before if the
+            functions and their data are, so that programs compiled for it are found again.
         position: the positions, (N, d).
         unravel: vectors of shape ``(..., d)`` to positions behind the same axes.
     """
@@ -54,29 +57,17 @@ def flatten(target: TemperedTarget | tuple, positions: Position) -> Flat:
     ensembles.num_ensembles(positions)
     leaves, treedef = jax.tree.flatten(positions)
     events = tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves)
-    halves = tuple(fn if _is_hashable(fn) else _Opaque(fn) for fn in pair)
-    for fn in halves:
+    example = _example(treedef, events)
+    for fn in pair:
         ensembles.per_ensemble(fn, positions)
+    halves = tuple(map(_trace, pair, (example, example)))
     vectors = jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
-    return Flat(_batched(halves, treedef, events), vectors, _unraveler(treedef, events))
+    return Flat(_remembered(halves, treedef, events), vectors, _unraveler(treedef, events))
 
 
-class _Opaque:
-    """A function that has no hash of its own."""
-
-    def __init__(self, fn: Callable) -> None:
-        self._fn = fn
-
-    def __call__(self, position: Position) -> Array:
-        return self._fn(position)
-
-
-def _is_hashable(fn: Any) -> bool:
-    try:
-        hash(fn)
-    except TypeError:
-        return False
-    return True
+def _trace(fn: LogDensityFn, example: Position) -> ClosedJaxpr:
+    """The program of a function as it is now; JAX remembers traces of the same object."""
+    return jax.make_jaxpr(lambda position: fn(position))(example)
 
 
 def _example(treedef: Any, events: tuple) -> Position:
@@ -98,13 +89,63 @@ def _unraveler(treedef: Any, events: tuple) -> Callable:
     return functools.partial(_over_leading_axes, _unravel_one(treedef, events))
 
 
-@functools.lru_cache(maxsize=16)
-def _batched(halves: tuple, treedef: Hashable, events: tuple) -> TemperedTarget:
+_MOST_TARGETS = 16
+_targets: OrderedDict[Hashable, TemperedTarget] = OrderedDict()
+
+
+def _remembered(halves: tuple, treedef: Hashable, events: tuple) -> TemperedTarget:
+    """The target of these programs, the same object as before for the same programs.
+
+    What is compared, and what is run later, are the functions as they were just traced, the
+    data that they closed over included: a function that reads other data than last time is
+    another target, and one that is given again compiles nothing.
+    """
+    key = (*map(_contents, halves), treedef, events)
+    if key not in _targets:
+        _targets[key] = _batched(halves, treedef, events)
+        while len(_targets) > _MOST_TARGETS:
+            _targets.popitem(last=False)
+    return _targets[key]
+
+
+def _contents(closed: ClosedJaxpr) -> tuple[str, tuple, tuple]:
+    """A program in words, every array in it, and the Python functions that it calls back."""
+    arrays, functions = [], []
+    for part in _parts(closed):
+        if callable(part):
+            functions.append(part)
+        else:
+            array = np.asarray(part)
+            arrays.append((array.shape, str(array.dtype), array.tobytes()))
+    return str(closed.jaxpr), tuple(arrays), tuple(functions)
+
+
+def _parts(program: Any) -> Iterator[Any]:
+    """Constants, literals and callbacks of a program and of the programs within it."""
+    if isinstance(program, list | tuple):
+        for item in program:
+            yield from _parts(item)
+    elif hasattr(program, "consts"):
+        yield from program.consts
+        yield from _parts(program.jaxpr)
+    elif hasattr(program, "eqns"):
+        for equation in program.eqns:
+            yield from (v.val for v in equation.invars if hasattr(v, "val"))
+            yield from _parts(tuple(equation.params.values()))
+            if "callback" in equation.primitive.name:
+                yield equation.params.get("callback", equation)
+
+
+def _batched(halves: tuple, treedef: Any, events: tuple) -> TemperedTarget:
     unravel = _unravel_one(treedef, events)
 
-    def batched(fn: LogDensityFn) -> LogDensityFn:
+    def batched(closed: ClosedJaxpr) -> LogDensityFn:
+        def one(vector: Float[Array, "d"]) -> Float[Array, ""]:
+            (value,) = jaxpr_as_fun(closed)(*jax.tree.leaves(unravel(vector)))
+            return value
+
         def logdensity(vectors: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
-            return _over_leading_axes(lambda vector: fn(unravel(vector)), vectors)
+            return _over_leading_axes(one, vectors)
 
         return logdensity
 
