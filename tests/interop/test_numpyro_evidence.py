@@ -236,18 +236,26 @@ def test_a_prior_without_a_sampler_is_refused_with_a_remedy():
 # ---------------------------------------------------------------------- the interface
 
 
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """As much of a report as the door reads."""
+
+    posterior: dict
+    warnings: tuple[str, ...] = ()
+
+
+def one_draw_each(positions):
+    return jax.tree.map(lambda leaf: leaf[:, None], positions)
+
+
 @pytest.fixture
 def recorded(monkeypatch):
     """The arguments with which the run is started, without the run."""
     calls = []
 
-    @dataclasses.dataclass(frozen=True)
-    class Report:
-        warnings: tuple[str, ...] = ("of the run",)
-
     def record(rng_key, target, initial_positions, **options):
         calls.append(SimpleNamespace(target=target, start=initial_positions, options=options))
-        return Report()
+        return Report(one_draw_each(initial_positions), ("of the run",))
 
     monkeypatch.setattr(evidence_runs, "log_evidence", record)
     return calls
@@ -258,7 +266,7 @@ def test_options_and_positions_are_handed_on(recorded):
     report = te.numpyro.log_evidence(
         KEY, models.linear_gaussian, initial_positions=start, options={"some_option": 7}
     )
-    assert recorded[0].options == {"some_option": 7}
+    assert recorded[0].options == {"num_ensembles": 32, "some_option": 7}
     assert recorded[0].start is start
     assert report.warnings == ("of the run",)
 
@@ -267,13 +275,9 @@ def test_the_path_begins_at_a_prior_that_is_not_normalised(monkeypatch):
     """The normaliser cancels on no other path, where there is a choice."""
     paths = []
 
-    @dataclasses.dataclass(frozen=True)
-    class Report:
-        warnings: tuple[str, ...] = ()
-
-    def record(rng_key, target, initial_positions, path="auto"):
+    def record(rng_key, target, initial_positions, num_ensembles, path="auto"):
         paths.append(path)
-        return Report()
+        return Report(one_draw_each(initial_positions))
 
     monkeypatch.setattr(evidence_runs, "log_evidence", record)
     start = {"z": jnp.zeros((4, 1))}
@@ -293,8 +297,9 @@ def test_the_path_begins_at_a_prior_that_is_not_normalised(monkeypatch):
 def test_starts_are_draws_of_the_prior(recorded):
     te.numpyro.log_evidence(KEY, models.constrained_scalars, num_ensembles=7)
     start = recorded[0].start
-    assert {name: value.shape for name, value in start.items()} == {"scale": (7,), "p": (7,)}
-    assert len(np.unique(start["p"])) == 7
+    assert {name: value.shape for name, value in start.items()} == {"scale": (256,), "p": (256,)}
+    assert len(np.unique(start["p"])) == 256
+    assert recorded[0].options["num_ensembles"] == 7
 
 
 def test_the_words_of_a_warning_are_in_the_report(recorded):
@@ -314,7 +319,7 @@ def test_starts_where_the_likelihood_overflows_are_left_out(recorded):
 
     te.numpyro.log_evidence(KEY, model, y=jnp.array([1, 2]), num_ensembles=16)
     call = recorded[0]
-    assert call.start["level"].shape == (16,)
+    assert call.start["level"].shape == (256,)
     evaluation = jax.vmap(call.target.evaluate)(call.start)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(evaluation))
     assert np.abs(call.start["level"]).max() > 20
@@ -325,7 +330,7 @@ def test_a_prior_that_hardly_ever_starts_is_refused():
         z = numpyro.sample("z", dist.Normal(0.0, 1e4))
         numpyro.factor("wall", jnp.where(jnp.abs(z) < 2.0, -(z**2), -jnp.inf))
 
-    with pytest.raises(te.InputError, match=r"of 128 draws from the prior have a finite log den"):
+    with pytest.raises(te.InputError, match=r"of 4096 draws from the prior have a finite log den"):
         te.numpyro.log_evidence(
             jax.random.key(2), model, likelihood_sites=["wall"], num_ensembles=8
         )
