@@ -1,0 +1,198 @@
+"""Decisive checks of references and of what is made with them, each an AssertionError if wrong."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import integrate, special, stats
+
+import tempered_ebm as te
+from tempered_ebm.evidence_runs import fitting, mixtures, reference
+from tests import checks_evidence
+from tests import ground_truths as gt
+
+TAILS = (0.1, 3.0)
+"""Share and degrees of freedom of the Student's t that every component has, as documented."""
+
+NUM_SETS = 400
+
+
+def _self_consistent(ladder: np.ndarray, draws: np.ndarray, extra: np.ndarray) -> float:
+    """Fixed-point iteration of the MBAR equations with ``N_0 = n + M``, as they are written."""
+    pooled = np.concatenate([draws.ravel(), extra])
+    numbers = np.full(len(ladder), float(draws.shape[1]))
+    numbers[0] += len(extra)
+    # 0 * -inf is 0: an impossible draw of the prior.
+    products = np.column_stack([np.zeros(len(pooled)), np.outer(pooled, ladder[1:])])
+    f = np.zeros(len(ladder))
+    for _ in range(20_000):
+        log_mixture = special.logsumexp(np.log(numbers) + products - f, axis=1)
+        new = special.logsumexp(products - log_mixture[:, None], axis=0)
+        new -= new[0]
+        if np.abs(new - f).max() < 1e-13:
+            break
+        f = new
+    return float(f[-1])
+
+
+def unequal_numbers_solve_the_equation() -> None:
+    """With more draws of the prior, also impossible ones, MBAR solves its equation to 1e-8."""
+    for path in gt.REFERENCE_PATHS.values():
+        for num in (2, 4):
+            ladder = checks_evidence.power_ladder(num)
+            draws = checks_evidence.exact_draws(path, ladder, 50, seed=1)
+            for size in (37, 400):
+                extra = checks_evidence.exact_draws(path, ladder[:1], size, seed=2)[0]
+                for values in (extra, np.where(np.arange(size) % 3 == 1, -np.inf, extra)):
+                    with jax.enable_x64(True):
+                        got = te.mbar(ladder, draws, prior_loglikelihoods=values)
+                    expected = _self_consistent(ladder, draws, values)
+                    np.testing.assert_allclose(
+                        got.log_evidence, expected, atol=1e-8, err_msg=f"K={num}, M={size}"
+                    )
+
+
+def extra_draws_keep_errors_honest(num: int, num_extra: int) -> None:
+    """The error bar is that of the estimate over many data sets with M more draws of the prior."""
+    path, ladder, rng = gt.LINEAR_GAUSSIAN, checks_evidence.power_ladder(num), gt.rng(17)
+    n = 256
+    noise = rng.standard_normal((NUM_SETS, num, n, 2))
+    draws = checks_evidence.loglikelihood_of_normals(path, ladder, noise).astype(np.float32)
+    extra = path.loglikelihood(path.sample(rng, 0.0, NUM_SETS * num_extra))
+    extra = extra.reshape(NUM_SETS, num_extra).astype(np.float32)
+
+    def estimate(both):
+        return te.mbar(jnp.asarray(ladder, jnp.float32), both[0], prior_loglikelihoods=both[1])[:2]
+
+    values, errors = jax.jit(lambda both: jax.lax.map(estimate, both, batch_size=40))(
+        (draws, extra)
+    )
+    z = (np.asarray(values, np.float64) - path.log_z(1.0)) / np.asarray(errors, np.float64)
+    low, high = (limit**2 for limit in checks_evidence.HONEST)
+    label = f"K={num}, M={num_extra}"
+    gt.assert_expectations(z**2, (high + low) / 2, label, slack=(high - low) / 2)
+
+
+def mixture_of_two(dimension: int) -> mixtures.Mixture:
+    """Unequal weights and scales, and correlations of both signs."""
+    correlation = np.eye(dimension)
+    if dimension > 1:
+        correlation += 0.6 * (np.eye(dimension, k=1) + np.eye(dimension, k=-1))
+    flipped = 2 * np.eye(dimension) - correlation
+    scale = 1 + np.arange(dimension)
+    covariances = np.stack([correlation * np.outer(scale, scale), 0.09 * flipped])
+    means = np.stack([np.linspace(-1.0, 0.5, dimension), np.linspace(2.0, 3.0, dimension)])
+    return mixtures.Mixture(np.array([0.7, 0.3]), means, covariances)
+
+
+def in_double(dimension: int) -> reference.Reference:
+    with jax.enable_x64(True):
+        return fitting.as_reference(mixture_of_two(dimension), jnp.float64)
+
+
+def density(r: reference.Reference, z: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.exp(np.asarray(r.log_prob(jnp.asarray(z))))
+
+
+def _sinh_grid(num: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes out to ``sinh(reach)`` and their weights; the trapezoid rule in the argument."""
+    u = np.linspace(-reach, reach, num)
+    return np.sinh(u), np.cosh(u) * (u[1] - u[0])
+
+
+def _plane() -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = _sinh_grid(1_001, 8.0)
+    z = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 2)
+    return z, np.outer(weights, weights).ravel()
+
+
+def reference_integrates_to_one() -> None:
+    """On the line to 1e-9, and in the plane, where tails are cut at 1500, to 1e-7."""
+    nodes, weights = _sinh_grid(4_001, 14.0)
+    line = weights @ density(in_double(1), nodes[:, None])
+    z, weights = _plane()
+    plane = weights @ density(in_double(2), z)
+    np.testing.assert_allclose([line, plane], 1.0, atol=1e-7)
+    np.testing.assert_allclose(line, 1.0, atol=1e-9)
+
+
+def _bounded(z: np.ndarray) -> np.ndarray:
+    """Statistics that see place, scale, correlation and weight of the tails."""
+    first, second = z.T
+    bump = np.exp(-0.5 * ((first - 2.5) ** 2 + (second - 3) ** 2))
+    squares = first**2 + second**2
+    return np.column_stack([
+        np.tanh(first), np.tanh(second), np.tanh(first * second), bump,
+        squares / (10 + squares), squares / (100 + squares), squares / (1000 + squares),
+    ])  # fmt: skip
+
+
+def draws_follow_the_density() -> None:
+    """On the line by the integrated density; in the plane by expectations by quadrature."""
+    r = in_double(1)
+    nodes, _ = _sinh_grid(8_001, 10.0)
+    cdf = integrate.cumulative_simpson(
+        density(r, nodes[:, None]) * np.sqrt(1 + nodes**2), x=np.arcsinh(nodes), initial=0.0
+    )
+    with jax.enable_x64(True):
+        line = np.asarray(r.sample(gt.key(5), 1_000_000))[:, 0]
+        plane = np.asarray(in_double(2).sample(gt.key(6), 400_000))
+    gt.assert_law(line, lambda z: np.interp(z, nodes, cdf), "reference on the line")
+    z, weights = _plane()
+    expected = (weights * density(in_double(2), z)) @ _bounded(z)
+    gt.assert_expectations(_bounded(plane), expected, "reference in the plane")
+
+
+def weights_have_mean_one() -> None:
+    """``E_r[p / r] = 1`` for a normalised p, in one, two and five dimensions, in float32."""
+    for dimension in (1, 2, 5):
+        r = fitting.as_reference(mixture_of_two(dimension), jnp.float32)
+        target = te.TemperedTarget(
+            lambda z: jax.scipy.stats.norm.logpdf(z, -0.2, 1.1).sum(-1),
+            lambda z: jnp.zeros(z.shape[:-1]),
+        )
+        _, log_weights, _ = reference.importance_draws(gt.key(dimension), target, r, 100_000)
+        gt.assert_expectations(np.exp(log_weights), 1.0, f"weights in {dimension} dimensions")
+
+
+def densities_agree() -> None:
+    """NumPy's mixture with tails is the device's reference, in double and in single precision."""
+    for dimension in (1, 2, 7):
+        mixture, rng = mixture_of_two(dimension), np.random.default_rng(dimension)
+        z = 4 * rng.standard_t(2, (500, dimension))
+        expected = mixtures.log_density(mixture, z, tails=TAILS)
+        with jax.enable_x64(True):
+            double = fitting.as_reference(mixture, jnp.float64).log_prob(jnp.asarray(z))
+        single = fitting.as_reference(mixture, jnp.float32).log_prob(jnp.asarray(z, jnp.float32))
+        np.testing.assert_allclose(double, expected, atol=1e-10)
+        np.testing.assert_allclose(single, expected, rtol=1e-5, atol=1e-5)
+        written = _log_density_as_it_is_written(mixture, z)
+        np.testing.assert_allclose(expected, written, atol=1e-9)
+
+
+def _log_density_as_it_is_written(mixture: mixtures.Mixture, z: np.ndarray) -> np.ndarray:
+    share, freedom = TAILS
+    total = np.zeros(len(z))
+    for weight, mean, covariance in zip(*mixture, strict=True):
+        normal = stats.multivariate_normal(mean, covariance).pdf(z)
+        student = stats.multivariate_t(mean, covariance, freedom).pdf(z)
+        total += weight * ((1 - share) * normal + share * student)
+    return np.log(total)
+
+
+def unused_components_change_nothing() -> None:
+    """Components of weight zero are never drawn, and add nothing where they are centred."""
+    mixture = mixture_of_two(2)
+    r = fitting.as_reference(mixture, jnp.float32)
+    assert np.isneginf(r.log_weights[2:]).all() and len(r.log_weights) > 2
+    far = r._replace(means=r.means.at[2:].set(1e6))
+    draws = np.asarray(far.sample(jax.random.key(1), 50_000))
+    assert np.abs(draws).max() < 1e5
+    bare = reference.Reference(*(leaf[:2] for leaf in r))
+    at = jnp.concatenate([jnp.asarray(draws[:100]), jnp.full((1, 2), 1e6)])
+    np.testing.assert_allclose(far.log_prob(at), bare.log_prob(at), rtol=1e-6)
+    assert math.isfinite(float(far.log_prob(at)[-1]))
