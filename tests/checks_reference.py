@@ -76,11 +76,25 @@ def extra_draws_keep_errors_honest(num: int, num_extra: int) -> None:
     gt.assert_expectations(z**2, (high + low) / 2, label, slack=(high - low) / 2)
 
 
+def impossible_extra_draws_leave_a_binomial_error() -> None:
+    """A quarter of the prior has a likelihood of one, the rest none: the error is that of a share.
+
+    By the delta method the standard deviation of the logarithm of a share q of n draws is
+    ``sqrt((1 - q) / (q n))``.
+    """
+    possible = np.random.default_rng(0).random(40_000) < 0.25
+    extra = np.where(possible, 0.0, -np.inf).astype(np.float32)
+    draws = np.stack([extra[:500], np.zeros(500)]).astype(np.float32)
+    estimate = te.mbar(np.array([0.0, 1.0]), draws, prior_loglikelihoods=extra[500:])
+    np.testing.assert_allclose(estimate.standard_error, math.sqrt(3 / 40_000), rtol=0.1)
+    np.testing.assert_allclose(estimate.log_evidence, math.log(possible.mean()), atol=1e-4)
+
+
 def mixture_of_two(dimension: int) -> mixtures.Mixture:
     """Unequal weights and scales, and correlations of both signs."""
     correlation = np.eye(dimension)
     if dimension > 1:
-        correlation += 0.6 * (np.eye(dimension, k=1) + np.eye(dimension, k=-1))
+        correlation += 0.45 * (np.eye(dimension, k=1) + np.eye(dimension, k=-1))
     flipped = 2 * np.eye(dimension) - correlation
     scale = 1 + np.arange(dimension)
     covariances = np.stack([correlation * np.outer(scale, scale), 0.09 * flipped])
@@ -105,7 +119,7 @@ def _sinh_grid(num: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _plane() -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = _sinh_grid(1_001, 8.0)
+    nodes, weights = _sinh_grid(401, 8.0)
     z = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 2)
     return z, np.outer(weights, weights).ravel()
 

@@ -141,14 +141,7 @@ def test_more_draws_of_the_prior_lower_the_error():
 
 
 def test_impossible_ones_among_more_draws_of_the_prior():
-    """Three in four are impossible; what is left has a likelihood of one."""
-    rng = np.random.default_rng(0)
-    extra = np.where(rng.random(40_000) < 0.25, 0.0, -np.inf).astype(np.float32)
-    draws = np.stack([extra[:500], np.zeros(500)]).astype(np.float32)
-    estimate = te.mbar(np.array([0.0, 1.0]), draws, prior_loglikelihoods=extra[500:])
-    # A quarter of 40,000: the standard deviation of the logarithm of the share is .0087.
-    np.testing.assert_allclose(estimate.standard_error, np.sqrt(3 / 40_000), rtol=0.1)
-    assert abs(float(estimate.log_evidence) - np.log(0.25)) < 5 * float(estimate.standard_error)
+    checks_reference.impossible_extra_draws_leave_a_binomial_error()
 
 
 @pytest.mark.parametrize("shape", [(), (3, 2), (1, 2, 3)])

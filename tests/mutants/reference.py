@@ -34,7 +34,7 @@ def more_draws_of_the_prior_given_to_the_posterior(patch):
     patch.setattr(reweighting._Likelihood, "scores_and_hessian", wrong)
 
 
-@caught_by(checks_reference.extra_draws_keep_errors_honest, 2, 500)
+@caught_by(checks_reference.impossible_extra_draws_leave_a_binomial_error)
 def more_draws_of_the_prior_without_an_error(patch):
     patched = vars(jnp) | {"var": lambda values, ddof: jnp.zeros(())}
     patch.setattr(reweighting, "jnp", SimpleNamespace(**patched))
