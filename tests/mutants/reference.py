@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import jax.numpy as jnp
+import numpy as np
 
 from tempered_ebm.evidence import reweighting
-from tempered_ebm.evidence_runs import fitting, reference
+from tempered_ebm.evidence_runs import fitting, mixtures, reference
 from tests import checks_reference
 from tests.mutants.registry import caught_by
 
@@ -144,3 +145,54 @@ def unused_components_are_drawn(patch):
         return SAMPLE(self._replace(log_weights=weights), rng_key, num_samples)
 
     patch.setattr(reference.Reference, "sample", sample)
+
+
+@caught_by(checks_reference.two_components_are_recovered, True)
+def a_fit_that_ignores_weights(patch):
+    improve = mixtures._improve
+
+    def wrong(mixture, z, weights, num_effective, floor):
+        return improve(mixture, z, np.full_like(weights, 1 / len(weights)), num_effective, floor)
+
+    patch.setattr(mixtures, "_improve", wrong)
+
+
+@caught_by(checks_reference.covariances_shrink_as_documented)
+def a_fit_that_does_not_shrink(patch):
+    """Its effective number of draws is a million times too large."""
+    improve = mixtures._improve
+    patch.setattr(
+        mixtures, "_improve", lambda m, z, w, num, floor: improve(m, z, w, 1e6 * num, floor)
+    )
+
+
+@caught_by(checks_reference.no_fit_is_singular)
+def a_fit_without_a_floor(patch):
+    improve = mixtures._improve
+    patch.setattr(
+        mixtures, "_improve", lambda m, z, w, num, floor: improve(m, z, w, num, 1e-20 * floor)
+    )
+
+
+@caught_by(checks_reference.a_gaussian_posterior_is_fitted, 10)
+def a_reference_of_factors_without_correlations(patch):
+    right = fitting.as_reference
+
+    def wrong(mixture, dtype):
+        diagonals = mixture.covariances * np.eye(mixture.means.shape[1])
+        return right(mixture._replace(covariances=diagonals), dtype)
+
+    patch.setattr(fitting, "as_reference", wrong)
+
+
+@caught_by(checks_reference.a_gaussian_posterior_is_fitted, 2)
+def modes_of_no_precision(patch):
+    """The Laplace approximations are a hundred times too wide, and keep a large share."""
+    right = fitting._laplace
+
+    def wrong(climb, scale):
+        found = right(climb, scale)
+        return found and found._replace(covariances=100 * found.covariances)
+
+    patch.setattr(fitting, "_laplace", wrong)
+    patch.setattr(fitting, "_LAPLACE_SHARE", 0.5)
