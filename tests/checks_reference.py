@@ -322,9 +322,7 @@ def gaussian_posterior(dimension: int):
         shift = z - single[1]
         return -0.5 * jnp.sum(shift @ single[0] * shift, -1)
 
-    target = te.TemperedTarget(
-        lambda z: jax.scipy.stats.norm.logpdf(z).sum(-1), loglikelihood
-    )
+    target = te.TemperedTarget(lambda z: jax.scipy.stats.norm.logpdf(z).sum(-1), loglikelihood)
     return target, gt.Moments(covariance @ precision @ centre, covariance)
 
 

@@ -95,9 +95,7 @@ def half_space(z):
 @pytest.mark.parametrize("dimension", [1, 3])
 def test_an_impossible_half_of_the_prior_does_not_stop_it(dimension):
     """``log Z = log 1/2 - d/2 log 5``; every particle ends where the likelihood is positive."""
-    target = te.TemperedTarget(
-        lambda z: jax.scipy.stats.norm.logpdf(z).sum(-1), half_space
-    )
+    target = te.TemperedTarget(lambda z: jax.scipy.stats.norm.logpdf(z).sum(-1), half_space)
     start = jax.random.normal(jax.random.key(0), (512, dimension))
     found = exploration.explore(jax.random.key(1), target, start)
     assert float(found.temperature) == 1.0
@@ -145,9 +143,9 @@ def test_coordinates_there_and_back():
     """Gradients transform with the position: ``∇_u f(L u) = Lᵀ ∇_z f(z)``."""
     z = jax.random.normal(jax.random.key(0), (20, 3))
     factor = exploration.covariance_factor(z * jnp.array([1.0, 5.0, 0.1]))
-    state = te.kernels.tempered.init(z, te.TemperedTarget(
-        lambda z: -jnp.sum(z**4, -1), lambda z: jnp.sum(jnp.sin(z), -1)
-    ))
+    state = te.kernels.tempered.init(
+        z, te.TemperedTarget(lambda z: -jnp.sum(z**4, -1), lambda z: jnp.sum(jnp.sin(z), -1))
+    )
     white = exploration.change_coordinates(state, factor)
     np.testing.assert_allclose(white.position @ factor.T, z, atol=1e-4)
     expected = jax.grad(lambda u: -jnp.sum((u @ factor.T) ** 4))(white.position)

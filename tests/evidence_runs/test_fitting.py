@@ -68,9 +68,7 @@ def test_a_bent_ridge():
 def test_climbs_end_at_the_mode_of_a_skewed_density():
     """``e^z ~ Gamma(a, 1)`` has its mode in z at ``log a``, with precision ``a``."""
     a = jnp.array([0.5, 3.0, 40.0])
-    target = te.TemperedTarget(
-        lambda z: jnp.sum(a * z, -1), lambda z: -jnp.sum(jnp.exp(z), -1)
-    )
+    target = te.TemperedTarget(lambda z: jnp.sum(a * z, -1), lambda z: -jnp.sum(jnp.exp(z), -1))
     starts = jnp.array([[0.0, 0.0, 0.0], [-2.0, 2.0, 4.0], [1.0, -1.0, 3.0]])
     climb = fitting._climb(target, starts, jnp.array([1.4, 0.6, 0.16]))
     np.testing.assert_allclose(climb.mode, np.log(a) * np.ones((3, 1)), atol=0.03)

@@ -66,6 +66,7 @@ def test_a_likelihood_that_is_zero_on_half_of_the_prior(path):
     start = jax.random.normal(gt.key(1), (256, 2))
     options = {"num_temperatures": 3, "pilot_rounds": 3, "pilot_steps": 40}
     found = te.log_evidence(gt.key(2), HALF, start, path=path, num_samples=100, **options)
+    assert found.path == ("reference" if path == "auto" else "prior")
     limit = gt.z_threshold(1, 32)
     assert abs(found.log_evidence - np.log(0.5)) < limit * found.standard_error
     assert found.standard_error < (0.02 if path == "auto" else 0.1)
