@@ -26,6 +26,11 @@ def test_the_truth_of_the_linear_gaussian_path():
     assert abs(marginal - LINEAR_GAUSSIAN_TRUTH) < 1e-11
 
 
+@pytest.mark.statistical
+def test_a_whole_job_is_within_its_error():
+    checks.a_whole_job_is_within_its_error()
+
+
 @functools.cache
 def report(name, path, precise):
     truth = gt.REFERENCE_PATHS[name]

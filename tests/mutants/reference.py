@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempered_ebm.evidence import reweighting
-from tempered_ebm.evidence_runs import fitting, mixtures, reference
+from tempered_ebm.evidence_runs import fitting, mixtures, reference, reference_path
 from tests import checks_reference
 from tests.mutants.registry import caught_by
 
@@ -196,3 +196,45 @@ def modes_of_no_precision(patch):
 
     patch.setattr(fitting, "_laplace", wrong)
     patch.setattr(fitting, "_LAPLACE_SHARE", 0.5)
+
+
+@caught_by(checks_reference.a_whole_job_is_within_its_error)
+def a_job_whose_reference_is_not_normalised(patch):
+    right = reference.Reference.log_prob
+    patch.setattr(reference.Reference, "log_prob", lambda self, z: right(self, z) + 0.05)
+
+
+@caught_by(checks_reference.a_whole_job_is_within_its_error)
+def a_job_whose_draws_are_too_wide(patch):
+    """The independent draws, and those of the first rung, are of a reference ten per cent wider."""
+    patch.setattr(
+        reference.Reference,
+        "sample",
+        lambda self, key, n: SAMPLE(self._replace(factors=1.1 * self.factors), key, n),
+    )
+
+
+@caught_by(checks_reference.a_whole_job_is_within_its_error)
+def a_job_whose_path_forgets_a_share_of_the_reference(patch):
+    right = reference_path.path_target
+
+    def wrong(target, start, factor):
+        forgetful = right(target, start, factor)
+        return forgetful._replace(
+            loglikelihood_fn=lambda u: (
+                forgetful.loglikelihood_fn(u) + 0.1 * forgetful.logprior_fn(u)
+            )
+        )
+
+    patch.setattr(reference_path, "path_target", wrong)
+
+
+@caught_by(checks_reference.a_whole_job_is_within_its_error)
+def a_job_whose_weights_leave_the_prior_out(patch):
+    right = reference_path.importance_draws
+
+    def wrong(rng_key, target, start, num_samples):
+        z, log_weights, log_joint = right(rng_key, target, start, num_samples)
+        return z, log_weights - target.logprior_fn(z), log_joint
+
+    patch.setattr(reference_path, "importance_draws", wrong)
