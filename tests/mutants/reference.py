@@ -205,16 +205,6 @@ def a_job_whose_reference_is_not_normalised(patch):
 
 
 @caught_by(checks_reference.a_whole_job_is_within_its_error)
-def a_job_whose_draws_are_too_wide(patch):
-    """The independent draws, and those of the first rung, are of a reference ten per cent wider."""
-    patch.setattr(
-        reference.Reference,
-        "sample",
-        lambda self, key, n: SAMPLE(self._replace(factors=1.1 * self.factors), key, n),
-    )
-
-
-@caught_by(checks_reference.a_whole_job_is_within_its_error)
 def a_job_whose_path_forgets_a_share_of_the_reference(patch):
     right = reference_path.path_target
 
