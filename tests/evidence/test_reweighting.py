@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tests import checks_reference
 from tests import checks_reweighting as checks
 from tests import ground_truths as gt
 
@@ -113,3 +114,38 @@ def test_a_heavy_tail_under_the_prior_does_not_lose_the_solver(estimator):
     assert 0 < estimate.standard_error < 0.1
     z = (float(estimate.log_evidence) - truth) / float(estimate.standard_error)
     assert abs(z) < gt.z_threshold(1, 40), z
+
+
+def test_mbar_solves_its_equation_with_more_draws_of_the_prior():
+    checks_reference.unequal_numbers_solve_the_equation()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("num_extra", [0, 500, 5000])
+@pytest.mark.parametrize("num", [2, 4])
+def test_more_draws_of_the_prior_keep_the_error_honest(num, num_extra):
+    checks_reference.extra_draws_keep_errors_honest(num, num_extra)
+
+
+def test_more_draws_of_the_prior_lower_the_error():
+    path, ladder = gt.LINEAR_GAUSSIAN, np.array([0.0, 1.0])
+    draws = checks.checks.exact_draws(path, ladder, 1_000, seed=3).astype(np.float32)
+    extra = checks.checks.exact_draws(path, ladder[:1], 20_000, seed=4)[0].astype(np.float32)
+    errors = [
+        float(te.mbar(ladder, draws, prior_loglikelihoods=extra[:m]).standard_error)
+        for m in (0, 1_000, 20_000)
+    ]
+    assert errors[2] < 0.9 * errors[1] < 0.81 * errors[0], errors
+    alone = te.mbar(ladder, draws)
+    assert float(alone.standard_error) == errors[0]
+
+
+def test_impossible_ones_among_more_draws_of_the_prior():
+    checks_reference.impossible_extra_draws_leave_a_binomial_error()
+
+
+@pytest.mark.parametrize("shape", [(), (3, 2), (1, 2, 3)])
+def test_more_draws_of_the_prior_of_another_shape_are_named(shape):
+    draws = np.zeros((2, 10))
+    with pytest.raises(te.InputError, match=r"prior_loglikelihoods must have shape \(M,\), got"):
+        te.mbar(np.array([0.0, 1.0]), draws, prior_loglikelihoods=np.zeros(shape))

@@ -222,7 +222,9 @@ class _Pool(NamedTuple):
         return _Pool(z, log_joint, weights / weights.sum())
 
     def plus(self, z: np.ndarray, log_joint: np.ndarray, log_weights: np.ndarray) -> _Pool:
-        """Add the draws of a round, with weights cut as by Ionides (2008)."""
+        """Add the draws of a round, with weights cut as by Ionides (2008); none if all are zero."""
+        if np.isneginf(log_weights).all():
+            return self
         weights = np.exp(log_weights - log_weights.max())
         weights = np.minimum(weights, np.sqrt(len(weights)) * weights.mean())
         worth = weights.sum() / np.sum(weights**2)
@@ -363,7 +365,9 @@ def _best(
     of r; p is normalised by the candidate's own draws, ``1 = E_p[r / p]``.
     """
     half = pool.half(1)
-    possible = half.weights > 0
+    possible = (half.weights > 0) & np.isfinite(half.log_joint)
+    if not possible.any():
+        return kept[-1], 0.0
     z, log_joint, weights = (leaf[possible] for leaf in half)
 
     def share(mixture: mixtures.Mixture) -> float:

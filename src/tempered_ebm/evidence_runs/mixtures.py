@@ -98,9 +98,9 @@ def fit(
     mean, covariance = moments(z, weights)
     floor = 1e-9 * np.diag(np.diag(covariance)) + 1e-30 * np.eye(dimension)
     centres = _far_apart(z, weights, num_components, mean, covariance + floor, rng)
-    shares = np.full(num_components, 1.0 / num_components)
-    spread = covariance * num_components ** (-2.0 / dimension) + floor
-    mixture = Mixture(shares, centres, np.repeat(spread[None], num_components, 0))
+    num = len(centres)
+    spread = covariance * num ** (-2.0 / dimension) + floor
+    mixture = Mixture(np.full(num, 1.0 / num), centres, np.repeat(spread[None], num, 0))
     for _ in range(_ITERATIONS if num_components > 1 else 1):
         mixture = _improve(mixture, z, weights, num_effective, floor)
     return mixture
@@ -137,10 +137,15 @@ def _far_apart(
     covariance: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Starts drawn with probability in the squared distance to those before (k-means++)."""
+    """Starts drawn with probability in the squared distance to those before (k-means++).
+
+    Fewer than asked for where there are no more distinct draws of positive weight.
+    """
     white = np.linalg.solve(np.linalg.cholesky(covariance), (z - mean).T).T
     chosen = [int(rng.choice(len(z), p=weights / weights.sum()))]
     for _ in range(num - 1):
         gaps = np.min([np.sum((white - white[i]) ** 2, 1) for i in chosen], axis=0) * weights
+        if not gaps.any():
+            break
         chosen.append(int(rng.choice(len(z), p=gaps / gaps.sum())))
     return z[chosen]

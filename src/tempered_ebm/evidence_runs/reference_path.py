@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import adaptation, diagnostics, schedules
+from tempered_ebm.errors import DivergedError
 from tempered_ebm.evidence_runs import exploration, fitting, recorder, sizing
 from tempered_ebm.evidence_runs.reference import Reference, importance_draws
 from tempered_ebm.evidence_runs.sizing import Size, Spent
@@ -158,8 +159,8 @@ class Trial(NamedTuple):
         ess: effective share of the importance weights.
         variances: variance of the log ratio under the reference and under the posterior.
 
-    Log ratios under the reference are cut below: a draw far out in its tail, where the posterior
-    is nothing, makes the path no longer.
+    Log ratios are cut below: a draw far out in the tail of the reference, or where the likelihood
+    is zero, makes the path no longer.
     """
 
     divergence: float
@@ -181,6 +182,8 @@ def assess(
     """
     _, log_weights, _ = importance_draws(rng_key, target, reference, _TEST_DRAWS)
     log_weights = np.asarray(log_weights, np.float64)
+    if not np.isfinite(log_weights).any():
+        return Trial(math.inf, 0.0, np.zeros(2))
     under_reference = _without_outliers(log_weights)
     under_posterior = np.asarray(log_joint - _log_prob(reference, particles), np.float64)
     weights = np.exp(log_weights - log_weights.max())
@@ -192,8 +195,11 @@ def assess(
 
 
 def _without_outliers(values: np.ndarray) -> np.ndarray:
-    """Values moved up to their lowest twentieth: what lies there a posterior never sees."""
-    return np.maximum(values, np.quantile(values, 0.05, method="higher"))
+    """Values moved up to the lowest twentieth of the finite ones: a posterior sees none lower."""
+    possible = values[np.isfinite(values)]
+    if not possible.size:
+        return values
+    return np.maximum(values, np.quantile(possible, 0.05, method="higher"))
 
 
 @jax.jit
@@ -268,7 +274,15 @@ def run(
         num_ensembles: independent ensembles.
         size: how long to run.
         spent: what has been spent before.
+
+    Raises:
+        DivergedError: if no draw of the reference has a positive likelihood.
     """
+    if not math.isfinite(candidate.length):
+        raise DivergedError(
+            "path 'reference' needs draws of positive likelihood, and none of the reference has "
+            "one; give initial positions where the log-likelihood is finite"
+        )
     prepare_key, run_key = jax.random.split(rng_key)
     temperatures = ladder(candidate.trial)
     num_rungs, particles = temperatures.size, candidate.particles

@@ -89,6 +89,7 @@ def log_evidence(
         InputError: if an argument is out of range, the initial positions do not share a
             leading axis, a chain starts at NaN, or the budget does not pay for the preparations
             and ten steps.
+        DivergedError: if no chain of the path finds places of finite log-likelihood.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
