@@ -30,7 +30,6 @@ def main():
         pilot_rounds=4,
     )  # fmt: skip
     for name, report in (("reference", reference), ("prior", prior)):
-        print(report)
         path = PICTURES / f"evidence-{name}.png"
         path.write_bytes(te.plotting.to_png(report.plot(), dpi=110))
 

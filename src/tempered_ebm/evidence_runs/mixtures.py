@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 _ITERATIONS = 30
+_SMALL_GAIN = 1e-3
+"""Rise of the mean log-density, in nats, below which a fit has converged."""
 _TINY = 1e-300
 
 
@@ -101,19 +103,20 @@ def fit(
     num = len(centres)
     spread = covariance * num ** (-2.0 / dimension) + floor
     mixture = Mixture(np.full(num, 1.0 / num), centres, np.repeat(spread[None], num, 0))
-    for _ in range(_ITERATIONS if num_components > 1 else 1):
-        mixture = _improve(mixture, z, weights, num_effective, floor)
+    height = -math.inf
+    for _ in range(_ITERATIONS):
+        logs = log_densities(mixture, z)
+        reached = float(weights @ np.logaddexp.reduce(logs, axis=1))
+        if reached - height < _SMALL_GAIN:
+            break
+        mixture, height = _improve(logs, z, weights, num_effective, floor), reached
     return mixture
 
 
 def _improve(
-    mixture: Mixture,
-    z: np.ndarray,
-    weights: np.ndarray,
-    num_effective: float,
-    floor: np.ndarray,
+    logs: np.ndarray, z: np.ndarray, weights: np.ndarray, num_effective: float, floor: np.ndarray
 ) -> Mixture:
-    logs = log_densities(mixture, z)
+    """One step: shares of the draws by the components' densities, and their moments."""
     shares = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)) * weights[:, None]
     totals = shares.sum(0)
     kept = totals * num_effective > 1.0

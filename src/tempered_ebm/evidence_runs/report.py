@@ -60,9 +60,10 @@ class EvidenceReport:
         ensemble_log_evidence: the default estimator on each ensemble alone, (N,).
         swap_acceptance_rate: swaps between neighbours, (K-1,).
         round_trips: round trips of all replicas of all ensembles.
-        pareto_k: shape of the weights' tail from each temperature to the next, the worse of
-            the two directions, (K-1,); beyond .7 a mean of weights is not to be trusted. Zero
-            where no weight is ten times the mean: bounded weights have no tail.
+        pareto_k: shape of the weights' tail from each temperature to the next, (K-1,); beyond .7
+            a mean of weights is not to be trusted. On the path from the prior the worse of the
+            two directions; from a reference, whose own draws are most of all, that towards the
+            posterior. Zero where no weight is ten times the mean: bounded weights have no tail.
         monotonicity_z: rise of the mean log-likelihood from each temperature to the next,
             in its standard errors, (K-1,); theory says never negative. On the path from a
             reference the log-likelihood is ``log p + ℓ - log r`` throughout.
@@ -207,10 +208,9 @@ def _tails(
     flat = draws.reshape(draws.shape[0], -1)
     steps = jnp.diff(temperatures)
     up = jax.vmap(shape)(steps[:, None] * flat[:-1])
-    down = jax.vmap(shape)(-steps[:, None] * flat[1:])
     if extra.size:
-        up = up.at[0].set(shape(steps[0] * extra))
-    return jnp.maximum(up, down)
+        return up.at[0].set(shape(steps[0] * extra))
+    return jnp.maximum(up, jax.vmap(shape)(-steps[:, None] * flat[1:]))
 
 
 def build(
