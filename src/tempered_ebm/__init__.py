@@ -20,7 +20,7 @@ from tempered_ebm import presets as presets
 from tempered_ebm import schedules as schedules
 from tempered_ebm import sharding as sharding
 from tempered_ebm import streaming as streaming
-from tempered_ebm.errors import InputError
+from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.evidence import (
     EvidenceEstimate,
     bar,
@@ -74,6 +74,7 @@ _LAZY = (
 
 __all__ = [
     "BayesFactor",
+    "DivergedError",
     "EvidenceEstimate",
     "EvidenceReport",
     "InputError",
