@@ -107,6 +107,8 @@ def _ensembles_disagree(report: EvidenceReport) -> str | None:
 
 
 def _directions_disagree(report: EvidenceReport) -> str | None:
+    if not np.isfinite(report.estimate.mean_loglikelihood).all():
+        return None  # Reverse stones cannot see the mass that a zero likelihood takes away.
     forward, reverse = (report.estimates[name] for name in ("stepping_stone", "reverse_stepping"))
     gap = abs(float(reverse.log_evidence - forward.log_evidence))
     error = math.hypot(float(forward.standard_error), float(reverse.standard_error))

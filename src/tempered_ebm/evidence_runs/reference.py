@@ -24,6 +24,8 @@ from tempered_ebm.types import PRNGKey
 
 TAIL_SHARE = 0.1
 TAIL_FREEDOM = 3.0
+_LARGEST_CHUNK = 2**25
+"""Numbers that the densities of one chunk of draws may take at once."""
 
 
 class Reference(NamedTuple):
@@ -86,8 +88,21 @@ def _student_constant(dimension: int) -> float:
 def importance_draws(
     rng_key: PRNGKey, target: TemperedTarget, reference: Reference, num_samples: int
 ) -> tuple[Float[Array, "n d"], Float[Array, "n"], Float[Array, "n"]]:
-    """Draws of the reference, their log weights ``log p + ℓ - log r``, and ``log p + ℓ``."""
-    z = reference.sample(rng_key, num_samples)
-    log_joint = target.logprior_fn(z) + target.loglikelihood_fn(z)
-    log_joint = jnp.where(jnp.isnan(log_joint), -jnp.inf, log_joint)
-    return z, log_joint - reference.log_prob(z), log_joint
+    """Draws of the reference, their log weights ``log p + ℓ - log r``, and ``log p + ℓ``.
+
+    Made in chunks, one after the other, that fit in memory.
+    """
+    components, dimension = reference.means.shape
+    num_chunks = -(-num_samples * components * dimension // _LARGEST_CHUNK)
+    size = -(-num_samples // num_chunks)
+
+    def chunk(rng_key: PRNGKey) -> tuple[Array, Array, Array]:
+        z = reference.sample(rng_key, size)
+        log_joint = target.logprior_fn(z) + target.loglikelihood_fn(z)
+        log_joint = jnp.where(jnp.isnan(log_joint), -jnp.inf, log_joint)
+        return z, log_joint - reference.log_prob(z), log_joint
+
+    if num_chunks == 1:
+        return chunk(rng_key)
+    chunks = jax.lax.map(chunk, jax.random.split(rng_key, num_chunks))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_samples], chunks)

@@ -230,7 +230,8 @@ def prepare(
         particles: where the chains of every rung start.
         temperatures: ladder.
     """
-    draws = reference.sample(rng_key, 4 * _TEST_DRAWS)
+    draw_key, tune_key = jax.random.split(rng_key)
+    draws = reference.sample(draw_key, 4 * _TEST_DRAWS)
     factor = exploration.covariance_factor(_without_tails(draws))
     path = path_target(target, reference, factor)
     dimension = particles.shape[1]
@@ -238,7 +239,7 @@ def prepare(
     start = _to_round(factor, particles)
     start = jnp.broadcast_to(start, (first.size, *start.shape))
     _, tuned = adaptation.dual_averaging(
-        rng_key,
+        tune_key,
         lambda h: tempered.tempered_mala(path, temperatures[1:], h),
         tempered.init(start[:, :_TUNING_CHAINS], path),
         first,
