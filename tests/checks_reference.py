@@ -346,7 +346,11 @@ def masses(r: reference.Reference, centres: np.ndarray) -> np.ndarray:
 
 
 def errors_of_whole_jobs_are_honest(name: str, path: str) -> None:
-    """Over 60 seeds, each with prior draws, exploration, fit and ladder of its own."""
+    """Over 60 seeds, each with prior draws, exploration, fit and ladder of its own.
+
+    At the false-alarm rate of all tests, so few seeds notice an error bar of less than about half
+    the right length, and none that is too long.
+    """
     truth, rows = gt.REFERENCE_PATHS[name], []
     target = truth.target
     options = {"path": path, "budget": 8_000}
