@@ -30,6 +30,7 @@ _LAPLACE_SHARE, _WIDE_SHARE = 0.05, 0.25
 """Shares of the reference that the modes found, and wider copies of the fit, keep whatever the
 draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 8
+_FEWEST_ROUNDS = 3
 
 
 class Fit(NamedTuple):
@@ -312,8 +313,8 @@ def fit_reference(
 
     The first reference joins the Laplace approximation at every mode that Newton's method
     finds from the particles with a normal fitted to the particles. Each round draws from the
-    reference, climbs from the draw of the largest weight, a sign of a mode that was missed,
-    and fits mixtures of up to 16 normals to one half of the weighted draws of all rounds
+    reference, climbs from the draws of the largest weight and of the highest density, signs of
+    a mode that was missed, and fits mixtures of up to 16 normals to one half of the weighted draws of all rounds
     (Cappe et al. 2008). What describes the other half best, the mixtures or the references so
     far, is the next reference, in which every mode found keeps a share.
 
@@ -324,7 +325,7 @@ def fit_reference(
         log_joint: log p + ℓ at the particles.
         history: the particles at each temperature on their way, from which to look for modes.
         num_draws: draws of a round.
-        num_rounds: rounds at most, and at least two.
+        num_rounds: rounds at most; three are made at least.
         good_ess: effective share of the weights at which to stop.
     """
     dtype = particles.dtype
@@ -344,12 +345,12 @@ def fit_reference(
         draws, log_weights, new_heights = (np.asarray(leaf, np.float64) for leaf in drawn)
         num_values += num_draws
         pool = pool.plus(draws, new_heights, log_weights)
-        search.climb(draws[[np.argmax(log_weights)]])
+        search.climb(draws[[np.argmax(log_weights), np.argmax(new_heights)]])
         laplace = search.laplace()
         best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng)
         kept.append(best)
         current = _joined(_joined(best, _inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
-        if ess >= good_ess and i > 0:
+        if ess >= good_ess and i + 1 >= _FEWEST_ROUNDS:
             break
     return Fit(
         as_reference(current, dtype), ess, search.num_gradients, search.num_values + num_values
