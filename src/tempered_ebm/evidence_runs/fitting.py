@@ -314,9 +314,9 @@ def fit_reference(
     The first reference joins the Laplace approximation at every mode that Newton's method
     finds from the particles with a normal fitted to the particles. Each round draws from the
     reference, climbs from the draws of the largest weight and of the highest density, signs of
-    a mode that was missed, and fits mixtures of up to 16 normals to one half of the weighted draws of all rounds
-    (Cappe et al. 2008). What describes the other half best, the mixtures or the references so
-    far, is the next reference, in which every mode found keeps a share.
+    a mode that was missed, and fits mixtures of up to 16 normals to one half of the weighted
+    draws of all rounds (Cappe et al. 2008). What describes the other half best, the mixtures
+    or the references so far, is the next reference, in which every mode found keeps a share.
 
     Args:
         rng_key: key of everything.
