@@ -31,6 +31,8 @@ _LAPLACE_SHARE, _WIDE_SHARE = 0.05, 0.25
 draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 8
 _FEWEST_ROUNDS = 3
+_MANY_COORDINATES = 32
+"""Beyond these a Hessian is too dear to look for modes that the particles have not been in."""
 
 
 class Fit(NamedTuple):
@@ -112,7 +114,7 @@ def _num_climbs(dimension: int) -> _Climbs:
         return _Climbs(8, 3, 16)
     if dimension <= 16:
         return _Climbs(8, 2, 6)
-    return _Climbs(4, 1, 2) if dimension <= 32 else _Climbs(2, 1, 1)
+    return _Climbs(4, 1, 2) if dimension <= _MANY_COORDINATES else _Climbs(2, 1, 1)
 
 
 def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
@@ -345,7 +347,8 @@ def fit_reference(
         draws, log_weights, new_heights = (np.asarray(leaf, np.float64) for leaf in drawn)
         num_values += num_draws
         pool = pool.plus(draws, new_heights, log_weights)
-        search.climb(draws[[np.argmax(log_weights), np.argmax(new_heights)]])
+        if draws.shape[1] <= _MANY_COORDINATES:
+            search.climb(draws[[np.argmax(log_weights), np.argmax(new_heights)]])
         laplace = search.laplace()
         best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng)
         kept.append(best)
