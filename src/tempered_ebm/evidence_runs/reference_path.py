@@ -111,7 +111,7 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
     Args:
         rng_key: key of everything.
         target: prior and likelihood, for batches of vectors.
-        position: draws from the prior. 256 of them are explored from, 128 in more than 8
+        position: draws from the prior. 256 of them are explored from, 128 in more than 6
             coordinates and 64 in more than 32; fewer are multiplied and spread.
     """
     num = _num_particles(position.shape[1])
@@ -133,7 +133,7 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
 
 
 def _num_particles(dimension: int) -> int:
-    return MOST_PARTICLES if dimension <= 8 else 128 if dimension <= 32 else 64
+    return MOST_PARTICLES if dimension <= 6 else 128 if dimension <= 32 else 64
 
 
 @functools.partial(jax.jit, static_argnames=("target",))
