@@ -284,7 +284,10 @@ def no_fit_is_singular() -> None:
     }
     for name, (z, weights) in cases.items():
         for num in (1, 2, 4):
-            fit = mixtures.fit(z, weights, num, rng)
+            try:
+                fit = mixtures.fit(z, weights, num, rng)
+            except np.linalg.LinAlgError as error:
+                raise AssertionError(f"{name}, {num} normals: {error}") from error
             scale = np.sqrt(np.diagonal(fit.covariances, axis1=1, axis2=2))
             correlations = fit.covariances / (scale[:, :, None] * scale[:, None, :])
             assert np.linalg.eigvalsh(correlations).min() > 1e-12, (name, num)
