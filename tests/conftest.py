@@ -1,6 +1,7 @@
 """Settings of the whole suite, and its budget of false alarms."""
 
 import os
+import signal
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,14 @@ pytest.register_assert_rewrite(
 )
 
 decisions_by_test: Counter = Counter()
+
+
+@pytest.fixture
+def default_interrupt():
+    """A process started in the background inherits an interrupt that is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(wrapper=True)

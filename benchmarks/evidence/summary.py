@@ -83,7 +83,7 @@ def markdown(table: list[tuple[Row, Row | None, list[Row]]]) -> str:
             f"{ours['warned']}/{ours['runs']} | "
         )
         if best is None:
-            lines.append(start + "none ran | | |")
+            lines.append(start + "none measured | | |")
             continue
         low, ratio, high = ratio_interval(ours, best)
         lines.append(
@@ -109,7 +109,7 @@ def draw(axis: Axes, table: list[tuple[Row, Row | None, list[Row]]]) -> None:
         ("peers, all settings", GREY, "|"),
     ):
         axis.plot([], [], marker, color=color, label=label)
-    axis.legend(frameon=False, fontsize=9, loc="lower right")
+    axis.legend(frameon=False, fontsize=9, loc="upper right")
     axis.grid(axis="x", color=GREY, alpha=0.2)
     remove_box(axis)
 

@@ -53,7 +53,7 @@ def test_the_table_and_the_picture(tmp_path, capsys, monkeypatch):
     summary.main()
     table = capsys.readouterr().out
     assert "| a problem | 0.1 | 1.00 | 0/20 | fair | 0.4 | 4 [4, 4] |" in table
-    assert "| another | 0.2 | 1.00 | 0/20 | none ran | | |" in table
+    assert "| another | 0.2 | 1.00 | 0/20 | none measured | | |" in table
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -37,8 +37,8 @@ def a_log_density_at_temperature_one_after_a_swap(patch):
 def local_moves_at_the_temperature_of_the_next_rung(patch):
     right, ladder = local_moves.langevin, jnp.asarray(checks.LADDERS[4], jnp.float32)
 
-    def shifted(*, metropolis):
-        move = right(metropolis=metropolis)
+    def shifted(**options):
+        move = right(**options)
 
         def step(key, cache, memory, target, t, **parameters):
             rung = jnp.argmin(jnp.abs(ladder - t))
@@ -53,8 +53,8 @@ def local_moves_at_the_temperature_of_the_next_rung(patch):
 def a_step_size_that_depends_on_the_position(patch):
     right = local_moves.langevin
 
-    def biased(*, metropolis):
-        move = right(metropolis=metropolis)
+    def biased(**options):
+        move = right(**options)
 
         def step(key, cache, memory, target, t, **parameters):
             parameters["step_size"] = parameters["step_size"] * jnp.exp(0.2 * cache.loglikelihood)

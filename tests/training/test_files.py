@@ -73,14 +73,6 @@ def test_a_run_folder_that_cannot_be_written_is_named_and_not_left_behind(tmp_pa
     assert not (tmp_path / "runs" / "run").exists()
 
 
-@pytest.fixture
-def default_interrupt():
-    """A process started in the background inherits an interrupt that is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("default_interrupt")
 def test_an_interrupt_is_acknowledged_once_and_the_second_is_final():
     acknowledged = []
