@@ -87,9 +87,15 @@ def markdown(table: list[tuple[Row, Row | None, list[Row]]]) -> str:
             continue
         low, ratio, high = ratio_interval(ours, best)
         lines.append(
-            start + f"{best['method']} | {_rmse(best):.2g} | {ratio:.2g} [{low:.2g}, {high:.2g}] |"
+            start + f"{best['method']} | {_rmse(best):.2g} | {_short(ratio)} "
+            f"[{_short(low)}, {_short(high)}] |"
         )
     return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    """Two digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def draw(axis: Axes, table: list[tuple[Row, Row | None, list[Row]]]) -> None:
