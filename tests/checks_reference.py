@@ -356,7 +356,7 @@ def errors_of_whole_jobs_are_honest(name: str, path: str) -> None:
     """
     truth, rows = gt.REFERENCE_PATHS[name], []
     target = truth.target
-    options = {"path": path, "budget": 8_000}
+    options = {"path": path, "budget": 12_000}
     if path == "prior":
         options |= {"num_temperatures": 5, "num_ensembles": 16, "pilot_rounds": 2}
         options |= {"pilot_steps": 20, "budget": 20_000}
