@@ -19,6 +19,7 @@ from tempered_ebm.evidence.integration import (
 )
 from tempered_ebm.evidence.integration import trapezoid_weights as trapezoid_weights
 from tempered_ebm.evidence.integration import warn_of_a_bad_ladder as warn_of_a_bad_ladder
+from tempered_ebm.evidence.normalizers import pooled_log_weights as pooled_log_weights
 from tempered_ebm.evidence.quadrature import gauss_legendre as gauss_legendre
 from tempered_ebm.evidence.reweighting import bar as bar
 from tempered_ebm.evidence.reweighting import mbar as mbar

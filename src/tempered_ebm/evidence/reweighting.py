@@ -12,20 +12,18 @@ correlates rungs.
 
 from __future__ import annotations
 
-import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import estimate as estimates
+from tempered_ebm.evidence import normalizers
 from tempered_ebm.evidence.estimate import EvidenceEstimate
 
 Direction = Literal["forward", "reverse"]
-
-_MAX_ITERATIONS = 100
 
 
 def _estimate(
@@ -132,7 +130,7 @@ def bar(
     temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
 
     def pair(two: Float[Array, "2"], values: Array) -> tuple[Array, Array]:
-        f, series, _ = _solve(two, values, jnp.zeros(0, values.dtype))
+        f, series, _ = normalizers.solve(two, values, jnp.zeros(0, values.dtype))
         return f[1], series
 
     pairs = jnp.stack([temperatures[:-1], temperatures[1:]], 1)
@@ -184,135 +182,9 @@ def mbar(
         extra = jnp.asarray(prior_loglikelihoods, draws.dtype)
         if extra.ndim != 1:
             raise InputError(f"prior_loglikelihoods must have shape (M,), got {extra.shape}")
-    f, series, extra_series = _solve(temperatures, draws, extra)
+    f, series, extra_series = normalizers.solve(temperatures, draws, extra)
     estimate = _estimate(temperatures, draws, f[-1], series)
     if extra.size < 2:
         return estimate
     variance = jnp.var(extra_series, ddof=1) / extra.size
     return estimate._replace(standard_error=jnp.sqrt(estimate.standard_error**2 + variance))
-
-
-def _log_memberships(
-    temperatures: Float[Array, "K"],
-    f: Float[Array, "K"],
-    log_numbers: Float[Array, "K"],
-    draws: Float[Array, "R N"],
-    rungs: Int[Array, "R"],
-) -> Float[Array, "R N K"]:
-    """Log probability that a draw of rung ``rungs[r]`` came from rung j.
-
-    Differences of temperatures and of normalisers are formed before they are multiplied,
-    which keeps a log-likelihood of -1e6 at a temperature of 1e-8 within single precision.
-    """
-    gaps = temperatures[None, :] - temperatures[rungs][:, None]
-    rises = f[None, :] - f[rungs][:, None]
-    # 0 * -inf is 0: a draw of its own rung.
-    products = jnp.where(gaps[:, None, :] == 0, 0.0, gaps[:, None, :] * draws[:, :, None])
-    return jax.nn.log_softmax(products - rises[:, None, :] + log_numbers, axis=-1)
-
-
-class _Likelihood(NamedTuple):
-    """The concave objective of MBAR in the log normalisers, at some draws."""
-
-    temperatures: Float[Array, "K"]
-    log_numbers: Float[Array, "K"]
-    flat: Float[Array, "K N"]
-    extra: Float[Array, "M"]
-
-    def log_memberships(self, f: Array) -> tuple[Array, Array]:
-        """Those of the draws of the rungs, (K, N, K), and of the extra draws, (M, K)."""
-        rungs = jnp.arange(self.flat.shape[0])
-        block = _log_memberships(self.temperatures, f, self.log_numbers, self.flat, rungs)
-        extra = _log_memberships(
-            self.temperatures, f, self.log_numbers, self.extra[None], jnp.zeros(1, int)
-        )
-        return block, extra[0]
-
-    @property
-    def total(self) -> int:
-        """Number of all draws."""
-        return self.flat.size + self.extra.size
-
-    def value(self, f: Array) -> Array:
-        """Mean log probability of the rungs that the draws really came from."""
-        block, extra = self.log_memberships(f)
-        return (jnp.trace(block, axis1=0, axis2=2).sum() + extra[:, 0].sum()) / self.total
-
-    def scores_and_hessian(self, f: Array) -> tuple[Array, Array, Array]:
-        """Scores draw by draw, of rungs and of extra draws, and minus the mean Hessian."""
-        block, extra = (jnp.exp(logs) for logs in self.log_memberships(f))
-        own = jnp.eye(f.size, dtype=f.dtype)
-        rows = jnp.concatenate([block.reshape(-1, f.size), extra])
-        hessian = (jnp.diag(rows.sum(0)) - rows.T @ rows) / self.total
-        return block - own[:, None, :], extra - own[0], hessian
-
-
-def _stones(temperatures: Float[Array, "K"], draws: Float[Array, "K N"]) -> Float[Array, "K"]:
-    """Log normalisers halfway between forward and reverse stepping stones.
-
-    Means of the log-likelihood would do where it has light tails; a few draws of the prior at
-    -1e9 put them, and Newton's method from there, beyond any convergence.
-    """
-    steps = jnp.diff(temperatures)[:, None]
-    log_number = math.log(draws.shape[1])
-    forward = jax.nn.logsumexp(steps * draws[:-1], axis=1) - log_number
-    reverse = log_number - jax.nn.logsumexp(-steps * draws[1:], axis=1)
-    halfway = 0.5 * (forward + reverse)
-    halfway = jnp.where(jnp.isfinite(halfway), halfway, forward)
-    rises = jnp.where(jnp.isfinite(halfway), halfway, 0.0)
-    return jnp.concatenate([jnp.zeros(1, draws.dtype), jnp.cumsum(rises)])
-
-
-def _solve(
-    temperatures: Float[Array, "K"],
-    draws: Float[Array, "K num_draws num_chains"],
-    extra: Float[Array, "M"],
-) -> tuple[Float[Array, "K"], Float[Array, "num_draws num_chains"], Float[Array, "M"]]:
-    """Log normalisers relative to the first, and the linear series of the last.
-
-    Newton's method with halved steps on the concave log-likelihood
-    ``Σ_k Σ_{n in k} log P_k(n)``; its gradient in F is the sum of ``P(n) - e_k(n)``. The means of
-    the two series, of the rungs and of the extra draws, add up to the error of the estimate.
-    """
-    K, num_draws, num_chains = draws.shape
-    flat = draws.reshape(K, -1)
-    numbers = jnp.full(K, flat.shape[1], flat.dtype).at[0].add(extra.size)
-    model = _Likelihood(temperatures, jnp.log(numbers / numbers[-1]), flat, extra)
-    start = _stones(temperatures, flat)
-
-    tolerance = 10 * jnp.finfo(flat.dtype).eps
-    ridge = 1e-6 * jnp.eye(K - 1, dtype=flat.dtype) / K
-
-    def improve(carry: tuple) -> tuple:
-        f, old, _, i = carry
-        score, extra_score, hessian = model.scores_and_hessian(f)
-        gradient = (score.sum((0, 1)) + extra_score.sum(0))[1:] / model.total
-        step = jnp.pad(jnp.linalg.solve(hessian[1:, 1:] + ridge, gradient), (1, 0))
-
-        def falls(trial: tuple) -> Array:
-            scale, new = trial
-            return ~(new >= old - tolerance) & (scale > 1e-3)
-
-        def halve(trial: tuple) -> tuple:
-            return trial[0] / 2, model.value(f + step * trial[0] / 2)
-
-        full = jnp.ones((), flat.dtype)
-        scale, new = jax.lax.while_loop(falls, halve, (full, model.value(f + step)))
-        size = jnp.max(jnp.abs(scale * step)) / (1 + jnp.max(jnp.abs(f)))
-        return f + scale * step, new, size, i + 1
-
-    def unfinished(carry: tuple) -> Array:
-        _, _, size, i = carry
-        return (size > tolerance) & (i < _MAX_ITERATIONS)
-
-    infinite = jnp.array(jnp.inf, flat.dtype)
-    carry = (start, model.value(start), infinite, jnp.zeros((), jnp.int32))
-    f = jax.lax.while_loop(unfinished, improve, carry)[0]
-
-    score, extra_score, hessian = model.scores_and_hessian(f)
-    last = jnp.zeros(K - 1, flat.dtype).at[-1].set(1.0)
-    direction = jnp.linalg.solve(hessian[1:, 1:], last)
-    # H (F - F_true) is the mean score: the means of these series add up to the error.
-    share = flat.shape[1] / model.total
-    series = share * (score[:, :, 1:] @ direction).reshape(K, num_draws, num_chains).sum(0)
-    return f, series, (1 - K * share) * (extra_score[:, 1:] @ direction)
