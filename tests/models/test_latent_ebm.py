@@ -49,8 +49,15 @@ def test_no_gradient_passes_through_samples():
 
 
 @pytest.mark.statistical
-def test_the_learning_gradient_is_that_of_the_closed_form_evidence():
-    checks.learning_gradient()
+@pytest.mark.parametrize("name", ["posterior", "covariance", "pooled"])
+def test_the_learning_gradient_is_that_of_the_closed_form_evidence(name):
+    checks.learning_gradient(name)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", ["covariance", "pooled"])
+def test_the_learning_gradient_with_replica_exchange(name):
+    checks.learning_gradient(name, batch=60, replica_exchange=True)
 
 
 @pytest.mark.statistical
@@ -202,7 +209,7 @@ def test_batched_temperatures_equal_one_by_one_runs(metropolis):
     ladder = te.schedules.power(3, 2.0)
     draw = jax.jit(lambda t: ebm.draw(KEY, params, checks.IMAGES, t).posterior)
     together = draw(ladder)
-    assert together.position.shape == (3, 6, 2)
+    assert together.position.shape == (3, 1, 6, 2)
     for k, t in enumerate(ladder):
         alone = draw(jnp.full(3, t))
         for a, b in zip(together, alone, strict=True):
@@ -217,7 +224,7 @@ def test_step_sizes_interpolate_the_precision(ebm):
 def test_the_prior_rung_does_not_see_the_data():
     ebm = checks.linear_ebm(3, 3)
     ladder = jnp.array([0.0, 1.0])
-    run = jax.jit(lambda x: ebm._posterior_draws(KEY, checks.LINEAR_PARAMS, x, ladder, None)[0])
+    run = jax.jit(lambda x: ebm.draw(KEY, checks.LINEAR_PARAMS, x, ladder).posterior)
     good = run(checks.OBSERVATIONS).position
     bad = run(jnp.full((3, 3), jnp.nan)).position
     np.testing.assert_array_equal(good[0], bad[0])
@@ -240,12 +247,15 @@ def test_shapes_of_samples(ebm, params):
 
 def test_shapes_of_draws(ebm, params):
     draws = jax.eval_shape(
-        lambda: ebm.draw(KEY, params, checks.IMAGES, te.schedules.uniform(3), num_prior=5)
+        lambda: ebm.draw(
+            KEY, params, checks.IMAGES, te.schedules.uniform(3), num_chains=4, num_prior=5
+        )
     )
-    assert draws.posterior.position.shape == (3, 6, 2)
-    assert draws.posterior.loglikelihood.shape == (3, 6)
+    assert draws.posterior.position.shape == (3, 4, 6, 2)
+    assert draws.posterior.loglikelihood.shape == (3, 4, 6)
     assert draws.prior.position.shape == (5, 2)
-    assert draws.posterior_statistic.shape == (3, 6)
+    assert draws.posterior_statistic.shape == (3, 4, 6)
+    assert draws.swap_acceptance_rate is None
     assert draws.prior_statistic.shape == (5,)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tempered_ebm import ladder_runs
 from tempered_ebm.evidence_runs import normalizer
-from tempered_ebm.models import latent_ebm
+from tempered_ebm.models import latent_evidence
 from tempered_ebm.numpyro import evidence as model_evidence
 from tests import checks_model_evidence as checks
 from tests.mutants.registry import caught_by
@@ -59,8 +59,8 @@ def a_base_that_sees_one_leaf(patch):
 
 @caught_by(checks.evidence_of_each_observation)
 def observations_in_reverse(patch):
-    estimate = latent_ebm._estimate_each
-    patch.setattr(latent_ebm, "_estimate_each", lambda t, draws: estimate(t, draws[..., ::-1]))
+    estimate = latent_evidence._estimate_each
+    patch.setattr(latent_evidence, "_estimate_each", lambda t, draws: estimate(t, draws[..., ::-1]))
 
 
 @caught_by(checks.evidence_of_each_observation)

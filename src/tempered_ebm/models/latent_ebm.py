@@ -11,47 +11,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import (
-    checks,
-    evidence,
-    evidence_runs,
-    inference,
-    ladder_runs,
-    learning,
-    presets,
-    schedules,
-)
+from tempered_ebm import checks, evidence, evidence_runs, inference, learning, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence_runs import EvidenceReport
-from tempered_ebm.kernels import mala, tempered, ula
+from tempered_ebm.kernels import mala, replica_exchange, tempered, ula
 from tempered_ebm.likelihoods import Likelihood
+from tempered_ebm.models import latent_evidence
+from tempered_ebm.models.draws import POSTERIOR_CHAIN, PRIOR_CHAIN, ChainSettings, Draws
 from tempered_ebm.models.networks import as_network
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import Network, Params, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
-
-
-class ChainSettings(NamedTuple):
-    """Length and step size of a Langevin chain.
-
-    Attributes:
-        num_steps: number of steps.
-        step_size: ``h`` of ``z' = z + h ∇log p + sqrt(2h) ξ``.
-    """
-
-    num_steps: int
-    step_size: float
-
-
-PRIOR_CHAIN = ChainSettings(presets.pang2020.prior.num_steps, presets.pang2020.prior.step_size)
-"""Pang et al. (2020, section 3): 60 steps of noise scale 0.4, ``h = 0.4**2 / 2``."""
-
-POSTERIOR_CHAIN = ChainSettings(
-    presets.pang2020.posterior.num_steps, presets.pang2020.posterior.step_size
-)
-"""Pang et al. (2020, section 3): 20 steps of noise scale 0.1, ``h = 0.1**2 / 2``."""
 
 
 class LatentEBMParams(NamedTuple):
@@ -66,25 +38,6 @@ class LatentEBMParams(NamedTuple):
     generator: Params
 
 
-class Draws(NamedTuple):
-    """Frozen draws from which a learning gradient is formed.
-
-    Attributes:
-        temperatures: ladder of the posterior draws, shape (K,); a single 1 without a ladder.
-        posterior: last states of the tempered posterior chains, chain shape (K, batch).
-        prior: last states of the prior chains, chain shape (M,).
-        posterior_statistic: acceptance rate (adjusted chains) or drift norm (unadjusted),
-            averaged along each posterior chain, shape (K, batch).
-        prior_statistic: the same for the prior chains, shape (M,).
-    """
-
-    temperatures: Float[Array, "K"]
-    posterior: tempered.TemperedState
-    prior: ula.ULAState | mala.MALAState
-    posterior_statistic: Float[Array, "K batch"]
-    prior_statistic: Float[Array, "M"]
-
-
 def _over_leading_axes(
     network: Network, params: Params, z: Float[Array, "*lead d"], name: str
 ) -> Array:
@@ -96,13 +49,6 @@ def _over_leading_axes(
             f"expected a leading axis of {rows.shape[0]}"
         )
     return output.reshape(lead + output.shape[1:])
-
-
-@jax.jit
-def _estimate_each(
-    temperatures: Float[Array, "K"], draws: Float[Array, "K num_samples num_chains batch"]
-) -> evidence.EvidenceEstimate:
-    return jax.lax.map(lambda one: evidence.mbar(temperatures, one), jnp.moveaxis(draws, 3, 0))
 
 
 def _require_shape(name: str, value: Array, expected: tuple[int, ...]) -> None:
@@ -130,6 +76,8 @@ class LatentEBM:
         prior_chain: length and step size of the prior chains.
         posterior_chain: length and step size of the posterior chains at t = 1.
         metropolis: whether the chains are Metropolis-adjusted (MALA) or not (ULA).
+        replica_exchange: whether the posterior chains of neighbouring temperatures swap places,
+            where there is a ladder (:func:`tempered_ebm.replica_exchange`).
 
     Raises:
         InputError: for a network that is none, or a size or step size that is not positive.
@@ -154,6 +102,7 @@ class LatentEBM:
     prior_chain: ChainSettings = PRIOR_CHAIN
     posterior_chain: ChainSettings = POSTERIOR_CHAIN
     metropolis: bool = False
+    replica_exchange: bool = False
 
     def __post_init__(self) -> None:
         checks.at_least("latent_dim", self.latent_dim, 1)
@@ -253,20 +202,27 @@ class LatentEBM:
         x: Float[Array, "batch ..."],
         temperatures: Float[Array, "K"],
     ) -> SamplingAlgorithm:
-        """The Langevin kernel of the posterior chains, all temperatures in one batch."""
+        """The kernel of the posterior chains, all temperatures in one batch."""
+        if self.replica_exchange and temperatures.shape[0] > 1:
+            return replica_exchange.as_top_level_api(
+                self.target(params, x),
+                temperatures,
+                self.step_sizes(temperatures),
+                metropolis=self.metropolis,
+            )
         build = tempered.tempered_mala if self.metropolis else tempered.tempered_ula
         return build(self.target(params, x), temperatures, self.step_sizes(temperatures))
 
     def _run(
         self, rng_key: PRNGKey, kernel: SamplingAlgorithm, position: Array, num_steps: int
-    ) -> tuple[Any, Array]:
-        statistic = "acceptance_rate" if self.metropolis else "drift_norm"
+    ) -> tuple[Any, list[Array]]:
+        names = ("acceptance_rate" if self.metropolis else "drift_norm", "swap_acceptance_rate")
         state, moments = inference.run_with_moments(
             rng_key,
             kernel,
             kernel.init(position),
             num_steps,
-            statistic_fn=lambda state, info: getattr(info, statistic),
+            statistic_fn=lambda state, info: [getattr(info, n) for n in names if hasattr(info, n)],
         )
         return state, moments.mean
 
@@ -301,7 +257,7 @@ class LatentEBM:
 
     def _prior_draws(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
-    ) -> tuple[Any, Array]:
+    ) -> tuple[Any, list[Array]]:
         start_key, run_key = jax.random.split(rng_key)
         if initial is None:
             initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
@@ -332,23 +288,25 @@ class LatentEBM:
                 ``initial`` is not one start per chain.
         """
         ladder = jnp.ones(1) if temperatures is None else schedules.validate(temperatures)
+        shape = (ladder.shape[0], x.shape[0], self.latent_dim)
         if initial is not None:
             lead = () if temperatures is None else ladder.shape
             _require_shape("initial", initial, (*lead, x.shape[0], self.latent_dim))
-            initial = initial.reshape(ladder.shape[0], x.shape[0], self.latent_dim)
-        z = self._sample_posterior(rng_key, params, x, ladder, initial)
+            initial = initial.reshape(shape)
+        z = self._sample_posterior(rng_key, params, x, ladder, shape, initial)
         return z[0] if temperatures is None else z
 
-    @functools.partial(jax.jit, static_argnames=("self",))
+    @functools.partial(jax.jit, static_argnames=("self", "shape"))
     def _sample_posterior(
         self,
         rng_key: PRNGKey,
         params: LatentEBMParams,
         x: Array,
         temperatures: Array,
+        shape: tuple[int, ...],
         initial: Array | None,
     ) -> Array:
-        return self._posterior_draws(rng_key, params, x, temperatures, initial)[0].position
+        return self._posterior_draws(rng_key, params, x, temperatures, shape, initial)[0].position
 
     def _posterior_draws(
         self,
@@ -356,14 +314,15 @@ class LatentEBM:
         params: LatentEBMParams,
         x: Array,
         temperatures: Array,
+        shape: tuple[int, ...],
         initial: Array | None,
-    ) -> tuple[tempered.TemperedState, Array]:
+    ) -> tuple[tempered.TemperedState, list[Array]]:
         start_key, run_key = jax.random.split(rng_key)
         if initial is None:
-            shape = (temperatures.shape[0], x.shape[0], self.latent_dim)
             initial = jax.random.normal(start_key, shape)
         kernel = self.posterior_kernel(params, x, temperatures)
-        return self._run(run_key, kernel, initial, self.posterior_chain.num_steps)
+        state, statistics = self._run(run_key, kernel, initial, self.posterior_chain.num_steps)
+        return tempered.TemperedState(*state[: len(tempered.TemperedState._fields)]), statistics
 
     def generate(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int
@@ -402,8 +361,9 @@ class LatentEBM:
         x: Float[Array, "batch ..."],
         temperatures: Float[Array, "K"] | None = None,
         *,
+        num_chains: int = 1,
         num_prior: int | None = None,
-        initial_posterior: Float[Array, "K batch d"] | None = None,
+        initial_posterior: Float[Array, "K C batch d"] | None = None,
         initial_prior: Float[Array, "M d"] | None = None,
     ) -> Draws:
         """Run the chains that a learning gradient needs. Nothing in here is differentiated.
@@ -413,28 +373,31 @@ class LatentEBM:
             params: parameters of the model.
             x: observations; the leading axis is the batch.
             temperatures: temperatures of the posterior chains; t = 1 alone by default.
+            num_chains: independent posterior chains (ladders of them) per observation, C.
             num_prior: number of prior chains; as many as observations by default.
             initial_posterior: where the posterior chains start; N(0, I) by default.
             initial_prior: where the prior chains start; N(0, I) by default.
 
         Raises:
-            InputError: if ``num_prior`` is below 1 or a start does not have the chains' shape.
+            InputError: if a count is below 1 or a start does not have the chains' shape.
         """
         ladder = jnp.ones(1) if temperatures is None else temperatures
         num_prior = x.shape[0] if num_prior is None else num_prior
         checks.at_least("num_prior", num_prior, 1)
+        checks.at_least("num_chains", num_chains, 1)
         if initial_posterior is not None:
-            shape = (ladder.shape[0], x.shape[0], self.latent_dim)
+            shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
             _require_shape("initial_posterior", initial_posterior, shape)
         if initial_prior is not None:
             _require_shape("initial_prior", initial_prior, (num_prior, self.latent_dim))
         frozen = jax.lax.stop_gradient((params, x, ladder, initial_posterior, initial_prior))
-        return jax.lax.stop_gradient(self._draw(rng_key, num_prior, *frozen))
+        return jax.lax.stop_gradient(self._draw(rng_key, num_chains, num_prior, *frozen))
 
-    @functools.partial(jax.jit, static_argnames=("self", "num_prior"))
+    @functools.partial(jax.jit, static_argnames=("self", "num_chains", "num_prior"))
     def _draw(
         self,
         rng_key: PRNGKey,
+        num_chains: int,
         num_prior: int,
         params: LatentEBMParams,
         x: Array,
@@ -443,11 +406,12 @@ class LatentEBM:
         initial_prior: Array | None,
     ) -> Draws:
         posterior_key, prior_key = jax.random.split(rng_key)
-        posterior, posterior_statistic = self._posterior_draws(
-            posterior_key, params, x, ladder, initial_posterior
+        shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
+        posterior, (posterior_statistic, *swap_rate) = self._posterior_draws(
+            posterior_key, params, x, ladder, shape, initial_posterior
         )
-        prior, prior_statistic = self._prior_draws(prior_key, params, num_prior, initial_prior)
-        return Draws(ladder, posterior, prior, posterior_statistic, prior_statistic)
+        prior, (prior_statistic,) = self._prior_draws(prior_key, params, num_prior, initial_prior)
+        return Draws(ladder, posterior, prior, posterior_statistic, prior_statistic, *swap_rate)
 
     def objective(
         self,
@@ -473,6 +437,7 @@ class LatentEBM:
         *,
         estimator: learning.Estimator | None = None,
         temperatures: Float[Array, "K"] | None = None,
+        num_chains: int | None = None,
     ) -> Float[Array, ""]:
         """Minus the surrogate objective at fresh draws; ``jax.grad`` of it is the estimator.
 
@@ -481,21 +446,27 @@ class LatentEBM:
             params: parameters of the model.
             x: observations; the leading axis is the batch.
             estimator: one of :mod:`tempered_ebm.learning`; ``posterior()`` by default.
-            temperatures: ladder, for the estimators that use one.
+            temperatures: ladder, for the estimators that use one, and for any estimator when
+                the chains exchange replicas.
+            num_chains: independent posterior chains per observation; as many as the estimator
+                needs by default.
 
         Raises:
-            InputError: if the estimator needs a ladder and none is given, or it is not one.
+            InputError: if the estimator needs a ladder and none is given, or it is not one; if
+                it needs more chains.
         """
         estimator = estimator or learning.posterior()
-        if estimator.uses_ladder:
-            if temperatures is None:
-                raise InputError(
-                    f"temperatures must be a ladder for the estimator {estimator.name!r}, got None"
-                )
+        num_chains = estimator.min_chains if num_chains is None else num_chains
+        checks.at_least("num_chains", num_chains, estimator.min_chains)
+        if estimator.uses_ladder and temperatures is None:
+            raise InputError(
+                f"temperatures must be a ladder for the estimator {estimator.name!r}, got None"
+            )
+        if temperatures is not None and (estimator.uses_ladder or self.replica_exchange):
             temperatures = schedules.validate(temperatures)
         else:
             temperatures = None
-        draws = self.draw(rng_key, params, x, temperatures)
+        draws = self.draw(rng_key, params, x, temperatures, num_chains=num_chains)
         return -self.objective(params, x, draws, estimator)
 
     def log_normalizer(
@@ -572,39 +543,13 @@ class LatentEBM:
             UserWarning: if neighbours on the ladder hardly swap for some observation. Not
                 inside ``jit``.
         """
-        for name, count in (
-            ("num_chains", num_chains),
-            ("num_warmup", num_warmup),
-            ("num_samples", num_samples),
-        ):
-            checks.at_least(name, count, 1)
-        ladder = schedules.validate(
-            schedules.power(24, 5.0) if temperatures is None else temperatures
-        )
-        draws = self._evidence_draws(
-            rng_key, params, x, ladder, num_chains, num_warmup, num_samples
-        )
-        ladder_runs.warn_of_rare_swaps(ladder, draws)
-        return _estimate_each(ladder, draws)
-
-    @functools.partial(jax.jit, static_argnames=("self", "num_chains", "num_warmup", "num_samples"))
-    def _evidence_draws(
-        self,
-        rng_key: PRNGKey,
-        params: LatentEBMParams,
-        x: Array,
-        temperatures: Array,
-        num_chains: int,
-        num_warmup: int,
-        num_samples: int,
-    ) -> Float[Array, "K num_samples num_chains batch"]:
-        start_key, run_key = jax.random.split(rng_key)
-        return ladder_runs.loglikelihood_draws(
-            run_key,
-            self.target(params, x),
-            temperatures,
-            self.step_sizes(temperatures),
-            jax.random.normal(start_key, (num_chains, x.shape[0], self.latent_dim)),
+        return latent_evidence.log_evidence(
+            self,
+            rng_key,
+            params,
+            x,
+            temperatures=temperatures,
+            num_chains=num_chains,
             num_warmup=num_warmup,
             num_samples=num_samples,
         )

@@ -49,14 +49,21 @@ def build_model(
         prior_chain=ChainSettings(prior_steps, chain.prior_step_size),
         posterior_chain=ChainSettings(posterior_steps, chain.posterior_step_size),
         metropolis=chain.metropolis,
+        replica_exchange=config.learning.replica_exchange,
     )
 
 
 def build_estimator(config: TrainConfig) -> learning.Estimator:
     """Learning-gradient estimator of a configuration."""
-    if config.learning.uses_ladder:
-        return learning.path(config.learning.path_weight)
-    return learning.posterior()
+    match config.learning.estimator:
+        case "posterior":
+            return learning.posterior()
+        case "path":
+            return learning.path(config.learning.path_weight)
+        case "covariance":
+            return learning.covariance()
+        case "pooled":
+            return learning.pooled()
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

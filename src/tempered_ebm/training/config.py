@@ -23,7 +23,7 @@ Dataset = Literal["digits", "npz"]
 Activation = Literal["gelu", "silu", "softplus", "leaky_relu"]
 Generator = Literal["mlp", "deconv"]
 Chains = Literal["persistent", "short_run"]
-EstimatorName = Literal["posterior", "path"]
+EstimatorName = Literal["posterior", "path", "covariance", "pooled"]
 Schedule = Literal["uniform", "power", "sigmoid", "geometric", "beta", "cosine"]
 
 _SMALL_IMAGE = 16
@@ -87,11 +87,18 @@ class EstimatorConfig:
     """Learning gradient."""
 
     estimator: EstimatorName = "posterior"
-    """posterior: maximum likelihood from posterior draws; path: weights over a temperature ladder,
-    which maximises another objective than log p(x)."""
+    """posterior: maximum likelihood from draws at t = 1; pooled: the same, from the draws of the
+    whole ladder by reweighting; covariance: the same, by thermodynamic integration by parts;
+    path: weights over the ladder, which maximises another objective than log p(x)."""
     path_weight: PathWeight = "uniform"
     """Weight w(t) of the path estimator: uniform (w = 1), inverse (w = 1/t), or frozen_ti, the
     original thermodynamic-integration training, which never trains the prior."""
+    replica_exchange: bool = False
+    """Let posterior chains of neighbouring temperatures swap places; posterior then runs a ladder
+    too."""
+    num_chains: int | None = None
+    """Independent posterior chains (ladders of them) per image. Default: as few as the estimator
+    can do with, 2 for covariance, else 1."""
     num_temperatures: int = 8
     """Temperatures on the ladder from 0 (prior) to 1 (posterior)."""
     schedule: Schedule = "power"
@@ -108,7 +115,12 @@ class EstimatorConfig:
     @property
     def uses_ladder(self) -> bool:
         """Whether training draws at every temperature."""
-        return self.estimator == "path"
+        return self.estimator != "posterior" or self.replica_exchange
+
+    @property
+    def min_chains(self) -> int:
+        """Fewest chains per image that the estimator works with."""
+        return 2 if self.estimator == "covariance" else 1
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,8 @@ def _validate_ladder(config: EstimatorConfig) -> None:
     checks.at_least("--num-temperatures", config.num_temperatures, fewest)
     for name in ("power", "steepness", "t_min", "alpha"):
         checks.positive(_flag(name), getattr(config, name))
+    if config.num_chains is not None:
+        checks.at_least("--num-chains", config.num_chains, config.min_chains)
     if config.t_min >= 1:
         raise InputError(f"--t-min must be below 1, got {config.t_min}")
     ladder(config)
@@ -268,10 +282,14 @@ def resolve(config: TrainConfig, dataset: ImageDataset) -> TrainConfig:
     optimizer = dataclasses.replace(
         config.optimizer, num_steps=config.optimizer.num_steps or (4000 if small else 3000)
     )
+    learning = config.learning
+    learning = dataclasses.replace(learning, num_chains=learning.num_chains or learning.min_chains)
     data = config.data
     if data.data_file is not None:
         data = dataclasses.replace(data, data_file=data.data_file.absolute())
-    return dataclasses.replace(config, data=data, model=model, optimizer=optimizer)
+    return dataclasses.replace(
+        config, data=data, model=model, learning=learning, optimizer=optimizer
+    )
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def _initial_state(
         build.build_optimizer(config.optimizer),
         learning.num_temperatures if learning.uses_ladder else 1,
         jax.random.fold_in(jax.random.key(config.run.seed), 0),
+        num_chains=learning.num_chains or 1,
         num_images=num_images,
         batch_size=config.optimizer.batch_size,
         persistent=config.chain.chains == "persistent",
@@ -113,6 +114,7 @@ def train(
             build.build_optimizer(config.optimizer),
             configs.ladder(config.learning) if config.learning.uses_ladder else None,
             jax.random.fold_in(jax.random.key(config.run.seed), 1),
+            num_chains=config.learning.num_chains or 1,
         )
         return _run(folder, checkpoints, update, state, images, show_progress)
     finally:

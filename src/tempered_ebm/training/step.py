@@ -19,11 +19,11 @@ class Chains(NamedTuple):
     """Persistent chains.
 
     Attributes:
-        posterior: one chain per training image and temperature, (n, K, d).
+        posterior: C chains (ladders of them) per training image, (n, K, C, d).
         prior: (batch, d).
     """
 
-    posterior: Float[Array, "n K d"]
+    posterior: Float[Array, "n K C d"]
     prior: Float[Array, "batch d"]
 
 
@@ -65,8 +65,10 @@ def _metrics(
         "prior_second_moment": jnp.mean(z_prior**2),
     }
     if draws.temperatures.shape[0] > 1:
-        for k, value in enumerate(draws.posterior.loglikelihood.mean(-1)):
+        for k, value in enumerate(draws.posterior.loglikelihood.mean((1, 2))):
             metrics[f"loglikelihood_{k}"] = value
+    if draws.swap_acceptance_rate is not None:
+        metrics["swap_acceptance_rate"] = draws.swap_acceptance_rate.mean()
     return metrics
 
 
@@ -82,6 +84,8 @@ def build_step(
     optimizer: optax.GradientTransformation,
     temperatures: Float[Array, "K"] | None,
     rng_key: PRNGKey,
+    *,
+    num_chains: int = 1,
 ) -> Step:
     """Build the jitted update ``(state, images (n, ...), index (batch,)) -> state``.
 
@@ -97,7 +101,10 @@ def build_step(
             state.params,
             x,
             temperatures,
-            initial_posterior=None if chains is None else chains.posterior[index].swapaxes(0, 1),
+            num_chains=num_chains,
+            initial_posterior=None
+            if chains is None
+            else jnp.moveaxis(chains.posterior[index], 0, 2),
             initial_prior=None if chains is None else chains.prior,
         )
         loss, grads = jax.value_and_grad(
@@ -113,7 +120,7 @@ def build_step(
         }
         if chains is not None:
             posterior_key, prior_key = jax.random.split(restart_key)
-            ends = _restart_lost(posterior_key, draws.posterior.position.swapaxes(0, 1))
+            ends = _restart_lost(posterior_key, jnp.moveaxis(draws.posterior.position, 2, 0))
             chains = Chains(
                 chains.posterior.at[index].set(ends, unique_indices=True),
                 _restart_lost(prior_key, draws.prior.position),
@@ -135,6 +142,7 @@ def init_state(
     num_temperatures: int,
     rng_key: PRNGKey,
     *,
+    num_chains: int = 1,
     num_images: int,
     batch_size: int,
     persistent: bool,
@@ -146,7 +154,7 @@ def init_state(
     chains = None
     if persistent:
         chains = Chains(
-            jax.random.normal(posterior_key, (num_images, num_temperatures, d)),
+            jax.random.normal(posterior_key, (num_images, num_temperatures, num_chains, d)),
             jax.random.normal(prior_key, (batch_size, d)),
         )
     names = ["loss", "prior_gradient_norm", "generator_gradient_norm", "skipped_updates"]

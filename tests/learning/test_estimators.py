@@ -16,6 +16,50 @@ def quadratic(t):
     return 3 * t**2
 
 
+def test_covariance_reaches_the_exact_gradient_as_the_ladder_fills_up():
+    checks.covariance_gradient_is_that_of_the_integral()
+
+
+def test_pooled_is_exact_on_a_coarse_ladder():
+    checks.pooled_gradient_is_exact_on_a_coarse_ladder()
+
+
+def test_pooled_on_one_rung_is_posterior():
+    rng = np.random.default_rng(0)
+    ell, f = rng.normal(size=(2, 1, 3, 4)).astype(np.float32)
+    got, expected = (
+        e.objective(jnp.ones(1), ell, f, f[0, 0]) for e in (learning.pooled(), learning.posterior())
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_weights_are_frozen_and_each_observation_has_its_own():
+    rng = np.random.default_rng(1)
+    ladder = te.schedules.power(4, 2.0)
+    ell = jnp.asarray(rng.normal(size=(4, 3, 5)) * 3, jnp.float32)
+    weights = learning.posterior_weights(ladder, ell)
+    np.testing.assert_allclose(weights.sum((0, 1)), 1.0, rtol=1e-5)
+    alone = learning.posterior_weights(ladder, ell[:, :, 2:3])
+    np.testing.assert_allclose(weights[:, :, 2:3], alone, rtol=1e-4)
+    gradient = jax.grad(lambda e: learning.posterior_weights(ladder, e)[-1].sum())(ell)
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
+@pytest.mark.parametrize("make", [learning.covariance, learning.pooled])
+def test_equal_loglikelihoods_and_one_chain_too_many(make):
+    """Constant l: every draw weighs the same and nothing correlates."""
+    ell, f = jnp.full((3, 2, 4), -2.0), jnp.arange(24.0).reshape(3, 2, 4)
+    value = make().objective(te.schedules.uniform(3), ell, f, jnp.zeros(2))
+    expected = -2.0 + (f.mean() if make is learning.pooled else 0.0)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_the_covariance_of_one_chain_is_refused():
+    ell = jnp.ones((3, 1, 4))
+    with pytest.raises(te.InputError, match="at least 2 chains, got 1"):
+        learning.covariance().objective(te.schedules.uniform(3), ell, ell, ell[0, 0])
+
+
 WEIGHTS = {
     "uniform": ("uniform", lambda t: 1.0),
     "inverse": ("inverse", lambda t: 1 / t),
@@ -83,7 +127,7 @@ def test_the_closed_form_is_that_of_the_documented_numbers():
 
 def test_the_objective_averages_over_the_batch_and_the_prior_draws():
     rng = np.random.default_rng(0)
-    ell, f, f_prior = rng.normal(size=(2, 3, 4)).astype(np.float32), None, rng.normal(size=5)
+    ell, f, f_prior = rng.normal(size=(2, 3, 2, 4)).astype(np.float32), None, rng.normal(size=5)
     ell, f = ell
     got = learning.posterior().objective(jnp.array([0.0, 0.5, 1.0]), ell, f, f_prior)
     expected = np.mean(ell[-1]) + np.mean(f[-1]) - np.mean(f_prior)
@@ -112,9 +156,9 @@ def test_path_traces_once_for_all_ladders():
     @jax.jit
     def objective(ladder, ell):
         traces.append(1)
-        return learning.path("inverse").objective(ladder, ell, ell, ell[0])
+        return learning.path("inverse").objective(ladder, ell, ell, ell[0, 0])
 
-    ell = jnp.ones((5, 2))
+    ell = jnp.ones((5, 3, 2))
     values = [objective(te.schedules.power(5, p), ell) for p in (1.0, 2.0)]
     assert len(traces) == 1
     assert np.all(np.isfinite(values))

@@ -1,90 +1,19 @@
-r"""Learning objectives: one per named estimator of the learning gradient.
-
-A latent EBM has the prior :math:`p_\alpha(z) \propto e^{f_\alpha(z)} p_0(z)` and the
-log-likelihood :math:`\ell_\beta(z) = \log p_\beta(x|z)`. With
-:math:`q_t \propto e^{t\ell_\beta} p_\alpha` and
-:math:`\log Z_t = \log E_{p_\alpha}[e^{t\ell_\beta}]`, so that
-:math:`\log Z_1 = \log p(x)`, Fisher's identity gives
-
-.. math::
-    \nabla_\beta \log Z_t = t\,E_t[\nabla\ell_\beta], \qquad
-    \nabla_\alpha \log Z_t = E_t[\nabla f_\alpha] - E_0[\nabla f_\alpha].
-
-Every objective here is a weighted sum of ℓ and f at *frozen* draws, whose gradient is
-the estimator; its value is not a log-likelihood. A weight ``w`` on the path maximises
-:math:`J_w = \int_0^1 w(t) \log Z_t\,dt`. Since :math:`\log Z_t` is convex in t and 0 at
-t = 0, :math:`J_w \le \log p(x) \int_0^1 t\,w(t)\,dt`: only the point mass at t = 1,
-:func:`posterior`, makes this maximum likelihood.
-"""
+"""Learning along the whole path of temperatures: objectives other than log p(x)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import evidence
 from tempered_ebm.errors import InputError
+from tempered_ebm.learning.estimator import Estimator
 
 PathWeight = Literal["uniform", "inverse", "frozen_ti"]
 PATH_WEIGHTS: tuple[PathWeight, ...] = ("uniform", "inverse", "frozen_ti")
-
-
-class Estimator(NamedTuple):
-    """A named estimator of the learning gradient.
-
-    Attributes:
-        name: what logs and configurations call it.
-        uses_ladder: whether it needs draws at every temperature, or at t = 1 alone.
-        objective: ``(temperatures (K,), loglikelihood (K, batch), negative_energy
-            (K, batch), prior_negative_energy (M,)) -> scalar`` to maximise. The values
-            are differentiable functions of the parameters at frozen draws: ℓ and f at
-            draws of each ``q_t``, and f at draws of the prior.
-    """
-
-    name: str
-    uses_ladder: bool
-    objective: Callable[
-        [
-            Float[Array, "K"],
-            Float[Array, "K batch"],
-            Float[Array, "K batch"],
-            Float[Array, "M"],
-        ],
-        Float[Array, ""],
-    ]
-
-
-def posterior() -> Estimator:
-    r"""Maximum likelihood by Fisher's identity (Pang et al. 2020, section 2).
-
-    .. math::
-        \nabla_\beta \log p(x) = E_1[\nabla\ell], \qquad
-        \nabla_\alpha \log p(x) = E_1[\nabla f] - E_0[\nabla f]
-
-    Exact in expectation when the draws are exact; the bias of short chains is the
-    chains' own.
-
-    Example:
-        >>> import jax.numpy as jnp, tempered_ebm as te
-        >>> estimator = te.learning.posterior()
-        >>> ell, f, f_prior = jnp.full((1, 4), -2.0), jnp.ones((1, 4)), jnp.zeros(3)
-        >>> float(estimator.objective(jnp.ones(1), ell, f, f_prior))
-        -1.0
-    """
-
-    def objective(
-        temperatures: Float[Array, "K"],
-        loglikelihood: Float[Array, "K batch"],
-        negative_energy: Float[Array, "K batch"],
-        prior_negative_energy: Float[Array, "M"],
-    ) -> Float[Array, ""]:
-        del temperatures
-        return jnp.mean(loglikelihood[-1] + negative_energy[-1]) - jnp.mean(prior_negative_energy)
-
-    return Estimator("posterior", False, objective)
 
 
 def path_coefficients(
@@ -160,13 +89,16 @@ def path(weight: PathWeight | Callable[[Array], Array] = "uniform") -> Estimator
 
     def objective(
         temperatures: Float[Array, "K"],
-        loglikelihood: Float[Array, "K batch"],
-        negative_energy: Float[Array, "K batch"],
+        loglikelihood: Float[Array, "K C batch"],
+        negative_energy: Float[Array, "K C batch"],
         prior_negative_energy: Float[Array, "M"],
     ) -> Float[Array, ""]:
         on_loglikelihood, on_energy = path_coefficients(temperatures, weight)
+        loglikelihood, negative_energy = (
+            value.mean(axis=(1, 2)) for value in (loglikelihood, negative_energy)
+        )
         posterior_term = on_loglikelihood @ loglikelihood + on_energy @ negative_energy
-        return jnp.mean(posterior_term) - jnp.sum(on_energy) * jnp.mean(prior_negative_energy)
+        return posterior_term - jnp.sum(on_energy) * jnp.mean(prior_negative_energy)
 
     name = weight if isinstance(weight, str) else getattr(weight, "__name__", "custom")
-    return Estimator(f"path:{name}", True, objective)
+    return Estimator(f"path:{name}", True, objective, uses_prior=weight != "frozen_ti")
