@@ -158,9 +158,11 @@ def one_update(config, images, params_scale=1.0, trace=None):
     if trace is not None:
         objective = model.objective
         object.__setattr__(model, "objective", lambda *a: (trace.append(1), objective(*a))[1])
-    update = steps.build_step(
-        model, build.build_estimator(config), optimizer, None, jax.random.key(0)
-    )
+    step = steps.build_step(model, build.build_estimator(config), optimizer)
+
+    def update(state, images, index):
+        return step(state, jax.random.key(0), None, images, index)
+
     return update, state
 
 
@@ -194,6 +196,36 @@ def test_only_the_chains_of_the_batch_move(tmp_path):
     after = np.array(update(state, images, jnp.arange(100, 500)).chains.posterior)
     moved = np.any(before != after, axis=(1, 2))
     np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(100, 500))
+
+
+def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
+    config = tiny_config(tmp_path, **VARIANTS["path"])
+    model, images = build.build_model(config, DIGITS.image_shape), jnp.asarray(DIGITS.x_train)
+    update = steps.build_update(
+        model, build.build_estimator(config), build.build_optimizer(config.optimizer)
+    )
+    keys = jax.random.split(jax.random.key(3), 2)
+    ladders = jnp.stack([te.schedules.power(3, 2.0), te.schedules.power(3, 4.0)])
+    index = jnp.arange(40).reshape(2, 20)
+    one = loop._initial_state(config, model, len(images))
+    one = one._replace(chains=one.chains._replace(prior=one.chains.prior[:20]))
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
+    mapped = jax.jit(jax.vmap(update, (0, 0, 0, None, 0)))
+    single = jax.jit(update)
+    for _ in range(2):
+        both = mapped(both, keys, ladders, images, index)
+    for i in range(2):
+        alone = one
+        for _ in range(2):
+            alone = single(alone, keys[i], ladders[i], images, index[i])
+        jax.tree.map(
+            lambda got, wanted, i=i: np.testing.assert_allclose(
+                got[i], wanted, rtol=2e-4, atol=1e-5
+            ),
+            both,
+            alone,
+        )
+    assert not np.array_equal(both.chains.prior[0], both.chains.prior[1])
 
 
 def test_divergence_stops_with_a_clear_error(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -108,15 +109,19 @@ def train(
             if checkpoints.has_any():
                 state = _restore(checkpoints, state)
             metrics_log.truncate(folder.metrics, int(state.step))
-        update = steps.build_step(
+        step = steps.build_step(
             model,
             build.build_estimator(config),
             build.build_optimizer(config.optimizer),
-            configs.ladder(config.learning) if config.learning.uses_ladder else None,
-            jax.random.fold_in(jax.random.key(config.run.seed), 1),
             num_chains=config.learning.num_chains or 1,
         )
-        return _run(folder, checkpoints, update, state, images, show_progress)
+        ladder = configs.ladder(config.learning) if config.learning.uses_ladder else None
+        rng_key = jax.random.fold_in(jax.random.key(config.run.seed), 1)
+
+        def update(state: steps.TrainState, index: jax.Array) -> steps.TrainState:
+            return step(state, rng_key, ladder, images, index)
+
+        return _run(folder, checkpoints, update, state, len(images), show_progress)
     finally:
         checkpoints.close()
 
@@ -136,9 +141,9 @@ def _save(checkpoints: Checkpoints, state: steps.TrainState) -> None:
 def _run(
     folder: RunFolder,
     checkpoints: Checkpoints,
-    update: steps.Step,
+    update: Callable[[steps.TrainState, jax.Array], steps.TrainState],
     state: steps.TrainState,
-    images: jax.Array,
+    num_images: int,
     show_progress: bool,
 ) -> TrainResult:
     from tqdm import tqdm
@@ -153,8 +158,8 @@ def _run(
     bar = tqdm(total=num_steps, initial=start, unit="update", disable=not show_progress, leave=True)
     with bar, InterruptFlag(lambda: bar.set_description("stopping")) as interrupt:
         for i in range(start, num_steps):
-            index = batch_index(config.run.seed, i, len(images), batch_size)
-            state = update(state, images, jnp.asarray(index))
+            index = batch_index(config.run.seed, i, num_images, batch_size)
+            state = update(state, jnp.asarray(index))
             done = i + 1
             if done % log_every == 0 or done == num_steps:
                 count = log_every if done % log_every == 0 else done % log_every

@@ -1,4 +1,4 @@
-"""One training update as one jitted program: chains, learning gradient, optimiser, metrics."""
+"""One training update as a pure function: chains, learning gradient, optimiser, metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class TrainState(NamedTuple):
     metric_sums: dict[str, Float[Array, ""]]
 
 
-Step = Callable[[TrainState, Array, Array], TrainState]
+Update = Callable[[TrainState, PRNGKey, "Array | None", Array, Array], TrainState]
+"""``(state, rng_key, temperatures (K,), images (n, ...), index (batch,)) -> state``."""
 
 
 def _metrics(
@@ -78,22 +79,34 @@ def _restart_lost(rng_key: PRNGKey, chains: Array) -> Array:
     return jnp.where(lost, jax.random.normal(rng_key, chains.shape), chains)
 
 
-def build_step(
+def build_update(
     model: LatentEBM,
     estimator: learning.Estimator,
     optimizer: optax.GradientTransformation,
-    temperatures: Float[Array, "K"] | None,
-    rng_key: PRNGKey,
     *,
     num_chains: int = 1,
-) -> Step:
-    """Build the jitted update ``(state, images (n, ...), index (batch,)) -> state``.
+) -> Update:
+    """Build the update ``(state, rng_key, temperatures, images, index) -> state``.
 
-    The key of update ``i`` is ``fold_in(rng_key, i)``: the state needs no key. The chains
-    run outside the differentiated objective. The state is donated.
+    It is a pure function, to be mapped over ``state``, ``rng_key``, ``temperatures`` and
+    ``index`` by ``jax.vmap`` if many runs share a program. The key of update ``i`` is
+    ``fold_in(rng_key, i)``: the state needs no key. The chains run outside the
+    differentiated objective.
+
+    Args:
+        model: the model; its chains have their training length.
+        estimator: of the learning gradient.
+        optimizer: wrapped in ``optax.apply_if_finite``.
+        num_chains: independent posterior chains (ladders of them) per image.
     """
 
-    def step(state: TrainState, images: Array, index: Array) -> TrainState:
+    def update(
+        state: TrainState,
+        rng_key: PRNGKey,
+        temperatures: Float[Array, "K"] | None,
+        images: Float[Array, "n ..."],
+        index: Int[Array, "batch"],
+    ) -> TrainState:
         draw_key, restart_key = jax.random.split(jax.random.fold_in(rng_key, state.step))
         x, chains = images[index], state.chains
         draws = model.draw(
@@ -118,22 +131,37 @@ def build_step(
             "generator_gradient_norm": optax.tree.norm(grads.generator),
             "skipped_updates": 1.0 * ~optimizer_state.last_finite,
         }
-        if chains is not None:
-            posterior_key, prior_key = jax.random.split(restart_key)
-            ends = _restart_lost(posterior_key, jnp.moveaxis(draws.posterior.position, 2, 0))
-            chains = Chains(
-                chains.posterior.at[index].set(ends, unique_indices=True),
-                _restart_lost(prior_key, draws.prior.position),
-            )
         return TrainState(
             state.step + 1,
             optax.apply_updates(state.params, updates),
             optimizer_state,
-            chains,
+            None if chains is None else _keep_ends(restart_key, chains, index, draws),
             {name: state.metric_sums[name] + value for name, value in metrics.items()},
         )
 
-    return jax.jit(step, donate_argnums=0)
+    return update
+
+
+def _keep_ends(rng_key: PRNGKey, chains: Chains, index: Array, draws: Draws) -> Chains:
+    """Put the ends of one update's chains back where they started."""
+    posterior_key, prior_key = jax.random.split(rng_key)
+    ends = _restart_lost(posterior_key, jnp.moveaxis(draws.posterior.position, 2, 0))
+    return Chains(
+        chains.posterior.at[index].set(ends, unique_indices=True),
+        _restart_lost(prior_key, draws.prior.position),
+    )
+
+
+def build_step(
+    model: LatentEBM,
+    estimator: learning.Estimator,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_chains: int = 1,
+) -> Update:
+    """Compile :func:`build_update` on its own; the state is donated."""
+    update = build_update(model, estimator, optimizer, num_chains=num_chains)
+    return jax.jit(update, donate_argnums=0)
 
 
 def init_state(
