@@ -87,30 +87,28 @@ def weights_shared_by_all_observations(patch):
 
 @caught_by(checks.gradient_statistics_are_unbiased)
 def a_squared_bias_with_the_noise_left_in(patch):
-    correct = statistics._statistics
+    correct = statistics._squared_mean
+    patch.setattr(statistics, "_squared_mean", lambda d: (jnp.sum(d.mean(0) ** 2), correct(d)[1]))
 
-    def mutant(g, reference, noise):
-        got = correct(g, reference, noise)
-        return got._replace(squared_bias=got.squared_bias + got.mcmc_variance / g.shape[1])
 
-    patch.setattr(statistics, "_statistics", mutant)
+@caught_by(checks.gradient_statistics_are_unbiased)
+def an_error_of_the_squared_bias_without_the_jackknife_factor(patch):
+    correct = statistics._squared_mean
+
+    def mutant(d):
+        value, error = correct(d)
+        return value, error / (d.shape[0] - 1)
+
+    patch.setattr(statistics, "_squared_mean", mutant)
 
 
 @caught_by(checks.gradient_statistics_are_unbiased)
 def a_minibatch_variance_with_the_chains_left_in(patch):
     correct = statistics._statistics
 
-    def mutant(g, reference, noise):
-        got = correct(g, reference, noise)
+    def mutant(g, reference):
+        got = correct(g, reference)
         extra = got.mcmc_variance / g.shape[1]
         return got._replace(minibatch_variance=got.minibatch_variance + extra)
 
     patch.setattr(statistics, "_statistics", mutant)
-
-
-@caught_by(checks.gradient_statistics_are_unbiased, True)
-def a_noisy_reference_taken_for_exact(patch):
-    correct = statistics._statistics
-    patch.setattr(
-        statistics, "_statistics", lambda g, reference, noise: correct(g, reference, None)
-    )

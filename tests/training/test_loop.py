@@ -194,7 +194,7 @@ def test_only_the_chains_of_the_batch_move(tmp_path):
     update, state = one_update(tiny_config(tmp_path), images)
     before = np.array(state.chains.posterior)
     after = np.array(update(state, images, jnp.arange(100, 500)).chains.posterior)
-    moved = np.any(before != after, axis=(1, 2))
+    moved = np.any(before != after, axis=(1, 2, 3))
     np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(100, 500))
 
 

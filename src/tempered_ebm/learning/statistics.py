@@ -26,10 +26,11 @@ class GradientStatistics(NamedTuple):
             NaN from a single minibatch.
         squared_norm: :math:`\|E\hat g\|^2`, unbiased, so it may come out negative.
         signal_to_noise: ``squared_norm / variance``.
-        squared_bias: :math:`E_b\|E[\hat g | b] - g_b\|^2` against the reference, less what the
-            noise of the estimates (and of the reference, if its error is given) adds to it:
-            unbiased, so it may come out negative. NaN without a reference.
-        squared_bias_error: its standard error over minibatches; NaN from fewer than two.
+        squared_bias: :math:`\|E[\hat g - g]\|^2` against the reference, unbiased whatever the
+            noise of either, so it may come out negative. NaN without a reference or from fewer
+            than two minibatches.
+        squared_bias_error: its standard error by the jackknife over minibatches; NaN from
+            fewer than three.
         cosine: mean cosine of one estimate with the reference of its minibatch, or without
             a reference with the other estimates on the same minibatch.
     """
@@ -61,29 +62,28 @@ def _groups(tree: Params) -> dict[str, Any]:
 
 
 def gradient_statistics(
-    gradients: Params,
-    reference: Params | None = None,
-    reference_variance: dict[str, Float[Array, "B"]] | None = None,
+    gradients: Params, reference: Params | None = None
 ) -> dict[str, GradientStatistics]:
     r"""Split the error of a gradient estimator into minibatch, chains and bias.
 
-    With B minibatches and S repeats of each, :math:`\bar g_b` the mean over repeats and V the
-    mean over minibatches of the variance between repeats (divisor S - 1),
+    With B minibatches and S repeats of each, :math:`\bar g_b` the mean over repeats, V the
+    mean over minibatches of the variance between repeats (divisor S - 1), and
+    :math:`d_b = \bar g_b - g_b` for references :math:`g_b`,
 
     .. math::
         \mathrm{tr\,Cov}_{mcmc} = V, \qquad
         \mathrm{tr\,Cov}_{minibatch} = \mathrm{tr\,Cov}_b(\bar g_b) - V/S, \qquad
-        \mathrm{bias}^2 = \tfrac1B \sum_b \|\bar g_b - g_b\|^2 - V/S,
+        \mathrm{bias}^2 = \frac{1}{B(B-1)} \sum_{b \ne b'} d_b \cdot d_{b'}:
 
     the analysis of variance of a random-effects model with one factor (Searle et al. 1992,
-    section 3.5); norms and traces run over the coordinates of a group of parameters.
+    section 3.5), and a U-statistic, into which independent errors of the estimates, of their
+    starts and of the references do not enter. Norms and traces run over the coordinates
+    of a group of parameters.
 
     Args:
         gradients: pytree of estimates; leaves lead with (B, S), S at least 2.
-        reference: pytree of the exact gradient of each minibatch, or one that is much more
-            precise than the estimates; leaves lead with (B,).
-        reference_variance: for each group, tr Cov of the reference's own error, (B,); it is
-            subtracted from the squared bias.
+        reference: pytree of an unbiased gradient of each minibatch, as precise as can be
+            had; leaves lead with (B,).
 
     Returns:
         Statistics of each top-level part of the pytree (``"prior"`` and ``"generator"`` for
@@ -116,16 +116,14 @@ def gradient_statistics(
     references = {} if reference is None else _groups(reference)
     return {
         name: _statistics(
-            _flatten(part, 2),
-            None if reference is None else _flatten(references[name], 1),
-            None if reference_variance is None else reference_variance[name],
+            _flatten(part, 2), None if reference is None else _flatten(references[name], 1)
         )
         for name, part in _groups(gradients).items()
     }
 
 
 def _statistics(
-    g: Float[Array, "B S n"], reference: Float[Array, "B n"] | None, noise: Array | None
+    g: Float[Array, "B S n"], reference: Float[Array, "B n"] | None
 ) -> GradientStatistics:
     num_batches, num_repeats, _ = g.shape
     means = g.mean(1)
@@ -141,10 +139,7 @@ def _statistics(
         squared_bias = squared_bias_error = nan
         cosine = _mean_cosine_between_repeats(g)
     else:
-        offsets = jnp.sum((means - reference) ** 2, -1) - within / num_repeats
-        offsets = offsets if noise is None else offsets - noise
-        squared_bias = offsets.mean()
-        squared_bias_error = offsets.std(ddof=1) / num_batches**0.5 if num_batches > 1 else nan
+        squared_bias, squared_bias_error = _squared_mean(means - reference)
         cosine = jnp.mean(_cosine(g, reference[:, None]))
     return GradientStatistics(
         variance,
@@ -156,6 +151,22 @@ def _statistics(
         squared_bias_error,
         cosine,
     )
+
+
+def _squared_mean(d: Float[Array, "B n"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Squared norm of the mean of independent rows, without bias, and its standard error."""
+    num = d.shape[0]
+    products = d @ d.T
+    products = products - jnp.diag(jnp.diag(products))
+    total, rows = products.sum(), products.sum(1)
+    nan = jnp.full((), jnp.nan, d.dtype)
+    if num < 2:
+        return nan, nan
+    if num < 3:
+        return total / 2, nan
+    without = (total - 2 * rows) / ((num - 1) * (num - 2))
+    error = jnp.sqrt((num - 1) * jnp.var(without))
+    return total / (num * (num - 1)), error
 
 
 def _unit(g: Float[Array, "... n"]) -> Float[Array, "... n"]:
