@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from tempered_ebm.evidence import estimate as estimates
 
-_MAX_ITERATIONS = 100
+_BALANCED = 1e-3
+"""Share of draws that may seem to come from other rungs in weights that need no error."""
 
 
 def log_memberships(
@@ -92,18 +93,44 @@ def solve(
 ) -> tuple[Float[Array, "K"], Float[Array, "num_draws num_chains"], Float[Array, "M"]]:
     """Log normalisers relative to the first, and the linear series of the last.
 
-    Newton's method with halved steps on the concave log-likelihood
-    ``Σ_k Σ_{n in k} log P_k(n)``; its gradient in F is the sum of ``P(n) - e_k(n)``. The means of
-    the two series, of the rungs and of the extra draws, add up to the error of the estimate.
+    The log-likelihood ``Σ_k Σ_{n in k} log P_k(n)`` is concave; its gradient in F is the sum of
+    ``P(n) - e_k(n)``. The means of the two series, of the rungs and of the extra draws, add
+    up to the error of the estimate.
     """
     K, num_draws, num_chains = draws.shape
     flat = draws.reshape(K, -1)
     numbers = jnp.full(K, flat.shape[1], flat.dtype).at[0].add(extra.size)
     model = _Likelihood(temperatures, jnp.log(numbers / numbers[-1]), flat, extra)
-    start = _stones(temperatures, flat)
+    f = _maximise(model, relative=10 * jnp.finfo(flat.dtype).eps)
 
-    tolerance = 10 * jnp.finfo(flat.dtype).eps
-    ridge = 1e-6 * jnp.eye(K - 1, dtype=flat.dtype) / K
+    score, extra_score, hessian = model.scores_and_hessian(f)
+    last = jnp.zeros(K - 1, flat.dtype).at[-1].set(1.0)
+    direction = jnp.linalg.solve(hessian[1:, 1:], last)
+    # H (F - F_true) is the mean score: the means of these series add up to the error.
+    share = flat.shape[1] / model.total
+    series = share * (score[:, :, 1:] @ direction).reshape(K, num_draws, num_chains).sum(0)
+    return f, series, (1 - K * share) * (extra_score[:, 1:] @ direction)
+
+
+def _maximise(
+    model: _Likelihood,
+    *,
+    relative: float = 0.0,
+    imbalance: float = 0.0,
+    max_iterations: int = 100,
+) -> Float[Array, "K"]:
+    """Newton's method with halved steps on the concave log-likelihood.
+
+    Args:
+        model: the draws.
+        relative: stop when a step changes F by less than this share of its size.
+        imbalance: stop when the expected number of draws of every rung is its own up to this
+            share. Where rungs do not overlap F hardly matters, and this sees it.
+        max_iterations: stop after as many; the log-likelihood has never fallen.
+    """
+    K, dtype = model.flat.shape[0], model.flat.dtype
+    tolerance = 10 * jnp.finfo(dtype).eps
+    ridge = 1e-6 * jnp.eye(K - 1, dtype=dtype) / K
 
     def improve(carry: tuple) -> tuple:
         f, old, _, i = carry
@@ -118,26 +145,19 @@ def solve(
         def halve(trial: tuple) -> tuple:
             return trial[0] / 2, model.value(f + step * trial[0] / 2)
 
-        full = jnp.ones((), flat.dtype)
-        scale, new = jax.lax.while_loop(falls, halve, (full, model.value(f + step)))
+        is_balanced = jnp.max(jnp.abs(gradient)) * K <= imbalance
+        full = jnp.where(is_balanced, 0.0, jnp.ones((), dtype))
+        scale, new = jax.lax.while_loop(falls, halve, (full, model.value(f + full * step)))
         size = jnp.max(jnp.abs(scale * step)) / (1 + jnp.max(jnp.abs(f)))
-        return f + scale * step, new, size, i + 1
+        return f + scale * step, new, is_balanced | (size <= relative), i + 1
 
     def unfinished(carry: tuple) -> Array:
-        _, _, size, i = carry
-        return (size > tolerance) & (i < _MAX_ITERATIONS)
+        _, _, is_finished, i = carry
+        return ~is_finished & (i < max_iterations)
 
-    infinite = jnp.array(jnp.inf, flat.dtype)
-    carry = (start, model.value(start), infinite, jnp.zeros((), jnp.int32))
-    f = jax.lax.while_loop(unfinished, improve, carry)[0]
-
-    score, extra_score, hessian = model.scores_and_hessian(f)
-    last = jnp.zeros(K - 1, flat.dtype).at[-1].set(1.0)
-    direction = jnp.linalg.solve(hessian[1:, 1:], last)
-    # H (F - F_true) is the mean score: the means of these series add up to the error.
-    share = flat.shape[1] / model.total
-    series = share * (score[:, :, 1:] @ direction).reshape(K, num_draws, num_chains).sum(0)
-    return f, series, (1 - K * share) * (extra_score[:, 1:] @ direction)
+    start = _stones(model.temperatures, model.flat)
+    carry = (start, model.value(start), jnp.array(False), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(unfinished, improve, carry)[0]
 
 
 def pooled_log_weights(
@@ -173,6 +193,7 @@ def pooled_log_weights(
     """
     temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
     K, flat = draws.shape[0], draws.reshape(draws.shape[0], -1)
-    f, _, _ = solve(temperatures, draws, jnp.zeros(0, draws.dtype))
+    model = _Likelihood(temperatures, jnp.zeros(K), flat, jnp.zeros(0, draws.dtype))
+    f = _maximise(model, imbalance=_BALANCED, max_iterations=20)
     memberships = log_memberships(temperatures, f, jnp.zeros(K), flat, jnp.arange(K))[..., rung]
     return jax.nn.log_softmax(memberships, axis=(0, 1)).reshape(jnp.shape(loglikelihoods))
