@@ -95,10 +95,14 @@ class Attempt:
             self.bar.update()
             if self._is_interrupted(is_row) and self.done < num_steps:
                 break
-            if self.done % self.config.run.checkpoint_every == 0:
+            if self.done % self.config.run.checkpoint_every == 0 and self._is_well():
                 self._save()
         self._save()
         return None
+
+    def _is_well(self) -> bool:
+        """Whether the last update was made; a checkpoint is a place to come back to."""
+        return int(consecutive_skips(self.state)) == 0
 
     def _is_interrupted(self, is_row: bool) -> bool:
         if self.devices.is_alone:

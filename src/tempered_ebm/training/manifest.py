@@ -31,8 +31,8 @@ def manifest_path(folder: Path, step: int) -> Path:
     return folder / f"{step}.manifest.json"
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder; each is on disk when this returns."""
+def _files(folder: Path, *, sync: bool = False) -> dict[str, str]:
+    """SHA-256 of every file in a folder; with ``sync`` each is on disk when this returns."""
     hashes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -40,7 +40,8 @@ def _files(folder: Path) -> dict[str, str]:
                 hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(
                     file, "sha256"
                 ).hexdigest()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
     return hashes
 
 
@@ -64,7 +65,7 @@ def write(folder: Path, step: int, rollbacks: int, metrics: Mapping[str, float])
         OSError: if it cannot be written.
     """
     checkpoint = folder / str(step)
-    files = _files(checkpoint)
+    files = _files(checkpoint, sync=True)
     for inner in (checkpoint, *(path for path in checkpoint.rglob("*") if path.is_dir())):
         sync_folder(inner)
     tree = {"rollbacks": rollbacks, "metrics": dict(metrics), "files": files}
