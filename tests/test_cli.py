@@ -84,7 +84,7 @@ def test_a_model_whose_chains_diverge_is_one_line(finished_run, monkeypatch, cap
     before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*.*")}
     params, step = loop.load_params(run_folder.open_run(finished_run))
     lost = jax.tree.map(lambda leaf: leaf * np.nan, params)
-    monkeypatch.setattr(loop, "load_params", lambda folder: (lost, step))
+    monkeypatch.setattr(loop, "load_params", lambda folder, best: (lost, step))
     assert run(command, finished_run) == 1
     complaint = capsys.readouterr().err
     assert re.match(r"tempered-ebm: the (prior|posterior) chains .* diverged", complaint)

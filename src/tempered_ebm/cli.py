@@ -6,18 +6,32 @@ import contextlib
 import io
 import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.training.config import TrainConfig
+from tempered_ebm.training.options import ParallelConfig
+
+if TYPE_CHECKING:
+    from tempered_ebm.datasets import ImageDataset
+    from tempered_ebm.training.parallel import Devices
+    from tempered_ebm.training.run_folder import RunFolder
 
 _INTERRUPTED = 130
-_WITH_RESUME = ("--resume", "--evaluate", "--no-evaluate")
+_WITH_RESUME = (
+    "--resume",
+    "--evaluate",
+    "--no-evaluate",
+    "--devices",
+    "--coordinator",
+    "--num-processes",
+    "--process-id",
+)
 _DESCRIPTION = (
     "Train, sample and evaluate energy-based models by tempered Langevin sampling; estimate the "
     "evidence of NumPyro models."
@@ -29,9 +43,11 @@ class Train(TrainConfig):
     """Train a latent EBM; without options, on the embedded 8x8 digits."""
 
     resume: Path | None = None
-    """Go on with this run folder from its newest checkpoint; takes no option but --no-evaluate."""
+    """Go on with this run folder from its newest checkpoint; takes no option but --no-evaluate and
+    those of devices and processes."""
     evaluate: bool = True
     """Evaluate and draw pictures after the last update."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,8 @@ class Sample:
     """Number of images."""
     seed: int = 0
     """Seed of the chains."""
+    checkpoint: Literal["newest", "best"] = "newest"
+    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,8 @@ class Evaluate:
     """Run folder, such as runs/LAST."""
     seed: int = 0
     """Seed of the chains."""
+    checkpoint: Literal["newest", "best"] = "newest"
+    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
 
 
 @dataclass(frozen=True)
@@ -123,46 +143,66 @@ def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence:
         raise InputError(_one_line(errors.getvalue())) from None
 
 
-def _train(command: Train, arguments: Sequence[str]) -> int:
-    from tempered_ebm.training import config as configs
-    from tempered_ebm.training import evaluation, loop, run_folder
+def _refuse_options_with_resume(arguments: Sequence[str]) -> None:
+    options = [a.split("=")[0] for a in arguments if a.startswith("--")]
+    others = [name for name in options if name not in _WITH_RESUME]
+    if others:
+        raise InputError(
+            "--resume takes no option but --no-evaluate and those of devices and processes: a run "
+            f"goes on as it was configured, got {' '.join(others)}"
+        )
 
+
+def _begin(command: Train, devices: Devices) -> tuple[RunFolder, ImageDataset]:
+    """Make the run folder of a new run, or in a process that does not write, open it."""
+    from tempered_ebm.training import config as configs
+    from tempered_ebm.training import run_folder
+
+    config = TrainConfig(**{f.name: getattr(command, f.name) for f in fields(TrainConfig)})
+    configs.validate(config)
+    if not devices.is_alone and config.run.name is None:
+        raise InputError("--name must be given with --num-processes above 1, got none")
+    dataset = configs.load_dataset(config.data)
+    config = configs.resolve(config, dataset)
+    devices.require_divisible(config.optimizer.batch_size)
+    folder = run_folder.create(config, dataset) if devices.writes else None
+    devices.wait("the run folder is made")
+    return folder or run_folder.open_run(config.run.output_dir / str(config.run.name)), dataset
+
+
+def _train(command: Train, arguments: Sequence[str]) -> int:
+    from tempered_ebm.training import evaluation, loop, options, parallel, run_folder
+
+    options.validate_parallel(command.parallel)
     if command.resume is not None:
-        options = [a.split("=")[0] for a in arguments if a.startswith("--")]
-        others = [name for name in options if name not in _WITH_RESUME]
-        if others:
-            raise InputError(
-                "--resume takes no option but --no-evaluate: a run goes on as it was configured, "
-                f"got {' '.join(others)}"
-            )
+        _refuse_options_with_resume(arguments)
         folder = run_folder.open_run(command.resume)
         dataset = run_folder.load_dataset(folder)
+        devices = parallel.start(command.parallel)
     else:
-        config = TrainConfig(
-            command.data,
-            command.model,
-            command.chain,
-            command.learning,
-            command.optimizer,
-            command.run,
+        devices = parallel.start(command.parallel)
+        folder, dataset = _begin(command, devices)
+    if devices.writes:
+        print(f"run folder {folder.path}", flush=True)
+    with _complaining():
+        result = loop.train(
+            folder,
+            dataset,
+            resume=command.resume is not None,
+            devices=devices,
+            show_progress=devices.writes,
         )
-        configs.validate(config)
-        dataset = configs.load_dataset(config.data)
-        config = configs.resolve(config, dataset)
-        folder = run_folder.create(config, dataset)
-    print(f"run folder {folder.path}", flush=True)
-    result = loop.train(folder, dataset, resume=command.resume is not None)
     if not result.is_finished:
-        print(
-            f"interrupted after {result.step} updates; go on with: "
-            f"tempered-ebm train --resume {folder.path}",
-            file=sys.stderr,
-        )
+        if devices.writes:
+            go_on = f"tempered-ebm train --resume {folder.path}"
+            print(f"interrupted after {result.step} updates; go on with: {go_on}", file=sys.stderr)
         return _INTERRUPTED
-    if command.evaluate:
+    if command.evaluate and devices.writes:
         print("evaluating", flush=True)
-        print(evaluation.evaluate(folder, dataset, result.params, result.step))
-    print(f"run folder {folder.path}")
+        params = devices.to_host(result.params)
+        print(evaluation.evaluate(folder, dataset, params, result.step))
+    if devices.writes:
+        print(f"run folder {folder.path}")
     return 0
 
 
@@ -176,8 +216,10 @@ def _sample(command: Sample) -> int:
     checks.at_least("--num-samples", command.num_samples, 1)
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
-    params, _ = loop.load_params(folder)
-    model = build.build_model(folder.config, folder.image_shape, sampling=True)
+    with _complaining():
+        params, step = loop.load_params(folder, best=command.checkpoint == "best")
+    config = loop.settled_config(folder, step)
+    model = build.build_model(config, folder.image_shape, sampling=True)
     images = np.asarray(model.generate(jax.random.key(command.seed), params, command.num_samples))
     evaluation.require_finite("prior", images)
     archive = io.BytesIO()
@@ -195,7 +237,8 @@ def _evaluate(command: Evaluate) -> int:
 
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
-    params, step = loop.load_params(folder)
+    with _complaining():
+        params, step = loop.load_params(folder, best=command.checkpoint == "best")
     dataset = run_folder.load_dataset(folder)
     print(evaluation.evaluate(folder, dataset, params, step, seed=command.seed))
     return 0
@@ -224,6 +267,15 @@ def _evidence(command: Evidence) -> int:
         evidence_command.save(report, command.output, vars(command))
         print(f"report.txt, report.json and integrand.png in {command.output}")
     return _INTERRUPTED if report.stopped.startswith("interrupted") else 0
+
+
+@contextlib.contextmanager
+def _complaining() -> Iterator[None]:
+    """Context in which a warning of the library is one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: _complain(f"warning: {message}")
+        yield
 
 
 def _complain(message: str) -> None:

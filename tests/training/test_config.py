@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_a_configuration_survives_json():
 
 def test_every_option_is_explained():
     for group in dataclasses.fields(configs.TrainConfig):
-        source = Path(configs.__file__).read_text()
+        source = inspect.getsource(group.default_factory)
         for field in dataclasses.fields(group.default_factory):
             declaration = source.split(f"\n    {field.name}: ")[1]
             assert declaration.split("\n")[1].strip().startswith('"""'), field.name

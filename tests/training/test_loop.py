@@ -1,5 +1,5 @@
 import dataclasses
-import os
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,61 +7,18 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.errors import DivergedError
 from tempered_ebm.training import build, loop, metrics_log, run_folder
 from tempered_ebm.training import config as configs
 from tempered_ebm.training import step as steps
-from tempered_ebm.training.checkpoints import Checkpoints, CheckpointWriteError
-
-DIGITS = te.datasets.load_digits()
-
-
-def tiny_config(tmp_path, name="run", *, learning=None, chain=None, num_steps=12):
-    config = configs.TrainConfig(
-        model=configs.ModelConfig(latent_dim=3, energy_widths=(8,), generator_width=8),
-        chain=chain or configs.ChainConfig(prior_steps=3, posterior_steps=2),
-        learning=learning or configs.EstimatorConfig(),
-        optimizer=configs.OptimizerConfig(num_steps=num_steps, batch_size=400),
-        run=configs.RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=4),
-    )
-    return configs.resolve(config, DIGITS)
-
-
-def create(tmp_path, name="run", **changes):
-    return run_folder.create(tiny_config(tmp_path, name, **changes), DIGITS)
-
-
-def train(folder, **options):
-    return loop.train(folder, DIGITS, show_progress=False, **options)
-
-
-class InterruptAfter:
-    """Stands in for the signal: asks to stop once it was consulted ``count`` times."""
-
-    def __init__(self, count):
-        self.left = count
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        return None
-
-    @property
-    def is_set(self):
-        self.left -= 1
-        return self.left <= 0
-
-
-def assert_same_tree(left, right):
-    jax.tree.map(np.testing.assert_array_equal, left, right)
-
-
-def without_seconds(path):
-    table = metrics_log.read(path)
-    table.pop("seconds")
-    return table
-
+from tests.training.runs import (
+    DIGITS,
+    assert_same_tree,
+    create,
+    stop_after,
+    tiny_config,
+    train,
+    without_seconds,
+)
 
 VARIANTS = {
     "posterior": {},
@@ -83,7 +40,7 @@ def test_a_stopped_and_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     expected = train(whole)
     stopped = create(tmp_path, "stopped", **VARIANTS[variant])
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "InterruptFlag", lambda acknowledge: InterruptAfter(7))
+        stop_after(patch, 7)
         first = train(stopped)
     assert not first.is_finished
     assert first.step == 7
@@ -133,7 +90,9 @@ def test_frozen_thermodynamic_integration_never_trains_the_prior(tmp_path):
         folder.config, optimizer=dataclasses.replace(folder.config.optimizer, weight_decay=0.0)
     )
     result = loop.train(dataclasses.replace(folder, config=config), DIGITS, show_progress=False)
-    start = loop._initial_state(config, build.build_model(config, (8, 8, 1)), 1438)
+    start = build.build_learner(config, (8, 8, 1), 1438).init(
+        jax.random.fold_in(jax.random.key(0), 0)
+    )
     assert_same_tree(result.params.prior, start.params.prior)
     assert np.all(metrics_log.read(folder.metrics)["prior_gradient_norm"] == 0)
     assert np.all(metrics_log.read(folder.metrics)["generator_gradient_norm"] > 0)
@@ -150,15 +109,20 @@ def test_batches_partition_every_epoch_and_differ_between_epochs():
     assert not np.array_equal(loop.batch_index(0, 3, 53, 10), loop.batch_index(1, 3, 53, 10))
 
 
-def one_update(config, images, params_scale=1.0, trace=None):
-    model = build.build_model(config, DIGITS.image_shape)
-    optimizer = build.build_optimizer(config.optimizer)
-    state = loop._initial_state(config, model, len(images))
-    state = state._replace(params=jax.tree.map(lambda p: p * params_scale, state.params))
+def learner_and_model(config, num_images=1438):
+    learner = build.build_learner(config, DIGITS.image_shape, num_images)
+    return learner, build.build_model(config, DIGITS.image_shape)
+
+
+def one_update(config, images, trace=None):
+    learner, model = learner_and_model(config, len(images))
+    state = learner.init(jax.random.key(0))
     if trace is not None:
         objective = model.objective
         object.__setattr__(model, "objective", lambda *a: (trace.append(1), objective(*a))[1])
-    step = steps.build_step(model, build.build_estimator(config), optimizer)
+    step = steps.build_step(
+        model, build.build_estimator(config), build.build_optimizer(config.optimizer)
+    )
 
     def update(state, images, index):
         return step(state, jax.random.key(0), None, images, index)
@@ -200,14 +164,15 @@ def test_only_the_chains_of_the_batch_move(tmp_path):
 
 def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
     config = tiny_config(tmp_path, **VARIANTS["path"])
-    model, images = build.build_model(config, DIGITS.image_shape), jnp.asarray(DIGITS.x_train)
+    learner, model = learner_and_model(config)
+    images = jnp.asarray(DIGITS.x_train)
     update = steps.build_update(
         model, build.build_estimator(config), build.build_optimizer(config.optimizer)
     )
     keys = jax.random.split(jax.random.key(3), 2)
     ladders = jnp.stack([te.schedules.power(3, 2.0), te.schedules.power(3, 4.0)])
     index = jnp.arange(40).reshape(2, 20)
-    one = loop._initial_state(config, model, len(images))
+    one = learner.init(jax.random.key(0))
     one = one._replace(chains=one.chains._replace(prior=one.chains.prior[:20]))
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
     mapped = jax.jit(jax.vmap(update, (0, 0, 0, None, 0)))
@@ -218,21 +183,11 @@ def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
         alone = one
         for _ in range(2):
             alone = single(alone, keys[i], ladders[i], images, index[i])
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], both)
         jax.tree.map(
-            lambda got, wanted, i=i: np.testing.assert_allclose(
-                got[i], wanted, rtol=2e-4, atol=1e-5
-            ),
-            both,
-            alone,
+            functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), mine, alone
         )
     assert not np.array_equal(both.chains.prior[0], both.chains.prior[1])
-
-
-def test_divergence_stops_with_a_clear_error(tmp_path):
-    folder = create(tmp_path)
-    broken = dataclasses.replace(DIGITS, x_train=np.full_like(DIGITS.x_train, np.nan))
-    with pytest.raises(DivergedError, match="every update from 1 to 5"):
-        loop.train(folder, broken, show_progress=False)
 
 
 def test_a_run_that_died_before_its_first_checkpoint_resumes_from_the_start(tmp_path):
@@ -248,7 +203,7 @@ def test_a_run_that_died_before_its_first_checkpoint_resumes_from_the_start(tmp_
 def test_a_run_stopped_before_its_first_row_and_killed_after_it_resumes(tmp_path, monkeypatch):
     folder = create(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "InterruptFlag", lambda acknowledge: InterruptAfter(2))
+        stop_after(patch, 2)
         assert train(folder).step == 2
     metrics_log.append(folder.metrics, {"step": 5, "loss": 1.0, "seconds": 1.0})
     assert train(folder, resume=True).is_finished
@@ -262,30 +217,3 @@ def test_a_run_whose_data_changed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(configs, "load_digits", lambda: changed)
     with pytest.raises(te.InputError, match=r"training images in digits have changed"):
         run_folder.load_dataset(folder)
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    folder = create(tmp_path)
-    train(folder)
-    for path in (folder.checkpoints / "12").rglob("*"):
-        if path.is_file() and path.stat().st_size > 200:
-            os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(te.InputError, match=r"checkpoints/12 is damaged or of another model"):
-        loop.load_params(folder)
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    checkpoints = Checkpoints(folder)
-    checkpoints.save(1, {"w": jnp.ones(3)}, {"s": jnp.zeros(2)})
-
-    def full_disk(*args, **kwargs):
-        raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
-
-    monkeypatch.setattr(checkpoints._manager, "save", full_disk)
-    with pytest.raises(CheckpointWriteError, match=r"step 2 .*No space left"):
-        checkpoints.save(2, {"w": jnp.zeros(3)}, {"s": jnp.zeros(2)})
-    restored = checkpoints.restore(1, params={"w": jnp.zeros(3)})
-    np.testing.assert_array_equal(restored["params"]["w"], np.ones(3))
-    checkpoints.close()

@@ -101,7 +101,7 @@ def solve(
     flat = draws.reshape(K, -1)
     numbers = jnp.full(K, flat.shape[1], flat.dtype).at[0].add(extra.size)
     model = _Likelihood(temperatures, jnp.log(numbers / numbers[-1]), flat, extra)
-    f = _maximise(model, relative=10 * jnp.finfo(flat.dtype).eps)
+    f = _maximise(model, relative=float(10 * jnp.finfo(flat.dtype).eps))
 
     score, extra_score, hessian = model.scores_and_hessian(f)
     last = jnp.zeros(K - 1, flat.dtype).at[-1].set(1.0)

@@ -84,7 +84,7 @@ def cells(config: StudyConfig) -> list[Cell]:
     other than the power ladder do not differ in the power.
     """
     grid = config.grid
-    found = {}
+    found: dict[Cell, None] = {}
     for estimator, schedule, power, K, batch, steps, metropolis, swaps in itertools.product(
         grid.estimators,
         grid.schedules,
@@ -113,7 +113,11 @@ def jobs(config: StudyConfig) -> Iterator[Job]:
     for members in programs.values():
         for i in range(0, len(members), size):
             part = tuple(members[i : i + size])
-            yield Job(part[0].name + (f"+{len(part) - 1}" if len(part) > 1 else ""), part, config.grid.repeats)
+            yield Job(
+                part[0].name + (f"+{len(part) - 1}" if len(part) > 1 else ""),
+                part,
+                config.grid.repeats,
+            )
 
 
 def train_config(config: StudyConfig, cell: Cell) -> configs.TrainConfig:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import optax
+import jax.numpy as jnp
+from jaxtyping import Array
 
 from tempered_ebm import learning, likelihoods
 from tempered_ebm.energies import mlp_energy
 from tempered_ebm.generators import deconv_generator, mlp_generator
 from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams
-from tempered_ebm.training.config import OptimizerConfig, TrainConfig
+from tempered_ebm.models.precision import in_bfloat16
+from tempered_ebm.training import config as configs
+from tempered_ebm.training import step
+from tempered_ebm.training.config import TrainConfig
+from tempered_ebm.training.learner import Learner
+from tempered_ebm.training.optimizers import build_optimizer
+from tempered_ebm.training.state import TrainState, sampling_params
+from tempered_ebm.training.step import Shard
+from tempered_ebm.types import PRNGKey
+
+_PICTURED = 100
 
 ACTIVATIONS: dict[str, Callable] = {
     "gelu": jax.nn.gelu,
@@ -29,20 +41,24 @@ def build_model(
     Args:
         config: resolved configuration.
         image_shape: (height, width, channels).
-        sampling: whether its chains have the length for sampling and evaluation, or the
-            length for training.
+        sampling: whether it samples and evaluates, by long chains in float32, or trains,
+            by short ones in the configured precision.
     """
     model, chain = config.model, config.chain
     activation = ACTIVATIONS[model.activation]
     width = model.generator_width or 1
+    generator: Any
     if model.generator == "deconv":
         generator = deconv_generator(image_shape, width=width, activation=activation)
     else:
         generator = mlp_generator(image_shape, widths=(width, width), activation=activation)
+    energy: Any = mlp_energy(model.energy_widths or (1,), activation=activation)
+    if config.update.precision == "bf16" and not sampling:
+        energy, generator = in_bfloat16(energy), in_bfloat16(generator)
     prior_steps = chain.sampling_steps if sampling else chain.prior_steps
     posterior_steps = chain.sampling_steps if sampling else chain.posterior_steps
     return LatentEBM(
-        prior_energy=mlp_energy(model.energy_widths or (1,), activation=activation),
+        prior_energy=energy,
         generator=generator,
         likelihood=likelihoods.gaussian(model.sigma),
         latent_dim=model.latent_dim or 1,
@@ -66,25 +82,71 @@ def build_estimator(config: TrainConfig) -> learning.Estimator:
             return learning.pooled()
 
 
-def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """AdamW with cosine decay for each network; an update that is not finite is skipped.
+def build_learner(
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    num_images: int,
+    *,
+    shard: Shard | None = None,
+) -> Learner:
+    """A latent EBM as the training loop sees it.
 
-    The energy network uses a first-moment decay of 0.5, as in Pang et al. (2020).
+    Args:
+        config: resolved configuration.
+        image_shape: (height, width, channels).
+        num_images: training images.
+        shard: divides examples and chains over devices; by default there is one.
     """
-    num_steps = config.num_steps or 1
-
-    def adam(learning_rate: float, b1: float) -> optax.GradientTransformation:
-        schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
-        return optax.adamw(schedule, b1=b1, weight_decay=config.weight_decay)
-
-    adams = optax.partition(
-        {
-            "prior": adam(config.prior_learning_rate, 0.5),
-            "generator": adam(config.generator_learning_rate, 0.9),
-        },
-        lambda params: LatentEBMParams(
-            jax.tree.map(lambda _: "prior", params.prior),
-            jax.tree.map(lambda _: "generator", params.generator),
-        ),
+    model = build_model(config, image_shape)
+    optimizer = build_optimizer(config.optimizer, config.rates, config.update)
+    temperatures = configs.ladder(config.learning) if config.learning.uses_ladder else None
+    rungs = 1 if temperatures is None else len(temperatures)
+    names = step.metric_names(model, rungs, image_shape)
+    decay = config.update.average_decay
+    latent_update = step.build_update(
+        model,
+        build_estimator(config),
+        optimizer,
+        num_chains=config.learning.num_chains or 1,
+        average_decay=decay,
+        shard=shard,
     )
-    return optax.apply_if_finite(adams, max_consecutive_errors=2**31 - 1)
+
+    def init(rng_key: PRNGKey) -> TrainState:
+        return step.init_state(
+            model,
+            optimizer,
+            rungs,
+            rng_key,
+            num_chains=config.learning.num_chains or 1,
+            num_images=num_images,
+            batch_size=config.optimizer.batch_size,
+            persistent=config.chain.chains == "persistent",
+            names=names,
+            averages=decay is not None,
+        )
+
+    def update(state: TrainState, rng_key: PRNGKey, images: Array, index: Array) -> TrainState:
+        return latent_update(state, rng_key, temperatures, images, index)
+
+    sampler = build_model(config, image_shape, sampling=True)
+
+    def validate(rng_key: PRNGKey, params: LatentEBMParams, x: Array) -> dict[str, Array]:
+        error = jnp.mean((sampler.reconstruct(rng_key, params, x) - x) ** 2)
+        return {"validation_reconstruction_error": error}
+
+    def picture(rng_key: PRNGKey, state: TrainState) -> Array:
+        params = sampling_params(state)
+        if state.chains is None:
+            return model.generate(rng_key, params, _PICTURED)
+        return model.decode(params, state.chains.prior[:_PICTURED])
+
+    return Learner(
+        metric_names=names,
+        init=init,
+        update=update,
+        shown="reconstruction_error",
+        validation_names=("validation_reconstruction_error",),
+        validate=validate,
+        picture=picture,
+    )

@@ -18,6 +18,14 @@ from tempered_ebm import checks, schedules
 from tempered_ebm.datasets import ImageDataset, load_digits, load_npz
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
+from tempered_ebm.training import options
+from tempered_ebm.training.options import (
+    CheckpointConfig,
+    GuardConfig,
+    LoggingConfig,
+    RateConfig,
+    UpdateConfig,
+)
 
 Dataset = Literal["digits", "npz"]
 Activation = Literal["gelu", "silu", "softplus", "leaky_relu"]
@@ -125,7 +133,7 @@ class EstimatorConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Optimisation by AdamW with cosine decay."""
+    """Optimisation by AdamW."""
 
     num_steps: int | None = None
     """Parameter updates. Default: 4000 for images up to 16 pixels, else 3000."""
@@ -165,6 +173,11 @@ class TrainConfig:
     chain: ChainConfig = field(default_factory=ChainConfig)
     learning: EstimatorConfig = field(default_factory=EstimatorConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    rates: RateConfig = field(default_factory=RateConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -201,6 +214,10 @@ def validate(config: TrainConfig) -> None:
     decay = config.optimizer.weight_decay
     if not 0 <= decay < math.inf:
         raise InputError(f"--weight-decay must be at least 0 and finite, got {decay}")
+    options.validate_rates(config.rates, config.optimizer.num_steps)
+    options.validate_update(config.update)
+    options.validate_guard(config.guard)
+    options.validate_records(config.checkpoint, config.logging)
     checks.seed("--seed", run.seed)
     checks.at_least("--log-every", run.log_every, 1)
     checks.at_least("--checkpoint-every", run.checkpoint_every, 1)
@@ -284,6 +301,7 @@ def resolve(config: TrainConfig, dataset: ImageDataset) -> TrainConfig:
     )
     learning = config.learning
     learning = dataclasses.replace(learning, num_chains=learning.num_chains or learning.min_chains)
+    options.validate_rates(config.rates, optimizer.num_steps)
     data = config.data
     if data.data_file is not None:
         data = dataclasses.replace(data, data_file=data.data_file.absolute())

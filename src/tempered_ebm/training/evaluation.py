@@ -16,7 +16,7 @@ from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.evidence import EvidenceEstimate
 from tempered_ebm.models import LatentEBM, LatentEBMParams
-from tempered_ebm.training import build, metrics_log
+from tempered_ebm.training import build, events, metrics_log
 from tempered_ebm.training.run_folder import RunFolder, write_atomically, write_json
 
 _MOST_IMAGES = 5000
@@ -203,7 +203,8 @@ def evaluate(
         DivergedError: if chains of the trained model are not finite.
         OSError: if the folder cannot be written.
     """
-    model = build.build_model(folder.config, folder.image_shape, sampling=True)
+    config = events.scaled(folder.config, len(events.read(folder.events)))
+    model = build.build_model(config, folder.image_shape, sampling=True)
     sets_key, reconstruction_key, evidence_key = jax.random.split(jax.random.key(seed), 3)
     feature_map, feature_space = fit_features(dataset)
     num_samples = min(len(dataset.x_train), _MOST_IMAGES)

@@ -1,24 +1,24 @@
-"""The training loop: batches in, updates, rows of metrics, checkpoints."""
+"""The training loop: batches in, updates, rows of metrics, checkpoints, rollbacks."""
 
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import LatentEBM, LatentEBMParams
-from tempered_ebm.training import build, metrics_log
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import step as steps
+from tempered_ebm.errors import InputError
+from tempered_ebm.models import LatentEBMParams
+from tempered_ebm.training import build, events, guard, manifest
+from tempered_ebm.training.attempt import Attempt, BuildLearner, Job
 from tempered_ebm.training.checkpoints import Checkpoints
+from tempered_ebm.training.config import TrainConfig
 from tempered_ebm.training.interrupt import InterruptFlag
+from tempered_ebm.training.parallel import Devices
 from tempered_ebm.training.run_folder import RunFolder
 
 
@@ -26,12 +26,12 @@ class TrainResult(NamedTuple):
     """How a call of :func:`train` ended.
 
     Attributes:
-        params: parameters after the last update.
+        params: parameters after the last update, averaged if an average is kept.
         step: updates made in the life of the run.
         is_finished: False if the user interrupted it.
     """
 
-    params: LatentEBMParams
+    params: Any
     step: int
     is_finished: bool
 
@@ -51,152 +51,150 @@ def batch_index(seed: int, step: int, num_images: int, batch_size: int) -> np.nd
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-def _row(state: steps.TrainState, count: int, seconds: float) -> dict[str, float]:
-    sums = jax.device_get(state.metric_sums)
-    means = {
-        name: float(value) if name == "skipped_updates" else float(value) / count
-        for name, value in sums.items()
-    }
-    return {"step": int(state.step), **means, "seconds": round(seconds, 3)}
-
-
-def _initial_state(
-    config: configs.TrainConfig, model: LatentEBM, num_images: int
-) -> steps.TrainState:
-    learning = config.learning
-    return steps.init_state(
-        model,
-        build.build_optimizer(config.optimizer),
-        learning.num_temperatures if learning.uses_ladder else 1,
-        jax.random.fold_in(jax.random.key(config.run.seed), 0),
-        num_chains=learning.num_chains or 1,
-        num_images=num_images,
-        batch_size=config.optimizer.batch_size,
-        persistent=config.chain.chains == "persistent",
+def train(
+    folder: RunFolder,
+    dataset: ImageDataset,
+    *,
+    resume: bool = False,
+    show_progress: bool = True,
+    devices: Devices | None = None,
+) -> TrainResult:
+    """Train the latent EBM of a run folder; :func:`fit` with its learner."""
+    devices = devices or Devices()
+    devices.require_divisible(folder.config.optimizer.batch_size)
+    return fit(
+        folder,
+        dataset,
+        lambda config: build.build_learner(
+            config, folder.image_shape, len(dataset.x_train), shard=devices.shard
+        ),
+        resume=resume,
+        show_progress=show_progress,
+        devices=devices,
     )
 
 
-def train(
-    folder: RunFolder, dataset: ImageDataset, *, resume: bool = False, show_progress: bool = True
+def fit(
+    folder: RunFolder,
+    dataset: ImageDataset,
+    build_learner: BuildLearner,
+    *,
+    resume: bool = False,
+    show_progress: bool = True,
+    devices: Devices | None = None,
 ) -> TrainResult:
-    """Train the model of a run folder, from the start or from its newest checkpoint.
+    """Train a learner in a run folder, from the start or from its newest checkpoint.
 
-    A run that is stopped (Ctrl-C, SIGTERM) and resumed ends with the same parameters,
-    bit for bit, as one that never was: keys and batches are functions of the seed and the
-    step, everything else is in the checkpoint.
+    A run that is stopped (Ctrl-C, SIGTERM), or killed, and resumed ends with the same
+    parameters, bit for bit, as one that never was: keys and batches are functions of the
+    seed and the step, everything else is in the checkpoint.
 
     Args:
         folder: the run folder, with a resolved configuration.
         dataset: the data the configuration names.
+        build_learner: ``configuration -> learner``; called again with smaller learning
+            rates and step sizes after a rollback.
         resume: whether to go on from the newest checkpoint, or from the start if none was
             written yet.
         show_progress: whether to show a progress bar on standard error.
+        devices: who computes and who writes; one device by default.
 
     Returns:
         The parameters and whether training finished. A checkpoint of them is on disk.
 
     Raises:
-        InputError: if the checkpoint to resume is damaged.
-        DivergedError: if every update of a logging interval was skipped as not finite.
+        InputError: if every checkpoint to resume from is damaged, or ``--best-metric`` is
+            not a metric.
+        DivergedError: if training went wrong more often than it may be rolled back.
         OSError: if the folder cannot be written; what it held stays.
+
+    Warns:
+        UserWarning: naming a damaged checkpoint, and at every rollback.
     """
-    config, images = folder.config, jnp.asarray(dataset.x_train)
-    model = build.build_model(config, folder.image_shape)
-    state = _initial_state(config, model, len(images))
-    checkpoints = Checkpoints(folder.checkpoints)
+    devices = devices or Devices()
+    keep = folder.config.checkpoint
+    checkpoints = Checkpoints(
+        folder.checkpoints,
+        keep_last=keep.keep_last,
+        best_metric=keep.best_metric,
+        best_mode=keep.best_mode,
+    )
+    optimizer, seed = folder.config.optimizer, folder.config.run.seed
+    job = Job(
+        folder,
+        dataset,
+        build_learner,
+        lambda step: batch_index(seed, step, len(dataset.x_train), optimizer.batch_size),
+        checkpoints,
+        devices,
+    )
     try:
-        if resume:
-            if checkpoints.has_any():
-                state = _restore(checkpoints, state)
-            metrics_log.truncate(folder.metrics, int(state.step))
-        step = steps.build_step(
-            model,
-            build.build_estimator(config),
-            build.build_optimizer(config.optimizer),
-            num_chains=config.learning.num_chains or 1,
-        )
-        ladder = configs.ladder(config.learning) if config.learning.uses_ladder else None
-        rng_key = jax.random.fold_in(jax.random.key(config.run.seed), 1)
-
-        def update(state: steps.TrainState, index: jax.Array) -> steps.TrainState:
-            return step(state, rng_key, ladder, images, index)
-
-        return _run(folder, checkpoints, update, state, len(images), show_progress)
+        if resume and devices.writes:
+            guard.tidy(folder, checkpoints)
+        return _run(job, show_progress)
     finally:
         checkpoints.close()
 
 
-def _restore(checkpoints: Checkpoints, template: steps.TrainState) -> steps.TrainState:
-    training = template._asdict()
-    params = training.pop("params")
-    parts = checkpoints.restore(checkpoints.latest_step(), params=params, training=training)
-    return steps.TrainState(params=parts["params"], **parts["training"])
-
-
-def _save(checkpoints: Checkpoints, state: steps.TrainState) -> None:
-    training = state._asdict()
-    checkpoints.save(int(state.step), training.pop("params"), training)
-
-
-def _run(
-    folder: RunFolder,
-    checkpoints: Checkpoints,
-    update: Callable[[steps.TrainState, jax.Array], steps.TrainState],
-    state: steps.TrainState,
-    num_images: int,
-    show_progress: bool,
-) -> TrainResult:
+def _run(job: Job, show_progress: bool) -> TrainResult:
+    """Attempt after attempt, until one has no complaint."""
     from tqdm import tqdm
 
-    config = folder.config
-    start, num_steps = int(state.step), config.optimizer.num_steps or 0
-    log_every, batch_size = config.run.log_every, config.optimizer.batch_size
-    began = time.monotonic()
-    seconds_before = 0.0
-    if start and folder.metrics.exists():
-        seconds_before = float(metrics_log.read(folder.metrics)["seconds"][-1])
-    bar = tqdm(total=num_steps, initial=start, unit="update", disable=not show_progress, leave=True)
+    num_steps = job.folder.config.optimizer.num_steps or 0
+    images = job.devices.replicate(job.dataset.x_train)
+    bar = tqdm(total=num_steps, unit="update", disable=not show_progress, leave=True)
     with bar, InterruptFlag(lambda: bar.set_description("stopping")) as interrupt:
-        for i in range(start, num_steps):
-            index = batch_index(config.run.seed, i, num_images, batch_size)
-            state = update(state, jnp.asarray(index))
-            done = i + 1
-            if done % log_every == 0 or done == num_steps:
-                count = log_every if done % log_every == 0 else done % log_every
-                row = _row(state, count, seconds_before + time.monotonic() - began)
-                metrics_log.append(folder.metrics, row)
-                state = state._replace(
-                    metric_sums={name: jnp.zeros(()) for name in state.metric_sums}
-                )
-                bar.set_postfix(
-                    loss=f"{row['loss']:.3g}", error=f"{row['reconstruction_error']:.3g}"
-                )
-                if row["skipped_updates"] == count:
-                    raise DivergedError(
-                        f"training diverged: every update from {done - count + 1} to {done} had a "
-                        "gradient that is not finite; smaller step sizes or learning rates may help"
-                    )
-            bar.update()
-            if interrupt.is_set and done < num_steps:
-                _save(checkpoints, state)
-                return TrainResult(state.params, done, False)
-            if done % config.run.checkpoint_every == 0:
-                _save(checkpoints, state)
-        _save(checkpoints, state)
-    return TrainResult(state.params, num_steps, True)
+        while True:
+            job.devices.wait("before an attempt")
+            attempt = Attempt(job, images, bar, interrupt)
+            try:
+                complaint = attempt.run(num_steps)
+            finally:
+                attempt.records.close()
+            if complaint is None:
+                params = attempt.learner.params(attempt.state)
+                return TrainResult(params, attempt.done, attempt.done == num_steps)
+            _roll_back(job, attempt, complaint)
 
 
-def load_params(folder: RunFolder) -> tuple[LatentEBMParams, int]:
-    """Parameters of the newest checkpoint of a run, and its step.
+def _roll_back(job: Job, attempt: Attempt, complaint: str) -> None:
+    limits = job.folder.config.guard
+    guard.require_rollbacks_left(limits, attempt.position.rollbacks, complaint)
+    if job.devices.writes:
+        words = guard.roll_back(job.folder, job.checkpoints, attempt.done, complaint)
+        warnings.warn(words, stacklevel=2)
+
+
+def load_params(folder: RunFolder, *, best: bool = False) -> tuple[LatentEBMParams, int]:
+    """Parameters of a checkpoint of a run, and its step.
+
+    Args:
+        folder: the run folder.
+        best: whether to read the best checkpoint, by the metric of the run, or the newest.
 
     Raises:
         InputError: if there is none, or it is damaged.
+
+    Warns:
+        UserWarning: naming a damaged checkpoint that is newer.
     """
+    keep = folder.config.checkpoint
+    if best and keep.best_metric is None:
+        raise InputError(f"{folder.path} keeps no best checkpoint: it has no --best-metric")
     model = build.build_model(folder.config, folder.image_shape)
     template = jax.eval_shape(model.init, jax.random.key(0))
-    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints = Checkpoints(
+        folder.checkpoints, best_metric=keep.best_metric, best_mode=keep.best_mode
+    )
     try:
-        step = checkpoints.latest_step()
-        return checkpoints.restore(step, params=template)["params"], step
+        step = checkpoints.best_step() if best else checkpoints.latest_step()
+        params = checkpoints.restore(step, params=template)["params"]
+        return jax.tree.map(jnp.asarray, params), step
     finally:
         checkpoints.close()
+
+
+def settled_config(folder: RunFolder, step: int) -> TrainConfig:
+    """Configuration in effect at a checkpoint: rollbacks before it made rates smaller."""
+    known = manifest.read(folder.checkpoints, step)
+    return events.scaled(folder.config, 0 if known is None else known.rollbacks)

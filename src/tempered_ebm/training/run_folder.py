@@ -83,6 +83,21 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def validation(self) -> Path:
+        """Table of validation metrics."""
+        return self.path / "validation.csv"
+
+    @property
+    def events(self) -> Path:
+        """Table of rollbacks."""
+        return self.path / "events.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"

@@ -1,9 +1,9 @@
-"""One training update as a pure function: chains, learning gradient, optimiser, metrics."""
+"""One training update of a latent EBM as a pure function: chains, gradient, optimiser, metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from tempered_ebm import learning
 from tempered_ebm.models import Draws, LatentEBM, LatentEBMParams
+from tempered_ebm.training.state import TrainState, advance, begin
 from tempered_ebm.types import PRNGKey
 
 
@@ -27,26 +28,11 @@ class Chains(NamedTuple):
     prior: Float[Array, "batch d"]
 
 
-class TrainState(NamedTuple):
-    """All that changes during training; a checkpoint of it resumes bit for bit.
-
-    Attributes:
-        step: updates made.
-        params: parameters of the model.
-        optimizer_state: state of the optimiser.
-        chains: persistent chains, or None for short runs.
-        metric_sums: metrics summed over the updates since the last logged row.
-    """
-
-    step: Int[Array, ""]
-    params: LatentEBMParams
-    optimizer_state: Any
-    chains: Chains | None
-    metric_sums: dict[str, Float[Array, ""]]
-
-
 Update = Callable[[TrainState, PRNGKey, "Array | None", Array, Array], TrainState]
 """``(state, rng_key, temperatures (K,), images (n, ...), index (batch,)) -> state``."""
+
+Shard = Callable[[Array, int], Array]
+"""``(array, axis) -> array`` divided over devices along an axis."""
 
 
 def _metrics(
@@ -73,73 +59,109 @@ def _metrics(
     return metrics
 
 
-def _restart_lost(rng_key: PRNGKey, chains: Array) -> Array:
-    """Restart from N(0, I) every chain that is no longer finite."""
-    lost = ~jnp.all(jnp.isfinite(chains), axis=-1, keepdims=True)
-    return jnp.where(lost, jax.random.normal(rng_key, chains.shape), chains)
+def metric_names(
+    model: LatentEBM, num_temperatures: int, image_shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Names of the metrics of an update, in the order of their columns."""
+
+    def metrics(rng_key: PRNGKey) -> dict[str, Array]:
+        params, x = model.init(rng_key), jnp.zeros((1, *image_shape))
+        return _metrics(
+            model, params, x, model.draw(rng_key, params, x, jnp.ones(num_temperatures))
+        )
+
+    gradients = ("prior_gradient_norm", "generator_gradient_norm")
+    return ("loss", *jax.eval_shape(metrics, jax.random.key(0)), *gradients)
 
 
-def build_update(
+class GradientEstimate(NamedTuple):
+    """One estimate of the learning gradient, and where it came from.
+
+    Attributes:
+        loss: minus the surrogate objective.
+        gradient: of the loss.
+        images: the batch.
+        draws: the chains behind it.
+    """
+
+    loss: Float[Array, ""]
+    gradient: LatentEBMParams
+    images: Float[Array, "batch ..."]
+    draws: Draws
+
+
+Gradient = Callable[
+    [PRNGKey, LatentEBMParams, Chains | None, Array | None, Array, Array], GradientEstimate
+]
+
+
+def build_gradient(
     model: LatentEBM,
     estimator: learning.Estimator,
-    optimizer: optax.GradientTransformation,
     *,
     num_chains: int = 1,
-) -> Update:
-    """Build the update ``(state, rng_key, temperatures, images, index) -> state``.
+    shard: Shard | None = None,
+) -> Gradient:
+    """Build ``(rng_key, params, chains, temperatures, images, index) -> GradientEstimate``.
 
-    It is a pure function, to be mapped over ``state``, ``rng_key``, ``temperatures`` and
-    ``index`` by ``jax.vmap`` if many runs share a program. The key of update ``i`` is
-    ``fold_in(rng_key, i)``: the state needs no key. The chains run outside the
-    differentiated objective.
+    The chains run outside the differentiated objective, from where ``chains`` stand or from
+    N(0, I). A pure function: repeats with other keys say how noisy an update is.
 
     Args:
         model: the model; its chains have their training length.
         estimator: of the learning gradient.
-        optimizer: wrapped in ``optax.apply_if_finite``.
         num_chains: independent posterior chains (ladders of them) per image.
+        shard: divides the examples and chains of a batch over devices; by default there is one.
     """
+    shard = shard or (lambda array, axis: array)
 
-    def update(
-        state: TrainState,
+    def estimate(
         rng_key: PRNGKey,
+        params: LatentEBMParams,
+        chains: Chains | None,
         temperatures: Float[Array, "K"] | None,
         images: Float[Array, "n ..."],
         index: Int[Array, "batch"],
-    ) -> TrainState:
-        draw_key, restart_key = jax.random.split(jax.random.fold_in(rng_key, state.step))
-        x, chains = images[index], state.chains
+    ) -> GradientEstimate:
+        draw_key, start_key = jax.random.split(rng_key)
+        x = shard(images[index], 0)
+        rungs = 1 if temperatures is None else temperatures.shape[0]
+        posterior, prior = _starts(start_key, chains, index, (rungs, num_chains, model.latent_dim))
         draws = model.draw(
             draw_key,
-            state.params,
+            params,
             x,
             temperatures,
             num_chains=num_chains,
-            initial_posterior=None
-            if chains is None
-            else jnp.moveaxis(chains.posterior[index], 0, 2),
-            initial_prior=None if chains is None else chains.prior,
+            initial_posterior=shard(posterior, 2),
+            initial_prior=shard(prior, 0),
         )
-        loss, grads = jax.value_and_grad(
+        loss, gradient = jax.value_and_grad(
             lambda params: -model.objective(params, x, draws, estimator)
-        )(state.params)
-        updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
-        metrics = {
-            "loss": loss,
-            **_metrics(model, state.params, x, draws),
-            "prior_gradient_norm": optax.tree.norm(grads.prior),
-            "generator_gradient_norm": optax.tree.norm(grads.generator),
-            "skipped_updates": 1.0 * ~optimizer_state.last_finite,
-        }
-        return TrainState(
-            state.step + 1,
-            optax.apply_updates(state.params, updates),
-            optimizer_state,
-            None if chains is None else _keep_ends(restart_key, chains, index, draws),
-            {name: state.metric_sums[name] + value for name, value in metrics.items()},
-        )
+        )(params)
+        return GradientEstimate(loss, gradient, x, draws)
 
-    return update
+    return estimate
+
+
+def _starts(
+    rng_key: PRNGKey, chains: Chains | None, index: Array, shape: tuple[int, int, int]
+) -> tuple[Float[Array, "K C batch d"], Float[Array, "batch d"]]:
+    """Where the posterior and prior chains of one update start; ``shape`` is (K, C, d)."""
+    if chains is not None:
+        return jnp.moveaxis(chains.posterior[index], 0, 2), chains.prior
+    posterior_key, prior_key = jax.random.split(rng_key)
+    *lead, d = shape
+    return (
+        jax.random.normal(posterior_key, (*lead, len(index), d)),
+        jax.random.normal(prior_key, (len(index), d)),
+    )
+
+
+def _restart_lost(rng_key: PRNGKey, chains: Array) -> Array:
+    """Restart from N(0, I) every chain that is no longer finite."""
+    lost = ~jnp.all(jnp.isfinite(chains), axis=-1, keepdims=True)
+    return jnp.where(lost, jax.random.normal(rng_key, chains.shape), chains)
 
 
 def _keep_ends(rng_key: PRNGKey, chains: Chains, index: Array, draws: Draws) -> Chains:
@@ -150,6 +172,56 @@ def _keep_ends(rng_key: PRNGKey, chains: Chains, index: Array, draws: Draws) -> 
         chains.posterior.at[index].set(ends, unique_indices=True),
         _restart_lost(prior_key, draws.prior.position),
     )
+
+
+def build_update(
+    model: LatentEBM,
+    estimator: learning.Estimator,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_chains: int = 1,
+    average_decay: float | None = None,
+    shard: Shard | None = None,
+) -> Update:
+    """Build the update ``(state, rng_key, temperatures, images, index) -> state``.
+
+    It is a pure function, to be mapped over ``state``, ``rng_key``, ``temperatures`` and
+    ``index`` by ``jax.vmap`` if many runs share a program. The key of update ``i`` is
+    ``fold_in(rng_key, i)``: the state needs no key.
+
+    Args:
+        model: the model; its chains have their training length.
+        estimator: of the learning gradient.
+        optimizer: wrapped in ``optax.apply_if_finite``.
+        num_chains: independent posterior chains (ladders of them) per image.
+        average_decay: decay of the moving average of the parameters, if the state keeps one.
+        shard: divides the examples and chains of a batch over devices; by default there is one.
+    """
+    gradient = build_gradient(model, estimator, num_chains=num_chains, shard=shard)
+
+    def update(
+        state: TrainState,
+        rng_key: PRNGKey,
+        temperatures: Float[Array, "K"] | None,
+        images: Float[Array, "n ..."],
+        index: Int[Array, "batch"],
+    ) -> TrainState:
+        gradient_key, restart_key = jax.random.split(jax.random.fold_in(rng_key, state.step))
+        loss, grads, x, draws = gradient(
+            gradient_key, state.params, state.chains, temperatures, images, index
+        )
+        metrics = {
+            "loss": loss,
+            **_metrics(model, state.params, x, draws),
+            "prior_gradient_norm": optax.tree.norm(grads.prior),
+            "generator_gradient_norm": optax.tree.norm(grads.generator),
+        }
+        chains = state.chains
+        if chains is not None:
+            chains = _keep_ends(restart_key, chains, index, draws)
+        return advance(state, optimizer, grads, chains, metrics, average_decay=average_decay)
+
+    return update
 
 
 def build_step(
@@ -174,28 +246,29 @@ def init_state(
     num_images: int,
     batch_size: int,
     persistent: bool,
+    names: tuple[str, ...],
+    averages: bool = False,
 ) -> TrainState:
-    """Initial parameters, and persistent chains from N(0, I) if asked for."""
+    """Initial parameters, and persistent chains from N(0, I) if asked for.
+
+    Args:
+        model: the model.
+        optimizer: as for :func:`build_update`.
+        num_temperatures: rungs of the ladder of the posterior chains.
+        rng_key: key of parameters and chains.
+        num_chains: independent posterior chains (ladders of them) per image.
+        num_images: training images.
+        batch_size: images in a batch.
+        persistent: whether chains persist between updates.
+        names: the :func:`metric_names`.
+        averages: whether to keep a moving average of the parameters.
+    """
     params_key, posterior_key, prior_key = jax.random.split(rng_key, 3)
-    params = model.init(params_key)
-    d = model.latent_dim
     chains = None
     if persistent:
+        d = model.latent_dim
         chains = Chains(
             jax.random.normal(posterior_key, (num_images, num_temperatures, num_chains, d)),
             jax.random.normal(prior_key, (batch_size, d)),
         )
-    names = ["loss", "prior_gradient_norm", "generator_gradient_norm", "skipped_updates"]
-    x = jnp.zeros((1, *model.decode(params, jnp.zeros((1, d))).shape[1:]))
-    names += jax.eval_shape(
-        lambda: _metrics(
-            model, params, x, model.draw(rng_key, params, x, jnp.ones(num_temperatures))
-        )
-    )
-    return TrainState(
-        jnp.zeros((), jnp.int32),
-        params,
-        optimizer.init(params),
-        chains,
-        {name: jnp.zeros(()) for name in names},
-    )
+    return begin(model.init(params_key), optimizer, chains, names, averages=averages)

@@ -1,0 +1,162 @@
+"""One attempt to train: from a checkpoint until the end, an interrupt or a complaint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.errors import InputError
+from tempered_ebm.training import events, guard
+from tempered_ebm.training.checkpoints import Checkpoints
+from tempered_ebm.training.config import TrainConfig
+from tempered_ebm.training.learner import Learner
+from tempered_ebm.training.parallel import Devices
+from tempered_ebm.training.records import Records
+from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.state import SKIPPED, TrainState, consecutive_skips
+
+BuildLearner = Callable[[TrainConfig], Learner]
+
+
+class Job(NamedTuple):
+    """What all attempts of a run have in common.
+
+    Attributes:
+        folder: the run folder.
+        dataset: its data.
+        build_learner: ``configuration -> learner``.
+        batch: ``step -> indices`` of the batch of an update.
+        checkpoints: those of the folder.
+        devices: who computes and who writes.
+    """
+
+    folder: RunFolder
+    dataset: ImageDataset
+    build_learner: BuildLearner
+    batch: Callable[[int], np.ndarray]
+    checkpoints: Checkpoints
+    devices: Devices
+
+
+class Attempt:
+    """Training from a checkpoint until the end, an interrupt or a complaint."""
+
+    def __init__(self, job: Job, images: jax.Array, bar: Any, interrupt: Any):
+        self.job, self.config = job, job.folder.config
+        self.devices, self.checkpoints = job.devices, job.checkpoints
+        self.images, self.bar, self.interrupt = images, bar, interrupt
+        self.position = guard.position(job.folder, job.checkpoints)
+        self.done = self.position.step
+        self.learner = job.build_learner(events.scaled(self.config, self.position.rollbacks))
+        _require_metric(self.config.checkpoint.best_metric, self.learner)
+        self.held_out = job.dataset.x_test[: self.config.logging.validation_images]
+        seed = jax.random.key(self.config.run.seed)
+        self.init_key, update_key, self.look_key = (jax.random.fold_in(seed, i) for i in (0, 1, 2))
+        rollbacks = self.position.rollbacks
+        # Other noise than that which went wrong.
+        self.update_key = jax.random.fold_in(update_key, rollbacks) if rollbacks else update_key
+        self.state = self._initial_state()
+        self.records = Records(job.folder, self.done, writes=self.devices.writes)
+        self.update = self.devices.compile(self.learner.update, donates=True)
+        self.validate = None if self.learner.validate is None else jax.jit(self.learner.validate)
+        self.picture = None if self.learner.picture is None else jax.jit(self.learner.picture)
+
+    def _initial_state(self) -> TrainState:
+        init = self.devices.compile(self.learner.init)
+        if not self.done:
+            return init(self.init_key)
+        template = jax.eval_shape(self.learner.init, self.init_key)
+        parts = self.checkpoints.restore(self.done, training=template)
+        return self.devices.replicate(parts["training"])
+
+    def run(self, num_steps: int) -> str | None:
+        """Train until ``num_steps``, an interrupt, or the complaint that is returned."""
+        began, before = time.monotonic(), self.records.seconds
+        every = self.config.run.log_every
+        self.bar.n = self.done
+        while self.done < num_steps:
+            index = self.job.batch(self.done)
+            self.state = self.update(
+                self.state, self.update_key, self.images, self.devices.replicate(index)
+            )
+            self.done += 1
+            is_row = self.done % every == 0 or self.done == num_steps
+            if is_row:
+                complaint = self._log((self.done - 1) % every + 1, before - began)
+                if complaint is not None:
+                    return complaint
+            self._look()
+            self.bar.update()
+            if self._is_interrupted(is_row) and self.done < num_steps:
+                break
+            if self.done % self.config.run.checkpoint_every == 0 and self._is_well():
+                self._save()
+        self._save()
+        return None
+
+    def _is_well(self) -> bool:
+        """Whether the last update was made; a checkpoint is a place to come back to."""
+        return int(consecutive_skips(self.state)) == 0
+
+    def _is_interrupted(self, is_row: bool) -> bool:
+        if self.devices.is_alone:
+            return self.interrupt.is_set
+        return is_row and self.devices.any_of(self.interrupt.is_set)
+
+    def _log(self, count: int, offset: float) -> str | None:
+        """Finish a row of metrics, unless there is a complaint about it."""
+        sums = jax.device_get(self.state.metric_sums)
+        made = count - float(sums[SKIPPED])
+        means = {name: float(value) / made if made else np.nan for name, value in sums.items()}
+        row = {"step": self.done, **{name: means[name] for name in self.learner.metric_names}}
+        row[SKIPPED] = float(sums[SKIPPED])
+        row["seconds"] = round(offset + time.monotonic(), 3)
+        self.records.rows.append(row)
+        skips = int(consecutive_skips(self.state))
+        complaint = guard.complaint(self.records.rows, skips, count, self.config.guard)
+        if complaint is None:
+            self.records.add(row)
+            zeros = self.devices.replicate({name: np.zeros((), np.float32) for name in sums})
+            self.state = self.state._replace(metric_sums=zeros)
+            shown = {"loss": row["loss"], self.learner.shown: row[self.learner.shown]}
+            self.bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+        return complaint
+
+    def _look(self) -> None:
+        """Validate and draw pictures when it is time; process 0 does it for all."""
+        logging = self.config.logging
+        is_due = [
+            every > 0 and self.done % every == 0 and self.devices.writes
+            for every in (logging.validate_every, logging.pictures_every)
+        ]
+        if not any(is_due):
+            return
+        state, key = jax.device_get(self.state), jax.random.fold_in(self.look_key, self.done)
+        if is_due[0] and self.validate is not None:
+            values = self.validate(key, self.learner.params(state), jnp.asarray(self.held_out))
+            row = {name: float(value) for name, value in values.items()}
+            self.records.add_validation({"step": self.done, **row})
+        if is_due[1] and self.picture is not None:
+            self.records.add_picture(self.done, np.asarray(self.picture(key, state)))
+
+    def _save(self) -> None:
+        if self.devices.writes:
+            self.checkpoints.save(
+                self.done,
+                self.learner.params(self.state),
+                self.state,
+                metrics=self.records.newest,
+                rollbacks=self.position.rollbacks,
+            )
+
+
+def _require_metric(name: str | None, learner: Learner) -> None:
+    known = (*learner.metric_names, *learner.validation_names)
+    if name is not None and name not in known:
+        raise InputError(f"--best-metric must be one of {', '.join(known)}, got {name}")

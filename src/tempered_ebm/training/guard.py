@@ -1,0 +1,147 @@
+"""When training has gone wrong, and where it goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from tempered_ebm.errors import DivergedError
+from tempered_ebm.training import events, manifest
+from tempered_ebm.training.checkpoints import Checkpoints
+from tempered_ebm.training.options import GuardConfig
+from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.state import SKIPPED
+
+_WINDOW = 20
+_FEWEST = 3
+_ADVICE = "smaller step sizes or learning rates may help"
+
+
+def _is_watched(name: str) -> bool:
+    return name == "loss" or name.endswith(("_energy", "_second_moment"))
+
+
+def complaint(
+    rows: Sequence[Mapping[str, float]], num_skipped: int, count: int, config: GuardConfig
+) -> str | None:
+    """Why training cannot go on like this, or None if all is well.
+
+    A value explodes if it exceeds a multiple of the median of its absolute value over the
+    last rows, or of 1 if that is larger: losses and energies are in nats, and second
+    moments relative to N(0, I). Before three rows there is nothing to compare with.
+
+    Args:
+        rows: rows of metrics until now, the newest last.
+        num_skipped: updates skipped in a row until now.
+        count: updates behind the newest row.
+        config: the limits.
+    """
+    *past, row = rows
+    done = int(row["step"])
+    if row[SKIPPED] == count or num_skipped >= config.max_skipped:
+        bad = max(count if row[SKIPPED] == count else 0, num_skipped)
+        return f"every update from {done - bad + 1} to {done} had a gradient that is not finite"
+    past = past[-_WINDOW:]
+    for name in filter(_is_watched, row):
+        if not math.isfinite(row[name]):
+            return f"{name} at update {done} is {row[name]}, expected a finite value"
+        if len(past) < _FEWEST:
+            continue
+        usual = max(1.0, median(abs(earlier[name]) for earlier in past))
+        if abs(row[name]) > config.explosion * usual:
+            return (
+                f"{name} at update {done} is {row[name]:.4g}, more than {config.explosion:g} times "
+                f"its running median {usual:.4g}"
+            )
+    return None
+
+
+class Position(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+        step: step of the checkpoint to restore; 0 is the start.
+        rollbacks: rollbacks behind it.
+    """
+
+    step: int
+    rollbacks: int
+
+
+def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
+    """Leave in the run folder only what belongs to the place where the run goes on.
+
+    What a killed writer left, checkpoints that a rollback had given up, damaged ones,
+    and rollbacks that will happen again are removed.
+
+    Raises:
+        InputError: if every checkpoint is damaged.
+
+    Warns:
+        UserWarning: naming every damaged checkpoint.
+    """
+    checkpoints.clean()
+    for leftover in folder.path.glob(".*.csv.*"):
+        leftover.unlink()
+    past = events.read(folder.events)
+    if past:
+        for step in checkpoints.steps():
+            known = manifest.read(checkpoints.folder, step)
+            if known is not None and known.rollbacks < len(past) and step > past[-1].target:
+                checkpoints.discard(step)
+    step = checkpoints.latest_step() if checkpoints.steps() else 0
+    checkpoints.discard_after(step)
+    known = manifest.read(checkpoints.folder, step)
+    behind = 0 if known is None else known.rollbacks
+    kept = [event.rollback for event in past if event.target == step and event.rollback > behind]
+    events.keep(folder.events, max([behind, *kept]))
+
+
+def position(folder: RunFolder, checkpoints: Checkpoints) -> Position:
+    """Where a tidy run goes on."""
+    steps = checkpoints.steps()
+    return Position(steps[-1] if steps else 0, len(events.read(folder.events)))
+
+
+def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: str) -> str:
+    """Write down a rollback and give up the checkpoints after its target.
+
+    The target is the newest sound checkpoint; the one before if the last rollback went
+    there as well. Without checkpoints it is the start.
+
+    Args:
+        folder: the run folder.
+        checkpoints: its checkpoints.
+        step: updates made until now.
+        reason: why, in words.
+
+    Returns:
+        What happened, in words.
+    """
+    past = events.read(folder.events)
+    target = checkpoints.newest_sound() or 0
+    earlier = [s for s in checkpoints.steps() if s < target]
+    if past and past[-1].target == target and earlier:
+        target = earlier[-1]
+    count = len(past) + 1
+    scale = folder.config.guard.rollback_factor**count
+    event = events.Rollback(count, step, target, scale, reason)
+    events.append(folder.events, event)
+    checkpoints.discard_after(target)
+    return (
+        f"{reason}; going on from update {target} with learning rates and step sizes times "
+        f"{scale:g} (rollback {count} of at most {folder.config.guard.max_rollbacks})"
+    )
+
+
+def require_rollbacks_left(config: GuardConfig, rollbacks: int, reason: str) -> None:
+    """Require that a run may be rolled back once more.
+
+    Raises:
+        DivergedError: if it was rolled back often enough.
+    """
+    if rollbacks >= config.max_rollbacks:
+        tried = f" after {rollbacks} rollbacks" if rollbacks else ""
+        raise DivergedError(f"training diverged{tried}: {reason}; {_ADVICE}")

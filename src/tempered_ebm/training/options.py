@@ -1,0 +1,192 @@
+"""Options of the training system itself: rates, averages, guard, checkpoints, logs, devices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tempered_ebm import checks
+from tempered_ebm.errors import InputError
+
+RateSchedule = Literal["constant", "cosine", "warmup_cosine", "exponential", "step"]
+Precision = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """How learning rates change from their initial values."""
+
+    prior_rate_schedule: RateSchedule = "cosine"
+    """Learning rate of the energy network: constant; cosine, to 0 at the end; warmup_cosine, up
+    from 0 before; exponential, smoothly by --rate-decay every --rate-decay-every updates; step,
+    the same in steps."""
+    generator_rate_schedule: RateSchedule = "cosine"
+    """Learning rate of the generator, by the same names."""
+    rate_warmup: int = 100
+    """Updates in which warmup_cosine rises from 0."""
+    rate_decay: float = 0.5
+    """Factor of exponential and step."""
+    rate_decay_every: int = 1000
+    """Updates after which exponential and step have applied the factor once."""
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """What else happens to gradients and parameters in an update."""
+
+    prior_clip: float | None = None
+    """Largest norm of the gradient of the energy network; a longer one is shortened to it.
+    Default: no limit."""
+    generator_clip: float | None = None
+    """Largest norm of the gradient of the generator. Default: no limit."""
+    average_decay: float | None = None
+    """Decay of an exponential moving average of the parameters, such as 0.999; sampling and
+    evaluation then use the average. Default: none is kept."""
+    precision: Precision = "float32"
+    """float32, or bf16: matrix products of the networks in bfloat16; chains, log-densities and
+    optimiser stay in float32."""
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What to do when training goes wrong."""
+
+    max_skipped: int = 10
+    """Updates in a row with a gradient that is not finite after which the run rolls back; so does
+    it if all updates of a logging interval are."""
+    explosion: float = 100.0
+    """The run rolls back if loss, energies or second moments of a row exceed this multiple of their
+    running median (or of 1, if that is larger)."""
+    max_rollbacks: int = 3
+    """Times that a run returns to its last good checkpoint before it stops with an error."""
+    rollback_factor: float = 0.5
+    """Factor on learning rates and step sizes at every rollback."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Which checkpoints stay."""
+
+    keep_last: int = 2
+    """Newest checkpoints that stay; 2 or more leave one to go on from if the newest is damaged."""
+    best_metric: str | None = None
+    """Column of metrics.csv or validation.csv whose best checkpoint stays as well, such as
+    validation_reconstruction_error. Default: none."""
+    best_mode: Literal["min", "max"] = "min"
+    """Whether the smallest or the largest value is best."""
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What is logged besides metrics.csv."""
+
+    validate_every: int = 0
+    """Updates between rows of validation.csv, measured on held-out images; 0 for none."""
+    validation_images: int = 200
+    """Held-out images of a validation."""
+    pictures_every: int = 0
+    """Updates between pictures of the prior chains in figures/; 0 for none."""
+    tensorboard: bool = False
+    """Write the rows of metrics.csv and validation.csv as TensorBoard events as well."""
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """Devices and processes that share the examples and chains of each batch."""
+
+    devices: int = 1
+    """Devices of each process among which a batch is divided."""
+    coordinator: str | None = None
+    """Address host:port of process 0, if there are several processes."""
+    num_processes: int = 1
+    """Processes in all, each started with the same command but for --process-id."""
+    process_id: int = 0
+    """Which of them this is; process 0 writes the run folder."""
+
+
+def validate_rates(config: RateConfig, num_steps: int | None) -> None:
+    """Check the learning-rate schedules.
+
+    Raises:
+        InputError: naming the option, the value and what was expected.
+    """
+    checks.at_least("--rate-warmup", config.rate_warmup, 0)
+    checks.at_least("--rate-decay-every", config.rate_decay_every, 1)
+    _proper_fraction("--rate-decay", config.rate_decay)
+    warms_up = "warmup_cosine" in (config.prior_rate_schedule, config.generator_rate_schedule)
+    if warms_up and num_steps is not None and config.rate_warmup >= num_steps:
+        raise InputError(
+            f"--rate-warmup must be below the {num_steps} updates of --num-steps, "
+            f"got {config.rate_warmup}"
+        )
+
+
+def validate_update(config: UpdateConfig) -> None:
+    """Check clipping and averaging.
+
+    Raises:
+        InputError: naming the option, the value and what was expected.
+    """
+    for flag, norm in (
+        ("--prior-clip", config.prior_clip),
+        ("--generator-clip", config.generator_clip),
+    ):
+        if norm is not None:
+            checks.positive(flag, norm)
+    if config.average_decay is not None:
+        _proper_fraction("--average-decay", config.average_decay)
+
+
+def validate_guard(config: GuardConfig) -> None:
+    """Check the guard.
+
+    Raises:
+        InputError: naming the option, the value and what was expected.
+    """
+    checks.at_least("--max-skipped", config.max_skipped, 1)
+    checks.at_least("--max-rollbacks", config.max_rollbacks, 0)
+    if not 1 < config.explosion < math.inf:
+        raise InputError(f"--explosion must be above 1 and finite, got {config.explosion}")
+    _proper_fraction("--rollback-factor", config.rollback_factor)
+
+
+def validate_records(checkpoint: CheckpointConfig, logging: LoggingConfig) -> None:
+    """Check what checkpoints and logs are to be kept.
+
+    Raises:
+        InputError: naming the option, the value and what was expected.
+    """
+    checks.at_least("--keep-last", checkpoint.keep_last, 1)
+    checks.at_least("--validate-every", logging.validate_every, 0)
+    checks.at_least("--validation-images", logging.validation_images, 1)
+    checks.at_least("--pictures-every", logging.pictures_every, 0)
+    best = checkpoint.best_metric
+    if best is not None and best.startswith("validation_") and not logging.validate_every:
+        raise InputError(f"--best-metric {best} needs --validate-every above 0, got 0")
+
+
+def validate_parallel(config: ParallelConfig) -> None:
+    """Check devices and processes.
+
+    Raises:
+        InputError: naming the option, the value and what was expected.
+    """
+    checks.at_least("--devices", config.devices, 1)
+    checks.at_least("--num-processes", config.num_processes, 1)
+    checks.at_least("--process-id", config.process_id, 0)
+    if config.process_id >= config.num_processes:
+        raise InputError(
+            f"--process-id must be below --num-processes {config.num_processes}, "
+            f"got {config.process_id}"
+        )
+    if (config.num_processes > 1) != (config.coordinator is not None):
+        raise InputError(
+            "--coordinator goes with --num-processes above 1, got --coordinator "
+            f"{config.coordinator} and --num-processes {config.num_processes}"
+        )
+
+
+def _proper_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise InputError(f"{name} must be between 0 and 1, both excluded, got {value}")

@@ -1,0 +1,77 @@
+import struct
+
+import numpy as np
+import pytest
+
+from tempered_ebm.training import config as configs
+from tempered_ebm.training import metrics_log
+from tests.training.runs import create, stop_after, train
+
+LOGGING = configs.LoggingConfig(
+    tensorboard=True, pictures_every=4, validate_every=3, validation_images=10
+)
+
+
+def scalars(folder):
+    """(tag, step) -> value of all events of a run, in order and with their multiplicity."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    (path,) = folder.glob("events.*")
+    content, at = path.read_bytes(), 0
+    while at < len(content):
+        (length,) = struct.unpack("<Q", content[at : at + 8])
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        found += [((value.tag, event.step), value.simple_value) for value in event.summary.value]
+        at += 16 + length
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was stopped after 7 updates, a little after its checkpoint, and resumed."""
+    folder = create(tmp_path_factory.mktemp("records"), logging=LOGGING)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 11)
+        train(folder)
+    # As if it had been killed rather than stopped: back to the checkpoint of update 8.
+    (folder.checkpoints / "11.manifest.json").unlink()
+    train(folder, resume=True)
+    return folder
+
+
+def test_events_are_the_rows_of_the_tables_once_each(run):
+    found = scalars(run.tensorboard)
+    values = dict(found)
+    assert len(values) == len(found)
+    for group, path in (("training", run.metrics), ("validation", run.validation)):
+        table = metrics_log.read(path)
+        steps = table.pop("step").astype(int)
+        for name, column in table.items():
+            got = [values[f"{group}/{name}", step] for step in steps]
+            np.testing.assert_allclose(got, column, rtol=1e-6)
+    assert len(values) == 3 * (len(metrics_log.read(run.metrics)) - 1) + 4
+
+
+def test_validation_and_pictures_come_on_their_periods(run):
+    np.testing.assert_array_equal(metrics_log.read(run.validation)["step"], [3, 6, 9, 12])
+    names = sorted(path.name for path in run.figures.iterdir())
+    assert names == [f"chains-{step:08d}.png" for step in (4, 8, 12)]
+    assert (run.figures / names[0]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_more_is_written_by_default(tmp_path):
+    folder = create(tmp_path)
+    train(folder)
+    assert {path.name for path in folder.path.iterdir()} == {
+        "config.json", "metrics.csv", "checkpoints", "figures",
+    }  # fmt: skip
+    assert not list(folder.figures.iterdir())
+
+
+def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
+    chain = configs.ChainConfig("short_run", prior_steps=3, posterior_steps=2)
+    logging = configs.LoggingConfig(pictures_every=12)
+    folder = create(tmp_path, chain=chain, logging=logging)
+    train(folder)
+    assert [path.name for path in folder.figures.iterdir()] == ["chains-00000012.png"]
