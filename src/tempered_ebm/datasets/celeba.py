@@ -60,9 +60,9 @@ def load_celeba(
         data_dir, image_size, grayscale=grayscale, method=method, cache_dir=cache_dir
     )
     if partition is None:
-        train, test = split(len(pixels))
+        kept, held_out = split(len(pixels))
         return parts.assemble(
-            "celeba", parts.Part(pixels[train], None), parts.Part(pixels[test], None)
+            "celeba", parts.Part(pixels[kept], None), parts.Part(pixels[held_out], None)
         )
     train, validation, test = (parts.Part(pixels[partition == number], None) for number in range(3))
     return parts.assemble("celeba", train, test, validation if len(validation.pixels) else None)
@@ -120,9 +120,10 @@ def _partition(path: Path, files: list[Path]) -> np.ndarray:
             raise InputError(f"line {i} of {path} is {line!r}; expected a file name and 0, 1 or 2")
         numbers[words[0]] = int(words[1])
     names = [file.name for file in files]
-    for name, known, where in ((set(names), numbers, path), (set(numbers), set(names), _IMAGES)):
-        if missing := sorted(name - set(known)):
-            raise InputError(f"{missing[0]} is not in {where}; expected {path} to list {_IMAGES}")
+    if missing := sorted(set(names) - set(numbers)):
+        raise InputError(f"{path} does not list {missing[0]}; expected every file of {_IMAGES}")
+    if missing := sorted(set(numbers) - set(names)):
+        raise InputError(f"{path} lists {missing[0]}, which is not in {_IMAGES}")
     partition = np.array([numbers[name] for name in names], np.int32)
     counts = np.bincount(partition, minlength=3)
     for number, name in enumerate(_PARTS):

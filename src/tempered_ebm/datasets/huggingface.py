@@ -63,7 +63,7 @@ def load_huggingface(
         raise InputError(f"{source} has no split train; it has {', '.join(splits) or 'none'}")
     if not grayscale and _first_is_gray(splits["train"], str(source)):
         treatment = treatment._replace(is_gray=True)
-    found = {
+    found: dict[str, parts.Part] = {
         key: _part(splits[key], treatment, f"{source} ({key})")
         for key in ("train", "test", "validation")
         if key in splits

@@ -6,7 +6,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -124,14 +124,17 @@ def read_idx(path: Path | str) -> UInt8[np.ndarray, "*shape"]:
     if not path.is_file():
         raise InputError(f"{path} does not exist, or is no file; expected an idx file")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            return _read(path, file)
+        with open(path, "rb") as file:
+            if path.suffix != ".gz":
+                return _read(path, file)
+            with gzip.GzipFile(fileobj=file) as content:
+                return _read(path, content)
     except (OSError, EOFError, zlib.error) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as an idx file: {reason}") from error
 
 
-def _read(path: Path, file: IO[bytes]) -> np.ndarray:
+def _read(path: Path, file: BinaryIO | gzip.GzipFile) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != bytes([0, 0, _UNSIGNED_BYTE]) or not 1 <= magic[3] <= 4:
         raise InputError(
@@ -150,7 +153,7 @@ def _read(path: Path, file: IO[bytes]) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _read_at_most(file: IO[bytes], size: int) -> bytes:
+def _read_at_most(file: BinaryIO | gzip.GzipFile, size: int) -> bytes:
     """A header can claim any size, so that memory is asked for as bytes arrive."""
     content = bytearray()
     while len(content) < size:

@@ -26,24 +26,10 @@ _GLOBALS = {
     ("_codecs", "encode"): "encode",
 }
 _NUMERIC = re.compile(r"[biuf][1248]")
-_PUSHES = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "FLOAT",
-        "BINFLOAT",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-    ]
-)
+_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT")
+_UNICODE = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE")
+_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
+_PUSHES = frozenset((*_NUMBERS, *_UNICODE, *_BYTES))
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _BYTE_STRINGS = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING"})  # of Python 2
 _EMPTY: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
@@ -170,7 +156,8 @@ class _Machine:
             stack[-size:] = [tuple(stack[-size:])]
         elif name in ("TUPLE", "LIST", "DICT"):
             items = self._since_mark()
-            stack.append({"TUPLE": tuple, "LIST": list, "DICT": _pairs}[name](items))
+            made = {"TUPLE": tuple, "LIST": list}.get(name, _pairs)
+            stack.append(made(items))
         elif name in ("APPEND", "APPENDS"):
             items = [stack.pop()] if name == "APPEND" else self._since_mark()
             _require(stack[-1], list).extend(items)

@@ -22,13 +22,13 @@ class Batch(NamedTuple):
 
     Attributes:
         step: number of the update.
-        index: (b,) which examples they are.
+        indices: (b,) which examples they are.
         images: (b, height, width, channels), float32.
         labels: (b,), or None.
     """
 
     step: int
-    index: Int[np.ndarray, "b"]
+    indices: Int[np.ndarray, "b"]
     images: Float[np.ndarray, "b h w c"]
     labels: Int[np.ndarray, "b"] | None
 

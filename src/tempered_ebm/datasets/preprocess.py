@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def _resized(images: np.ndarray, size: int, method: str) -> np.ndarray:
     for i, image in enumerate(square):
         for c in range(channels):
             plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
-            result[i, ..., c] = plane.resize((size, size), resample)
+            result[i, ..., c] = np.asarray(plane.resize((size, size), resample))
     return np.clip(result, -1, 1, out=result)
 
 
@@ -98,7 +98,9 @@ def grayscale(dataset: ImageDataset) -> ImageDataset:
 
 def _map_images(dataset: ImageDataset, change: Callable[[np.ndarray], np.ndarray]) -> ImageDataset:
     parts = {name: getattr(dataset, name) for name in ("x_train", "x_test", "x_validation")}
-    changed = {name: change(images) for name, images in parts.items() if images is not None}
+    changed: dict[str, Any] = {
+        name: change(images) for name, images in parts.items() if images is not None
+    }
     return dataclasses.replace(dataset, **changed)
 
 

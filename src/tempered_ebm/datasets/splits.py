@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -173,7 +174,7 @@ def only_label(dataset: ImageDataset, label: int) -> ImageDataset:
 
 def _by_label(dataset: ImageDataset, label: int, *, keep: bool) -> ImageDataset:
     checks.at_least("label", label, 0)
-    fields: dict[str, np.ndarray] = {}
+    fields: dict[str, Any] = {}
     for part in ("train", "test", "validation"):
         images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
         if images is None:
