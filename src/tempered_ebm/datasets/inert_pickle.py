@@ -1,7 +1,7 @@
 """A reader of pickles that calls nothing: containers, numbers, bytes and arrays of numbers.
 
 A pickle is a program for a stack machine. This machine has the instructions that build plain
-containers, and knows three functions by name (:data:`_GLOBALS`), which it never looks up: their
+containers, and knows a few functions by name (:data:`_GLOBALS`), which it never looks up: their
 arguments are compared with what arrays of numbers need, and anything else is refused.
 """
 
@@ -24,6 +24,7 @@ _GLOBALS = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
+    ("__builtin__", "bytes"): "bytes",
 }
 _NUMERIC = re.compile(r"[biuf][1248]")
 _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT")
@@ -211,6 +212,8 @@ def _reduce(function: _Global, arguments: tuple[Any, ...]) -> Any:
             return _DType(text)
         case "encode", (str() as text, "latin1"):
             return text.encode("latin-1")
+        case "bytes", ():
+            return b""
     raise _Refused(f"a call of {function.role} with other arguments than arrays have")
 
 
