@@ -31,5 +31,5 @@ def test_samples_are_the_first_images_of_the_archive(folder):
 
 def test_a_sample_is_not_the_published_file():
     for name, folder in (("mnist", "mnist"), ("svhn", "svhn")):
-        with pytest.raises(te.InputError, match="has MD5 .*; expected .*, as published"):
+        with pytest.raises(te.InputError, match=r"has MD5 .*; expected .*, as published"):
             te.datasets.verify_published(name, formats.SAMPLES / folder)
