@@ -69,7 +69,9 @@ def test_no_more_than_depth_batches_wait(depth):
         for taken in range(4):
             for _ in range(depth + 1 if taken == 0 else 1):
                 assert asked.acquire(timeout=60)
-            # Of the batches asked for, depth wait and one is in the making.
+            # Of the batches asked for, depth wait and one is in the making. A thread that asks for
+            # too many has time to; one that does not can never fail here.
+            assert not asked.acquire(timeout=0.05)
             assert len(steps) == taken + depth + 1
             next(batches)
 
