@@ -49,6 +49,14 @@ BAD = {
     "--name must be a plain folder name other than LAST, got '../x'": ("run", "name", "../x"),
     "--name must be a plain folder name other than LAST, got 'LAST'": ("run", "name", "LAST"),
     "--data-file goes with --dataset npz": ("data", "dataset", "npz"),
+    "but digits and npz, got --dataset mnist and --data-dir None": ("data", "dataset", "mnist"),
+    "--data-dir goes with every --dataset but digits": ("data", "data_dir", Path("there")),
+    "takes either --data-name or --data-dir, got None": ("data", "dataset", "huggingface"),
+    "--data-name goes with --dataset huggingface": ("data", "data_name", "a/b"),
+    "--image-size must be an integer >= 1, got 0": ("data", "image_size", 0),
+    "--validation must be between 0 and 1, got 1.0": ("data", "validation", 1.0),
+    "--validation must be between 0 and 1, got nan": ("data", "validation", float("nan")),
+    "--held-out-label must be an integer >= 0, got -1": ("data", "held_out_label", -1),
 }
 
 
@@ -57,6 +65,45 @@ def test_a_bad_value_is_named_with_what_was_expected(message):
     group, name, value = BAD[message]
     with pytest.raises(te.InputError, match=message):
         configs.validate(changed(group, **{name: value}))
+
+
+def test_data_options_are_applied_in_turn():
+    data = configs.DataConfig(image_size=4, validation=0.1, held_out_label=3)
+    dataset = configs.load_dataset(data)
+    digits = te.datasets.load_digits()
+    assert dataset.name == "digits-without-3"
+    assert dataset.image_shape == (4, 4, 1)
+    kept = int((digits.y_train != 3).sum())
+    assert len(dataset.x_train) + len(dataset.x_validation) == kept
+    assert len(dataset.x_validation) == round(0.1 * kept)
+    for labels in (dataset.y_train, dataset.y_validation, dataset.y_test):
+        assert set(labels) == set(range(10)) - {3}
+
+
+def test_data_come_from_the_folder_or_the_name(tmp_path, monkeypatch):
+    asked = []
+
+    def load(*arguments, **options):
+        asked.append((*arguments, options))
+        return te.datasets.load_digits()
+
+    monkeypatch.setattr(configs, "load_named", load)
+    configs.load_dataset(configs.DataConfig("svhn", data_dir=tmp_path, grayscale=True))
+    configs.load_dataset(configs.DataConfig("huggingface", data_name="a/b", image_size=8))
+    configs.load_dataset(configs.DataConfig("huggingface", data_dir=tmp_path))
+    assert asked == [
+        ("svhn", tmp_path, None, {"grayscale": True}),
+        ("huggingface", "a/b", 8, {"grayscale": False}),
+        ("huggingface", tmp_path, None, {"grayscale": False}),
+    ]
+
+
+def test_resolved_data_can_be_found_from_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = changed("data", dataset="celeba", data_dir=Path("faces"))
+    resolved = configs.resolve(config, te.datasets.load_digits())
+    assert resolved.data.data_dir == tmp_path / "faces"
+    assert resolved.data.image_size == 8
 
 
 @pytest.mark.parametrize("schedule", ["uniform", "power", "sigmoid", "geometric", "beta", "cosine"])

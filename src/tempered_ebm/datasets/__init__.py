@@ -1,8 +1,37 @@
-"""Datasets: the embedded digits, points of toy densities, and readers of files."""
+"""Datasets: embedded digits, points of toy densities, readers, splits, order and prefetch."""
 
+from tempered_ebm.datasets.celeba import load_celeba as load_celeba
+from tempered_ebm.datasets.celeba import open_celeba as open_celeba
+from tempered_ebm.datasets.checksums import PUBLISHED_MD5 as PUBLISHED_MD5
+from tempered_ebm.datasets.checksums import checksum as checksum
+from tempered_ebm.datasets.checksums import verify_published as verify_published
+from tempered_ebm.datasets.cifar10 import load_cifar10 as load_cifar10
 from tempered_ebm.datasets.digits import load_digits as load_digits
+from tempered_ebm.datasets.huggingface import load_huggingface as load_huggingface
+from tempered_ebm.datasets.idx import load_fashion_mnist as load_fashion_mnist
+from tempered_ebm.datasets.idx import load_kmnist as load_kmnist
+from tempered_ebm.datasets.idx import load_mnist as load_mnist
+from tempered_ebm.datasets.idx import read_idx as read_idx
 from tempered_ebm.datasets.images import ImageDataset as ImageDataset
+from tempered_ebm.datasets.images import from_bytes as from_bytes
+from tempered_ebm.datasets.inert_pickle import load_inert_pickle as load_inert_pickle
 from tempered_ebm.datasets.npz import load_npz as load_npz
+from tempered_ebm.datasets.order import batch_index as batch_index
+from tempered_ebm.datasets.order import process_slice as process_slice
+from tempered_ebm.datasets.order import wrapped_batch_index as wrapped_batch_index
+from tempered_ebm.datasets.picture_folder import load_folder as load_folder
+from tempered_ebm.datasets.prefetch import Batch as Batch
+from tempered_ebm.datasets.prefetch import Prefetcher as Prefetcher
+from tempered_ebm.datasets.preprocess import dequantise as dequantise
+from tempered_ebm.datasets.preprocess import grayscale as grayscale
+from tempered_ebm.datasets.preprocess import resize as resize
+from tempered_ebm.datasets.sources import load_named as load_named
+from tempered_ebm.datasets.sources import prepared as prepared
+from tempered_ebm.datasets.splits import only_label as only_label
+from tempered_ebm.datasets.splits import split_validation as split_validation
+from tempered_ebm.datasets.splits import subset as subset
+from tempered_ebm.datasets.splits import without_label as without_label
+from tempered_ebm.datasets.svhn import load_svhn as load_svhn
 from tempered_ebm.datasets.tables import load_arrays as load_arrays
 from tempered_ebm.datasets.toy import PointDataset as PointDataset
 from tempered_ebm.datasets.toy import load_toy as load_toy

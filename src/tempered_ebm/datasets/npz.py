@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tempered_ebm.datasets.images import ImageDataset, split
+from tempered_ebm.datasets.images import ImageDataset, from_bytes, split
 from tempered_ebm.errors import InputError
 
 # A damaged header can claim any size, encryption or compression.
@@ -55,7 +55,7 @@ def _as_images(path: Path, key: str, array: np.ndarray) -> np.ndarray:
             "(n, height, width, 1 or 3)"
         )
     if array.dtype == np.uint8:
-        return array.astype(np.float32) / 127.5 - 1.0
+        return from_bytes(array)
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{where} has dtype {array.dtype}; expected uint8, or floats in [0, 1]")
     if not np.all(np.isfinite(array)):

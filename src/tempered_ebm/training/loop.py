@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.datasets import ImageDataset, batch_index
 from tempered_ebm.errors import InputError
 from tempered_ebm.models import LatentEBMParams
 from tempered_ebm.training import build, events, guard, manifest
@@ -34,21 +32,6 @@ class TrainResult(NamedTuple):
     params: Any
     step: int
     is_finished: bool
-
-
-@functools.lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(num_images).astype(np.int32)
-
-
-def batch_index(seed: int, step: int, num_images: int, batch_size: int) -> np.ndarray:
-    """Indices of the batch of an update: a function of the seed and the step alone.
-
-    Each epoch is a fresh permutation; a remainder smaller than a batch is left out.
-    """
-    epoch, position = divmod(step, num_images // batch_size)
-    order = _epoch_order(seed, epoch, num_images)
-    return order[position * batch_size : (position + 1) * batch_size]
 
 
 def train(

@@ -8,15 +8,12 @@ import os
 import shutil
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.datasets import ImageDataset, checksum
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as configs
 
@@ -115,7 +112,7 @@ class RunFolder:
 
 def fingerprint(dataset: ImageDataset) -> int:
     """Checksum of the training images, in order: their CRC-32."""
-    return zlib.crc32(np.ascontiguousarray(dataset.x_train).data)
+    return checksum(dataset)
 
 
 def create(config: configs.TrainConfig, dataset: ImageDataset) -> RunFolder:
@@ -193,7 +190,8 @@ def load_dataset(folder: RunFolder) -> ImageDataset:
     """
     dataset = configs.load_dataset(folder.config.data)
     if dataset.image_shape != folder.image_shape or fingerprint(dataset) != folder.fingerprint:
-        where = folder.config.data.data_file or dataset.name
+        data = folder.config.data
+        where = data.data_file or data.data_dir or dataset.name
         raise InputError(
             f"the training images in {where} have changed; expected those that {folder.path} "
             "began with"

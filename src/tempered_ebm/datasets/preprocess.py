@@ -1,0 +1,146 @@
+"""Fixed changes of images: size, grey, and noise that makes bytes continuous."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from tempered_ebm import checks
+from tempered_ebm.datasets.images import ImageDataset
+from tempered_ebm.errors import InputError
+
+ResizeMethod = Literal["bilinear", "area"]
+
+
+def resize(
+    dataset: ImageDataset, image_size: int, method: ResizeMethod = "bilinear"
+) -> ImageDataset:
+    """Crop the centre square of every image, and bring it to another size.
+
+    ``bilinear`` weighs the source by a triangle, widened by the factor of a reduction, so that it
+    does not alias; ``area`` averages the source pixels whose centres fall into each new one (exact
+    means for whole factors of reduction). Values are not rounded.
+
+    Args:
+        dataset: images (n, height, width, channels) in [-1, 1].
+        image_size: new height and width in pixels.
+        method: ``"bilinear"`` or ``"area"``.
+
+    Returns:
+        The set with images (n, image_size, image_size, channels), float32 in [-1, 1].
+
+    Raises:
+        InputError: if ``image_size`` is no positive integer, or ``method`` another name.
+
+    Example:
+        >>> import tempered_ebm as te
+        >>> te.datasets.resize(te.datasets.load_digits(), 16).image_shape
+        (16, 16, 1)
+    """
+    checks.at_least("image_size", image_size, 1)
+    require_method(method)
+    if dataset.image_shape[:2] == (image_size, image_size):
+        return dataset
+    return _map_images(dataset, lambda images: _resized(images, image_size, method))
+
+
+def require_method(method: str) -> None:
+    """Require the name of a way to resize.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    if method not in get_args(ResizeMethod):
+        raise InputError(f"method must be one of {get_args(ResizeMethod)}, got {method!r}")
+
+
+def _resized(images: np.ndarray, size: int, method: str) -> np.ndarray:
+    from PIL import Image
+
+    resample = {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}[method]
+    height, width, channels = images.shape[1:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = images[:, top : top + side, left : left + side]
+    result = np.empty((len(images), size, size, channels), np.float32)
+    for i, image in enumerate(square):
+        for c in range(channels):
+            plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
+            result[i, ..., c] = np.asarray(plane.resize((size, size), resample))
+    return np.clip(result, -1, 1, out=result)
+
+
+def grayscale(dataset: ImageDataset) -> ImageDataset:
+    """Turn colour into grey, ``0.299 R + 0.587 G + 0.114 B`` (ITU-R BT.601).
+
+    Args:
+        dataset: images (n, height, width, 3); those with one channel stay as they are.
+
+    Returns:
+        The set with images (n, height, width, 1), float32 in [-1, 1].
+
+    Example:
+        >>> import tempered_ebm as te
+        >>> te.datasets.grayscale(te.datasets.load_digits()).image_shape
+        (8, 8, 1)
+    """
+    if dataset.image_shape[2] == 1:
+        return dataset
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    return _map_images(dataset, lambda images: np.clip(images @ weights[:, None], -1, 1))
+
+
+def _map_images(dataset: ImageDataset, change: Callable[[np.ndarray], np.ndarray]) -> ImageDataset:
+    parts = {name: getattr(dataset, name) for name in ("x_train", "x_test", "x_validation")}
+    changed: dict[str, Any] = {
+        name: change(images) for name, images in parts.items() if images is not None
+    }
+    return dataclasses.replace(dataset, **changed)
+
+
+def dequantise(
+    rng_key: Key[Array, ""], images: Float[Array, "*shape"], levels: int = 256
+) -> Float[Array, "*shape"]:
+    r"""Add the noise that turns discrete pixels into continuous ones (Uria et al. 2013).
+
+    A pixel of level ``v = (x + 1) (levels - 1) / 2`` becomes ``y = 2 (v + u) / levels - 1`` with
+    ``u`` uniform on [0, 1). The expected log density of y is then at most the log probability of
+    v, plus ``d log(levels / 2)`` for d pixels (Theis et al. 2016, equation 4, in the units of y).
+
+    Args:
+        rng_key: one key; the same key gives the same noise.
+        images: pixels in [-1, 1] on the grid of ``levels`` values.
+        levels: number of values that a pixel can have: 256 for bytes, 17 for the embedded digits.
+
+    Returns:
+        Pixels in [-1, 1), of the same shape and dtype.
+
+    Raises:
+        InputError: if ``rng_key`` is no key, ``levels`` is below 2, or a pixel is off the grid.
+
+    Example:
+        >>> import jax, tempered_ebm as te
+        >>> images = te.datasets.load_digits().x_train[:2]
+        >>> te.datasets.dequantise(jax.random.key(0), images, levels=17).shape
+        (2, 8, 8, 1)
+    """
+    checks.key("rng_key", rng_key)
+    checks.at_least("levels", levels, 2)
+    images = jnp.asarray(images)
+    values = (images + 1) * ((levels - 1) / 2)
+    whole = jnp.round(values)
+    known = checks.concrete(jnp.max(jnp.abs(values - whole), initial=0.0))
+    if known is not None and not known < 1e-2:
+        raise InputError(
+            f"images must lie on the grid of {levels} levels in [-1, 1], got a value {known:.3g} "
+            "of a level away from it"
+        )
+    noise = jax.random.uniform(rng_key, images.shape, images.dtype)
+    largest = np.nextafter(np.ones((), images.dtype), np.zeros((), images.dtype))
+    return jnp.minimum((whole + noise) * (2 / levels) - 1, largest)
