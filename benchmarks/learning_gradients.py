@@ -139,9 +139,9 @@ def bimodal() -> Problem:
 
 def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
     """A latent EBM after 1,000 updates on digits; sixteen training images."""
-    from tempered_ebm.datasets import load_digits
+    from tempered_ebm.datasets import batch_index, load_digits
     from tempered_ebm.study.reference import reference_gradients
-    from tempered_ebm.training import build, loop
+    from tempered_ebm.training import build
     from tempered_ebm.training import config as configs
 
     dataset = load_digits()
@@ -154,7 +154,7 @@ def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
     key = jax.random.key(0)
     state = learner.init(key)
     for i in range(num_updates):
-        index = loop.batch_index(0, i, len(images), config.optimizer.batch_size)
+        index = batch_index(0, i, len(images), config.optimizer.batch_size)
         state = update(state, key, images, jnp.asarray(index))
     model = build.build_model(config, dataset.image_shape)
     model = LatentEBM(
@@ -166,7 +166,7 @@ def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
         model.posterior_chain,
         metropolis=True,
     )
-    index = jnp.asarray(loop.batch_index(1, 0, len(images), 16))
+    index = jnp.asarray(batch_index(1, 0, len(images), 16))
     starts = state.chains.posterior[index, -1, 0]
     reference = jax.jit(
         lambda key: reference_gradients(

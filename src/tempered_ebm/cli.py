@@ -1,4 +1,4 @@
-"""The command line: ``tempered-ebm train | sample | evaluate | evidence``."""
+"""The command line: ``tempered-ebm train | sample | evaluate | evidence | study``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from tempered_ebm.errors import DivergedError, InputError
+from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training.config import TrainConfig
 from tempered_ebm.training.options import ParallelConfig
 
@@ -105,11 +106,20 @@ class Evidence:
     """Folder for report.txt, report.json and integrand.png; files of these names are replaced."""
 
 
+@dataclass(frozen=True)
+class Study(StudyConfig):
+    """Train a grid of latent EBMs and measure their learning gradients and images on the way.
+
+    The same command goes on with a study that was stopped. See also the report command.
+    """
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Evidence, tyro.conf.subcommand("evidence")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
 )
 
 
@@ -126,7 +136,7 @@ def _one_line(message: str) -> str:
     return text.split(" Got errors:")[0]
 
 
-def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence:
+def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence | Study:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -278,6 +288,18 @@ def _complaining() -> Iterator[None]:
         yield
 
 
+def _study(command: Study) -> int:
+    from tempered_ebm.study import config as studies
+    from tempered_ebm.study.study import run_study
+    from tempered_ebm.training import config as configs
+
+    config = StudyConfig(command.data, command.grid, command.runs, command.measure, command.place)
+    studies.validate(config)
+    result = run_study(config, configs.load_dataset(config.data))
+    print(f"{result.num_done} of {result.num_jobs} jobs done, table in {result.folder.path}")
+    return 0 if result.num_done == result.num_jobs else 1
+
+
 def _complain(message: str) -> None:
     print("tempered-ebm: " + " ".join(message.split()), file=sys.stderr)
 
@@ -295,6 +317,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 status = _evaluate(command)
             case Evidence() as command:
                 status = _evidence(command)
+            case Study() as command:
+                status = _study(command)
     except KeyboardInterrupt:
         _complain("interrupted")
         status = _INTERRUPTED

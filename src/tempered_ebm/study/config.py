@@ -71,7 +71,8 @@ class MeasureConfig:
     gradient_repeats: int = 4
     """Estimates per minibatch, with independent noise from the same starts."""
     num_quality: int = 5
-    """Times in a run at which images are generated and judged, evenly spaced; the last is the end."""
+    """Times in a run at which images are generated and judged, evenly spaced; the last is the
+    end."""
     num_bias: int = 2
     """Times in a run at which the gradient is held against a long-run reference; the last is the
     end."""
