@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ COLUMNS = (
 )
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Table:
     """Columns of equal length, by name: strings where ``TEXT`` says so, else floats.
 
     Attributes:
@@ -119,7 +121,9 @@ def over_repeats(table: Table, name: str) -> tuple[np.ndarray, np.ndarray, np.nd
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return ""
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return str(value)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
