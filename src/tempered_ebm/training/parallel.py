@@ -121,8 +121,7 @@ def start(config: ParallelConfig) -> Devices:
     available = jax.local_device_count()
     if config.devices > available:
         raise InputError(
-            f"--devices must be at most the {available} devices of this process, "
-            f"got {config.devices}"
+            f"--devices must be at most the {available} of this process, got {config.devices}"
         )
     if config.devices == config.num_processes == 1:
         return Devices()
