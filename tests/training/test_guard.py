@@ -42,6 +42,8 @@ COMPLAINTS = {
     "^prior_energy at update 5 is nan, expected a finite value": (
         rows([1.0], prior_energy=np.nan), 0),
     "^prior_second_moment at update 5 is inf": (rows([1.0], prior_second_moment=np.inf), 0),
+    "^posterior_second_moment at update 5 is 120, more than 100 times its running median 1": (
+        rows([1.0], posterior_second_moment=120.0), 0),
     "^every update from 6 to 10 had a gradient that is not": (
         rows([1.0, np.nan], skipped_updates=5.0), 5),
     "^every update from 1 to 10 had a gradient that is not": (
