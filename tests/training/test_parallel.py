@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,32 @@ def test_a_run_goes_on_on_other_devices(alone):
     assert_close_ends(end(alone, "alone"), end(alone, "moved"))
 
 
-def test_two_processes_end_as_one_does_and_one_writes(alone):
+def together(folder, name, *arguments):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    together = ("--coordinator", address, "--num-processes", 2, "--process-id")
-    finish(*(command(alone, "two", *together, i) for i in range(2)))
+    shared = ("--coordinator", address, "--num-processes", 2, "--process-id")
+    return [command(folder, name, *arguments, *shared, i) for i in range(2)]
+
+
+def test_two_processes_end_as_one_does_and_one_writes(alone):
+    finish(*together(alone, "two"))
     assert_close_ends(end(alone, "alone"), end(alone, "two"))
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_when_one_of_them_is_asked_to(alone):
+    processes = together(alone, "stopped", "--num-steps", 100_000)
+    table = alone / "stopped" / "metrics.csv"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (table.exists() and table.stat().st_size > 1000):
+        time.sleep(0.1)
+    processes[1].terminate()
+    complaints = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], complaints
+    assert "go on with: tempered-ebm train --resume" in complaints[0]
+    run = run_folder.open_run(alone / "stopped")
+    assert loop.load_params(run)[1] == metrics_log.read(run.metrics)["step"][-1]
 
 
 def test_a_batch_is_really_divided_and_must_divide_evenly():

@@ -79,6 +79,11 @@ class Devices:
 
             multihost_utils.sync_global_devices(name)
 
+    def part(self) -> None:
+        """Let every process go its own way, after the last computation they share."""
+        if not self.is_alone:
+            jax.distributed.shutdown()
+
     def any_of(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all must ask."""
         if self.is_alone:
