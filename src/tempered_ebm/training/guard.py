@@ -97,7 +97,7 @@ def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
     checkpoints.discard_after(step)
     known = manifest.read(checkpoints.folder, step)
     behind = 0 if known is None else known.rollbacks
-    kept = [event.rollback for event in past if event.target == step and event.rollback > behind]
+    kept = [event.rollback for event in past if event.target == step]
     events.keep(folder.events, max([behind, *kept]))
 
 
