@@ -92,6 +92,28 @@ def test_a_model_whose_chains_diverge_is_one_line(finished_run, monkeypatch, cap
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*.*")} == before
 
 
+def test_the_best_checkpoint_is_one_line_if_none_is_kept(finished_run, capsys):
+    for command in ("sample", "evaluate"):
+        assert run(command, finished_run, "--checkpoint", "best") == 2
+        complaint = capsys.readouterr().err
+        assert "keeps no best checkpoint: it has no --best-metric" in complaint
+        assert complaint.count("\n") == 1
+
+
+def test_a_damaged_checkpoint_is_one_line_and_the_one_before_is_sampled(finished_run, capsys):
+    file = max((finished_run / "checkpoints" / "12").rglob("*"), key=lambda p: p.stat().st_size)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        assert run("sample", finished_run, "--num-samples", 2) == 2
+    finally:
+        file.write_bytes(whole)
+    complaint = capsys.readouterr().err.splitlines()
+    assert complaint[0].startswith("tempered-ebm: warning: checkpoint")
+    assert "12 and every checkpoint before it is damaged" in complaint[1]
+    assert len(complaint) == 2
+
+
 @pytest.mark.slow
 def test_evaluate_prints_a_table_and_draws_every_picture(finished_run, capsys):
     assert run("evaluate", finished_run) == 0
@@ -128,6 +150,16 @@ ERRORS = {
     ),
     "output is a file": (["train", "--output-dir", "file"], r"--output-dir must be a folder"),
     "no samples": (["sample", ".", "--num-samples", "0"], r"--num-samples must be .* >= 1, got 0"),
+    "too many devices": (
+        ["train", "--devices", "99"],
+        r"--devices must be at most the 1 .* got 99",
+    ),
+    "lonely process": (["train", "--num-processes", "2"], r"--coordinator goes with --num-proc"),
+    "unknown precision": (["train", "--precision", "fp8"], r"'fp8'.*float32"),
+    "best of nothing": (
+        ["train", "--best-metric", "validation_reconstruction_error"],
+        r"--best-metric .* needs --validate-every above 0",
+    ),
     "large batch": (["train", "--batch-size", "99999"], r"--batch-size must be at most the 1438"),
 }
 
@@ -170,7 +202,13 @@ def test_without_the_command_line_packages_one_line_names_them(tmp_path):
 def test_help_explains_every_option(capsys):
     assert run("train", "--help") == 0
     printed = capsys.readouterr().out
-    for option in ("--posterior-step-size", "--path-weight", "--metropolis", "--resume"):
+    for option in (
+        "--posterior-step-size",
+        "--path-weight",
+        "--metropolis",
+        "--resume",
+        "--devices",
+    ):
         assert option in printed
 
 

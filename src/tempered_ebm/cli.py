@@ -202,6 +202,8 @@ def _train(command: Train, arguments: Sequence[str]) -> int:
             devices=devices,
             show_progress=devices.writes,
         )
+    params = devices.to_host(result.params)
+    devices.part()
     if not result.is_finished:
         if devices.writes:
             go_on = f"tempered-ebm train --resume {folder.path}"
@@ -209,7 +211,6 @@ def _train(command: Train, arguments: Sequence[str]) -> int:
         return _INTERRUPTED
     if command.evaluate and devices.writes:
         print("evaluating", flush=True)
-        params = devices.to_host(result.params)
         print(evaluation.evaluate(folder, dataset, params, result.step))
     if devices.writes:
         print(f"run folder {folder.path}")

@@ -82,6 +82,8 @@ def test_flipped_bits_and_cuts_of_every_file_are_noticed(folder):
         assert manifest.damage(folder, 1) is not None, path
         path.write_bytes(whole)
     assert manifest.damage(folder, 1) is None
+    (folder / "1" / "params" / "extra").touch()
+    assert manifest.damage(folder, 1) == "params/extra does not belong to it"
     files(folder, 1)[0].unlink()
     assert "is missing" in manifest.damage(folder, 1)
 

@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import json
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ BAD = {
     "--seed must be below 2": ("run", "seed", 2**32),
     "--name must be a plain folder name other than LAST, got '../x'": ("run", "name", "../x"),
     "--name must be a plain folder name other than LAST, got 'LAST'": ("run", "name", "LAST"),
+    "--rate-decay must be between 0 and 1, both excluded, got 1.0": ("rates", "rate_decay", 1.0),
+    "--rate-decay-every must be an integer >= 1, got 0": ("rates", "rate_decay_every", 0),
+    "--rate-warmup must be an integer >= 0, got -1": ("rates", "rate_warmup", -1),
+    "--prior-clip must be positive and finite, got 0": ("update", "prior_clip", 0.0),
+    "--generator-clip must be positive and finite, got inf": ("update", "generator_clip", inf),
+    "--average-decay must be between 0 and 1": ("update", "average_decay", 1.0),
+    "--max-skipped must be an integer >= 1, got 0": ("guard", "max_skipped", 0),
+    "--explosion must be above 1 and finite, got 0.5": ("guard", "explosion", 0.5),
+    "--max-rollbacks must be an integer >= 0, got -1": ("guard", "max_rollbacks", -1),
+    "--rollback-factor must be between 0 and 1": ("guard", "rollback_factor", 2.0),
+    "--keep-last must be an integer >= 1, got 0": ("checkpoint", "keep_last", 0),
+    "--best-metric validation_x needs --validate-every": (
+        "checkpoint",
+        "best_metric",
+        "validation_x",
+    ),
+    "--validate-every must be an integer >= 0, got -1": ("logging", "validate_every", -1),
+    "--validation-images must be an integer >= 1, got 0": ("logging", "validation_images", 0),
+    "--pictures-every must be an integer >= 0, got -1": ("logging", "pictures_every", -1),
     "--data-file goes with --dataset npz": ("data", "dataset", "npz"),
     "but digits and npz, got --dataset mnist and --data-dir None": ("data", "dataset", "mnist"),
     "--data-dir goes with every --dataset but digits": ("data", "data_dir", Path("there")),
@@ -119,6 +139,14 @@ def test_resolving_fills_in_everything_that_depends_on_the_data():
     assert resolved.optimizer.num_steps is not None
     with pytest.raises(te.InputError, match="--batch-size must be at most the 1438"):
         configs.resolve(changed("optimizer", batch_size=2000), dataset)
+
+
+def test_a_warmup_longer_than_the_run_is_named():
+    rates = configs.RateConfig(prior_rate_schedule="warmup_cosine", rate_warmup=4000)
+    config = dataclasses.replace(configs.TrainConfig(), rates=rates)
+    configs.validate(config)
+    with pytest.raises(te.InputError, match="--rate-warmup must be below the 4000 updates"):
+        configs.resolve(config, te.datasets.load_digits())
 
 
 @pytest.mark.parametrize(

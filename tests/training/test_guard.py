@@ -2,13 +2,17 @@ import dataclasses
 import re
 import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import tempered_ebm as te
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.training import config as configs
-from tempered_ebm.training import events, guard, loop, metrics_log, run_folder
+from tempered_ebm.training import events, guard, loop, metrics_log, run_folder, state
+from tempered_ebm.training.learner import Learner
 from tests.training.runs import (
     DIGITS,
     assert_same_tree,
@@ -42,6 +46,8 @@ COMPLAINTS = {
     "^prior_energy at update 5 is nan, expected a finite value": (
         rows([1.0], prior_energy=np.nan), 0),
     "^prior_second_moment at update 5 is inf": (rows([1.0], prior_second_moment=np.inf), 0),
+    "^posterior_second_moment at update 5 is 120, more than 100 times its running median 1": (
+        rows([1.0], posterior_second_moment=120.0), 0),
     "^every update from 6 to 10 had a gradient that is not": (
         rows([1.0, np.nan], skipped_updates=5.0), 5),
     "^every update from 1 to 10 had a gradient that is not": (
@@ -131,6 +137,30 @@ def test_a_rolled_back_run_resumes_bit_for_bit(recovered, tmp_path, monkeypatch)
         resumed = train(stopped, resume=True)
     assert_same_tree(expected.params, resumed.params)
     assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
+
+
+def test_after_a_rollback_the_noise_is_another(tmp_path):
+    """A learner whose loss is a number drawn by its key, and infinite in the first attempt."""
+    optimizer = optax.apply_if_finite(optax.sgd(0.0), 10**6)
+
+    def build_learner(config):
+        is_first = config.chain == folder.config.chain
+
+        def update(now, rng_key, images, index):
+            drawn = jnp.inf if is_first else jax.random.uniform(rng_key)
+            return state.advance(now, optimizer, now.params, None, {"loss": drawn})
+
+        return Learner(
+            ("loss",), lambda key: state.begin(jnp.zeros(1), optimizer, None, ("loss",)), update
+        )
+
+    folder = create(tmp_path)
+    with pytest.warns(UserWarning, match="loss at update 5 is inf.*rollback 1"):
+        loop.fit(folder, DIGITS, build_learner, show_progress=False)
+    key = jax.random.fold_in(jax.random.key(0), 1)
+    drawn = metrics_log.read(folder.metrics)["loss"]
+    np.testing.assert_allclose(drawn, float(jax.random.uniform(jax.random.fold_in(key, 1))))
+    assert np.all(drawn != float(jax.random.uniform(key)))
 
 
 def test_a_run_that_cannot_be_helped_stops_with_a_clear_error(tmp_path):

@@ -88,43 +88,53 @@ class Attempt:
             self.done += 1
             is_row = self.done % every == 0 or self.done == num_steps
             if is_row:
-                complaint = self._log((self.done - 1) % every + 1, before - began)
+                complaint = self._log(before - began)
                 if complaint is not None:
                     return complaint
             self._look()
             self.bar.update()
             if self._is_interrupted(is_row) and self.done < num_steps:
                 break
-            if self.done % self.config.run.checkpoint_every == 0 and self._is_well():
+            if self.done % self.config.run.checkpoint_every == 0 and self._is_well(is_row):
                 self._save()
         self._save()
         return None
-
-    def _is_well(self) -> bool:
-        """Whether the last update was made; a checkpoint is a place to come back to."""
-        return int(consecutive_skips(self.state)) == 0
 
     def _is_interrupted(self, is_row: bool) -> bool:
         if self.devices.is_alone:
             return self.interrupt.is_set
         return is_row and self.devices.any_of(self.interrupt.is_set)
 
-    def _log(self, count: int, offset: float) -> str | None:
-        """Finish a row of metrics, unless there is a complaint about it."""
+    def _row(self) -> tuple[dict[str, float], int]:
+        """Averages since the last row, and over how many updates."""
+        count = (self.done - 1) % self.config.run.log_every + 1
         sums = jax.device_get(self.state.metric_sums)
-        made = count - float(sums[SKIPPED])
-        means = {name: float(value) / made if made else np.nan for name, value in sums.items()}
-        row = {"step": self.done, **{name: means[name] for name in self.learner.metric_names}}
-        row[SKIPPED] = float(sums[SKIPPED])
-        row["seconds"] = round(offset + time.monotonic(), 3)
-        self.records.rows.append(row)
+        skipped = float(sums[SKIPPED])
+        made = count - skipped
+        means = {
+            name: float(sums[name]) / made if made else np.nan for name in self.learner.metric_names
+        }
+        return {"step": self.done, **means, SKIPPED: skipped}, count
+
+    def _complaint(self, row: dict[str, float], count: int) -> str | None:
         skips = int(consecutive_skips(self.state))
-        complaint = guard.complaint(self.records.rows, skips, count, self.config.guard)
+        return guard.complaint([*self.records.rows, row], skips, count, self.config.guard)
+
+    def _is_well(self, is_row: bool) -> bool:
+        """Whether a checkpoint would be a place to come back to."""
+        if int(consecutive_skips(self.state)):
+            return False
+        return is_row or self._complaint(*self._row()) is None
+
+    def _log(self, offset: float) -> str | None:
+        """Finish a row of metrics, unless there is a complaint about it."""
+        row, count = self._row()
+        complaint = self._complaint(row, count)
         if complaint is None:
-            self.records.add(row)
-            zeros = self.devices.replicate({name: np.zeros((), np.float32) for name in sums})
-            self.state = self.state._replace(metric_sums=zeros)
-            shown = {"loss": row["loss"], self.learner.shown: row[self.learner.shown]}
+            self.records.add({**row, "seconds": round(offset + time.monotonic(), 3)})
+            zeros = {name: np.zeros((), np.float32) for name in self.state.metric_sums}
+            self.state = self.state._replace(metric_sums=self.devices.replicate(zeros))
+            shown = {name: row[name] for name in ("loss", self.learner.shown)}
             self.bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
         return complaint
 

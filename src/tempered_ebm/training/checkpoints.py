@@ -100,8 +100,7 @@ class Checkpoints:
             if damage is None:
                 return step
             warnings.warn(
-                f"checkpoint {self.folder / str(step)} is damaged: {damage}; the one before it "
-                "is used",
+                f"checkpoint {self.folder / str(step)} is damaged: {damage}; trying the one before",
                 stacklevel=2,
             )
         return None

@@ -16,11 +16,12 @@ from tempered_ebm.training.state import SKIPPED
 
 _WINDOW = 20
 _FEWEST = 3
+_FROM_ONE = "_second_moment"
 _ADVICE = "smaller step sizes or learning rates may help"
 
 
 def _is_watched(name: str) -> bool:
-    return name == "loss" or name.endswith(("_energy", "_second_moment"))
+    return name == "loss" or name.endswith(("_energy", _FROM_ONE))
 
 
 def complaint(
@@ -30,7 +31,8 @@ def complaint(
 
     A value explodes if it exceeds a multiple of the median of its absolute value over the
     last rows, or of 1 if that is larger: losses and energies are in nats, and second
-    moments relative to N(0, I). Before three rows there is nothing to compare with.
+    moments relative to N(0, I). Before three rows there is nothing to compare losses and
+    energies with; second moments begin at 1.
 
     Args:
         rows: rows of metrics until now, the newest last.
@@ -47,9 +49,9 @@ def complaint(
     for name in filter(_is_watched, row):
         if not math.isfinite(row[name]):
             return f"{name} at update {done} is {row[name]}, expected a finite value"
-        if len(past) < _FEWEST:
+        if len(past) < _FEWEST and not name.endswith(_FROM_ONE):
             continue
-        usual = max(1.0, median(abs(earlier[name]) for earlier in past))
+        usual = max(1.0, median(abs(earlier[name]) for earlier in past or [{name: 1.0}]))
         if abs(row[name]) > config.explosion * usual:
             return (
                 f"{name} at update {done} is {row[name]:.4g}, more than {config.explosion:g} times "
@@ -95,7 +97,7 @@ def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
     checkpoints.discard_after(step)
     known = manifest.read(checkpoints.folder, step)
     behind = 0 if known is None else known.rollbacks
-    kept = [event.rollback for event in past if event.target == step and event.rollback > behind]
+    kept = [event.rollback for event in past if event.target == step]
     events.keep(folder.events, max([behind, *kept]))
 
 

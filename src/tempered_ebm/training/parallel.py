@@ -79,6 +79,11 @@ class Devices:
 
             multihost_utils.sync_global_devices(name)
 
+    def part(self) -> None:
+        """Let every process go its own way, after the last computation they share."""
+        if not self.is_alone:
+            jax.distributed.shutdown()
+
     def any_of(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all must ask."""
         if self.is_alone:
@@ -121,8 +126,7 @@ def start(config: ParallelConfig) -> Devices:
     available = jax.local_device_count()
     if config.devices > available:
         raise InputError(
-            f"--devices must be at most the {available} devices of this process, "
-            f"got {config.devices}"
+            f"--devices must be at most the {available} of this process, got {config.devices}"
         )
     if config.devices == config.num_processes == 1:
         return Devices()

@@ -65,7 +65,8 @@ class Records:
         return {name: value for name, value in both.items() if name not in ("step", "seconds")}
 
     def add(self, row: Row) -> None:
-        """Append the row of metrics that is the newest of ``rows``."""
+        """Append a row of metrics."""
+        self.rows.append(dict(row))
         self._append("training", self._folder.metrics, row)
 
     def add_validation(self, row: Row) -> None:

@@ -1,0 +1,158 @@
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tempered_ebm as te
+from tempered_ebm.training import loop, metrics_log, options, parallel, run_folder
+
+ROOT = Path(__file__).parents[2]
+TINY = shlex.split(
+    "train --no-evaluate --latent-dim 3 --energy-widths 8 --generator-width 8 --batch-size 80 "
+    "--prior-steps 3 --posterior-steps 2 --sampling-steps 5 --log-every 5 --num-steps 12 "
+    "--checkpoint-every 4 --validate-every 6 --validation-images 16 --average-decay 0.9"
+)
+
+
+def command(folder, name, *arguments, devices=1):
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "tempered_ebm", *TINY, "--output-dir", folder, "--name", name,
+         *map(str, arguments)],
+        env={**os.environ, "XLA_FLAGS": flags}, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(*processes):
+    for process in processes:
+        _, complaint = process.communicate(timeout=300)
+        assert process.returncode == 0, complaint
+
+
+def end(folder, name):
+    run = run_folder.open_run(folder / name)
+    params, step = loop.load_params(run)
+    assert step == 12
+    return params, metrics_log.read(run.metrics), metrics_log.read(run.validation)
+
+
+def assert_close_ends(left, right):
+    import jax
+
+    left[1].pop("seconds"), right[1].pop("seconds")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), left, right)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parallel")
+    finish(command(folder, "alone"))
+    return folder
+
+
+@pytest.mark.parametrize("estimator", ["posterior", pytest.param("path", marks=pytest.mark.slow)])
+def test_eight_devices_end_as_one_does(alone, estimator):
+    names = [f"{estimator}{count}" for count in (1, 8)]
+    extra = ("--estimator", estimator, "--num-temperatures", 3)
+    if estimator == "posterior":
+        names[0] = "alone"
+    else:
+        finish(command(alone, names[0], *extra))
+    finish(command(alone, names[1], *extra, "--devices", 8, devices=8))
+    assert_close_ends(end(alone, names[0]), end(alone, names[1]))
+
+
+def test_a_run_goes_on_on_other_devices(alone):
+    """Another number of devices may round differently, and nothing more."""
+    shutil.copytree(alone / "alone", alone / "moved")
+    checkpoints = alone / "moved" / "checkpoints"
+    (checkpoints / "12.manifest.json").unlink()
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    finish(
+        subprocess.Popen(
+            [sys.executable, "-m", "tempered_ebm", "train", "--no-evaluate", "--devices", "2",
+             "--resume", alone / "moved"],
+            env={**os.environ, "XLA_FLAGS": flags}, cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+    )  # fmt: skip
+    assert_close_ends(end(alone, "alone"), end(alone, "moved"))
+
+
+def together(folder, name, *arguments):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    shared = ("--coordinator", address, "--num-processes", 2, "--process-id")
+    return [command(folder, name, *arguments, *shared, i) for i in range(2)]
+
+
+def test_two_processes_end_as_one_does_and_one_writes(alone):
+    finish(*together(alone, "two"))
+    assert_close_ends(end(alone, "alone"), end(alone, "two"))
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_when_one_of_them_is_asked_to(alone):
+    processes = together(alone, "stopped", "--num-steps", 100_000)
+    table = alone / "stopped" / "metrics.csv"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (table.exists() and table.stat().st_size > 1000):
+        time.sleep(0.1)
+    processes[1].terminate()
+    complaints = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], complaints
+    assert "go on with: tempered-ebm train --resume" in complaints[0]
+    run = run_folder.open_run(alone / "stopped")
+    assert loop.load_params(run)[1] == metrics_log.read(run.metrics)["step"][-1]
+
+
+def test_a_batch_is_really_divided_and_must_divide_evenly():
+    code = (
+        "import jax, jax.numpy as jnp\n"
+        "from tempered_ebm.training import options, parallel\n"
+        "devices = parallel.start(options.ParallelConfig(devices=4))\n"
+        "x = jax.jit(lambda x: devices.shard(x, 1))(jnp.zeros((3, 8, 2)))\n"
+        "assert {s.data.shape for s in x.addressable_shards} == {(3, 2, 2)}\n"
+        "assert len(x.addressable_shards) == 4\n"
+        "y = devices.compile(lambda x: devices.shard(x, 1) + 1)(x)\n"
+        "assert y.is_fully_replicated and len(y.addressable_shards) == 4\n"
+        "try:\n"
+        "    devices.require_divisible(10)\n"
+        "except ValueError as error:\n"
+        "    assert str(error) == '--batch-size must be a multiple of the 4 devices, got 10'\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    flags = "--xla_force_host_platform_device_count=8"
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "XLA_FLAGS": flags}, cwd=ROOT, check=True
+    )
+
+
+BAD = {
+    "--devices must be an integer >= 1, got 0": {"devices": 0},
+    "--num-processes must be an integer >= 1, got 0": {"num_processes": 0},
+    "--process-id must be below --num-processes 2, got 2": {
+        "num_processes": 2, "process_id": 2, "coordinator": "localhost:1"},
+    "--coordinator goes with --num-processes above 1, got --coordinator None": {"num_processes": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_bad_value_is_named_with_what_was_expected(message):
+    with pytest.raises(te.InputError, match=message):
+        options.validate_parallel(options.ParallelConfig(**BAD[message]))
+
+
+def test_more_devices_than_there_are_are_named():
+    with pytest.raises(te.InputError, match=r"--devices must be at most the \d+ of this process"):
+        parallel.start(options.ParallelConfig(devices=999))
