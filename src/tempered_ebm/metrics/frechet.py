@@ -2,40 +2,96 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from jaxtyping import Float
 
 from tempered_ebm.errors import InputError
+from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
+from tempered_ebm.metrics.moments import FeatureMoments, feature_moments
 
 
-def check_features(name: str, features: np.ndarray) -> np.ndarray:
-    """Return features in float64 if they are a finite (n, d) array with n >= 2.
+def _factor(moments: FeatureMoments) -> Float[np.ndarray, "d r"]:
+    """A factor L of the covariance, L L' = Σ, without the directions that are rounding errors.
+
+    A rounding error e of an eigenvalue is one of sqrt(e) in the distance, and in many
+    dimensions there are many. The rank is below the number of vectors, and below what
+    double precision resolves.
+    """
+    values, vectors = np.linalg.eigh(moments.covariance)
+    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
+    kept[: max(len(values) - (moments.num_vectors - 1), 0)] = False
+    return vectors[:, kept] * np.sqrt(values[kept])
+
+
+def frechet_distance_from_moments(moments_a: FeatureMoments, moments_b: FeatureMoments) -> float:
+    r"""Squared Fréchet distance between normals of given moments.
+
+    .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{tr}\,\Sigma_a + \mathrm{tr}\,\Sigma_b
+              - 2\,\|L_a^\top L_b\|_*, \qquad \Sigma = L L^\top,
+
+    the formula of Dowson and Landau (1982), for the sum of singular values :math:`\|\cdot\|_*`
+    equals :math:`\mathrm{tr}\,(\Sigma_a\Sigma_b)^{1/2}`. No root of a product of matrices is
+    taken, so singular covariances lose no digits.
+
+    Args:
+        moments_a: mean and covariance of d features, of two vectors at least.
+        moments_b: the same of another set.
+
+    Returns:
+        The distance, 0 for equal moments, never negative.
 
     Raises:
-        InputError: if they are not.
+        InputError: if the dimensions differ or a set has fewer than two vectors.
+
+    Warns:
+        RuntimeWarning: if a set has no more vectors than dimensions: its covariance is
+            singular, and the bias of the distance large.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm import metrics
+        >>> unit = metrics.FeatureMoments(101, np.zeros(2), 100 * np.eye(2))
+        >>> wide = metrics.FeatureMoments(101, np.ones(2), 400 * np.eye(2))
+        >>> round(metrics.frechet_distance_from_moments(unit, wide), 9)
+        4.0
     """
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2 or features.shape[0] < 2:
-        raise InputError(f"{name} must have shape (n >= 2, d), got {features.shape}")
-    if not np.all(np.isfinite(features)):
-        raise InputError(f"{name} must be finite, got NaN or infinity")
-    return features
+    check_same_dimension("moments_b", len(moments_b.mean), len(moments_a.mean))
+    for name, moments in (("moments_a", moments_a), ("moments_b", moments_b)):
+        if moments.num_vectors < 2:
+            raise InputError(f"{name} must be of at least 2 vectors, got {moments.num_vectors}")
+    return _distance(moments_a, moments_b, "moments_a", "moments_b")
 
 
-def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+def _distance(a: FeatureMoments, b: FeatureMoments, name_a: str, name_b: str) -> float:
+    for name, moments in ((name_a, a), (name_b, b)):
+        if moments.num_vectors <= len(moments.mean):
+            warnings.warn(
+                f"{name} holds {moments.num_vectors} vectors of dimension {len(moments.mean)}: "
+                "the covariance is singular and the distance biased upwards; expected more "
+                "vectors than dimensions, and better many more",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    difference = a.mean - b.mean
+    cross = np.linalg.svd(_factor(a).T @ _factor(b), compute_uv=False).sum()
+    trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
+    return float(max(difference @ difference + trace, 0.0))
 
 
-def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
+def frechet_distance(
+    features_a: Float[np.ndarray, "n d"], features_b: Float[np.ndarray, "m d"]
+) -> float:
     r"""Squared Fréchet distance between normals fitted to two feature sets.
 
     .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{tr}\,(\Sigma_a + \Sigma_b -
               2\,(\Sigma_a^{1/2}\Sigma_b\Sigma_a^{1/2})^{1/2})
 
-    (Dowson and Landau 1982; Heusel et al. 2017, equation 6). In float64 throughout, and
-    the roots of symmetric matrices only. The estimate is biased upwards, the more so the
-    smaller the sets: compare only sets of the same sizes, and report the distance of real
-    data to real data beside it.
+    (Dowson and Landau 1982; Heusel et al. 2017, equation 6), with unbiased covariances, in
+    float64 throughout. The estimate is biased upwards, the more so the smaller the sets:
+    compare only sets of the same sizes, report the distance of real data to real data
+    beside it, or use ``frechet_distance_infinity``.
 
     Args:
         features_a: shape (n, d).
@@ -47,6 +103,9 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     Raises:
         InputError: if a set is not a finite (n >= 2, d) array or the dimensions differ.
 
+    Warns:
+        RuntimeWarning: if a set has no more vectors than dimensions.
+
     Example:
         >>> import numpy as np
         >>> from tempered_ebm.metrics import frechet_distance
@@ -55,11 +114,5 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
         True
     """
     a, b = check_features("features_a", features_a), check_features("features_b", features_b)
-    if a.shape[1] != b.shape[1]:
-        raise InputError(f"features_b must have {a.shape[1]} columns, got {b.shape[1]}")
-    difference = a.mean(0) - b.mean(0)
-    cov_a, cov_b = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
-    root_a = _symmetric_root(cov_a)
-    cross = np.linalg.eigvalsh(root_a @ cov_b @ root_a)
-    trace = np.trace(cov_a) + np.trace(cov_b) - 2 * np.sum(np.sqrt(np.clip(cross, 0.0, None)))
-    return float(max(difference @ difference + trace, 0.0))
+    check_same_dimension("features_b", b.shape[1], a.shape[1])
+    return _distance(feature_moments(a), feature_moments(b), "features_a", "features_b")

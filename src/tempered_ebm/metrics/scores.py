@@ -1,0 +1,98 @@
+"""The inception score of a set of images, from class probabilities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from tempered_ebm import checks
+from tempered_ebm.errors import InputError
+from tempered_ebm.metrics.feature_sets import check_features
+
+
+class InceptionScore(NamedTuple):
+    """Inception score over splits of a set of images.
+
+    Attributes:
+        mean: mean of the scores of the splits, between 1 and the number of classes.
+        standard_deviation: of the scores of the splits, divided by their number and not by
+            one less, as Salimans et al. report it. It is no standard error of the mean.
+    """
+
+    mean: float
+    standard_deviation: float
+
+
+def check_probabilities(
+    name: str, probabilities: np.ndarray, *, at_least: int = 1
+) -> Float[np.ndarray, "n c"]:
+    """Return class probabilities in float64 if every row is a distribution.
+
+    Args:
+        name: what an error calls them.
+        probabilities: shape (n, c).
+        at_least: the smallest number of rows.
+
+    Raises:
+        InputError: if they are not a finite (n, c) array, or a row is negative somewhere or
+            does not sum to 1 within 0.001.
+    """
+    array = check_features(name, probabilities, at_least=at_least)
+    if array.min() < 0:
+        row = int(np.argmin(array.min(axis=1)))
+        raise InputError(f"{name} must not be negative, got {array.min():g} in row {row}")
+    totals = array.sum(axis=1)
+    worst = int(np.argmax(np.abs(totals - 1)))
+    if abs(totals[worst] - 1) > 1e-3:
+        raise InputError(f"{name} must sum to 1 in every row, got {totals[worst]:g} in row {worst}")
+    return array / totals[:, None]
+
+
+def score(probabilities: Float[np.ndarray, "n c"]) -> float:
+    """Exponential of the mean divergence of rows from their mean; 0 log 0 counts as 0."""
+    marginal = probabilities.mean(axis=0)
+    positive = probabilities > 0
+    ratio = np.divide(probabilities, marginal, out=np.ones_like(probabilities), where=positive)
+    return float(np.exp(np.sum(probabilities * np.log(ratio)) / len(probabilities)))
+
+
+def inception_score(
+    probabilities: Float[np.ndarray, "n c"], *, num_splits: int = 10
+) -> InceptionScore:
+    r"""Inception score: how sure a classifier is, and of how many classes.
+
+    .. math:: \exp\Big(\frac1n\sum_i \mathrm{KL}\big(p(y \mid x_i)\,\|\,p(y)\big)\Big), \qquad
+              p(y) = \frac1n\sum_i p(y \mid x_i)
+
+    (Salimans et al. 2016, section 4), of each of ``num_splits`` consecutive parts with a
+    marginal of its own, then mean and standard deviation over the parts. The rows should be
+    in random order. Each part is biased downwards by the noise of its marginal: compare only
+    the same numbers of images and splits, or use ``inception_score_infinity``.
+
+    Args:
+        probabilities: shape (n, c), rows summing to 1: what a classifier, such as
+            ``ClassifierFeatures.probabilities``, says of n images.
+        num_splits: number of parts, 10 in the paper, of about equal size.
+
+    Returns:
+        Mean and standard deviation over the parts.
+
+    Raises:
+        InputError: if the rows are no distributions, or ``num_splits`` exceeds n.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm import metrics
+        >>> sure_of_four_classes = np.tile(np.eye(4), (25, 1))
+        >>> mean, deviation = metrics.inception_score(sure_of_four_classes, num_splits=5)
+        >>> round(mean, 9), round(deviation, 9)
+        (4.0, 0.0)
+    """
+    checks.at_least("num_splits", num_splits, 1)
+    rows = check_probabilities("probabilities", probabilities)
+    if num_splits > len(rows):
+        raise InputError(f"num_splits must be at most {len(rows)}, one per image, got {num_splits}")
+    scores = [score(part) for part in np.array_split(rows, num_splits)]
+    return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
