@@ -292,9 +292,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     rows = []
-    print(
-        "| problem | estimator | group | squared bias | variance | RMSE |\n|---|---|---|---|---|---|"
-    )
+    print("| problem | estimator | group | squared bias | variance | RMSE |")
+    print("|---|---|---|---|---|---|")
     for name in arguments.problems:
         problem = MAKERS[name]()
         step_sizes, _ = tuned_step_sizes(problem, te.schedules.power(LADDER, 3.0))

@@ -1,0 +1,135 @@
+"""Moving pictures of a ladder over training, as GIF files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tempered_ebm.errors import InputError
+from tempered_ebm.plotting.figures import INK, SECOND, figure_with_axes, remove_box
+
+_DPI = 80
+
+
+def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5) -> bytes:
+    """Render figures of one size to the bytes of a GIF that repeats; the last frame stays longer.
+
+    Raises:
+        InputError: if there is no figure.
+    """
+    from PIL import Image
+
+    if not figures:
+        raise InputError("figures must hold at least one frame, got none")
+    frames = []
+    for figure in figures:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI)
+        frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+    durations = [int(1000 * seconds)] * len(frames)
+    durations[-1] *= 4
+    result = io.BytesIO()
+    frames[0].save(
+        result, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
+    )
+    return result.getvalue()
+
+
+def _frames(
+    steps: Sequence[int], ylabel: str, draw: Callable[[Axes, int], None], limits: tuple
+) -> bytes:
+    figures = []
+    for i, step in enumerate(steps):
+        figure, (axis,) = figure_with_axes(1, 1, 5.0, 3.4)
+        draw(axis, i)
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_ylim(*limits)
+        axis.set_xlabel("temperature t")
+        axis.set_ylabel(ylabel)
+        axis.set_title(f"after {int(step)} updates", fontsize=10)
+        remove_box(axis)
+        figures.append(figure)
+    return to_gif(figures)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * max(high - low, 1e-9)
+    return low - margin, high + margin
+
+
+def integrand_over_training(
+    ladder: Float[np.ndarray, "K"],
+    steps: Sequence[int],
+    mean_loglikelihood: Float[np.ndarray, "T K"],
+) -> bytes:
+    """The thermodynamic integrand ``E_t[ℓ]`` over training, with its trapezoidal integral.
+
+    Args:
+        ladder: temperatures.
+        steps: updates behind each frame.
+        mean_loglikelihood: mean log-likelihood at each temperature.
+
+    Returns:
+        The bytes of a GIF file.
+
+    Raises:
+        InputError: if the shapes do not match.
+    """
+    values = np.asarray(mean_loglikelihood, np.float64)
+    if values.shape != (len(steps), len(ladder)):
+        raise InputError(
+            f"mean_loglikelihood must have shape ({len(steps)}, {len(ladder)}), got {values.shape}"
+        )
+
+    def draw(axis: Axes, i: int) -> None:
+        axis.fill_between(ladder, _limits(values)[0], values[i], color=INK, alpha=0.15, lw=0)
+        axis.plot(ladder, values[i], "o-", color=INK, markersize=4, linewidth=1.3)
+        integral = np.trapezoid(values[i], ladder)
+        axis.text(0.97, 0.05, f"integral {integral:.1f}", transform=axis.transAxes, ha="right")
+
+    return _frames(steps, "mean log-likelihood, nats", draw, _limits(values))
+
+
+def ladder_over_training(
+    ladder: Float[np.ndarray, "K"],
+    steps: Sequence[int],
+    variance_loglikelihood: Float[np.ndarray, "T K"],
+) -> bytes:
+    r"""The ladder against thermodynamic length over training.
+
+    Rungs at equal heights would be an equal-length ladder:
+    :math:`\Lambda(t) = \int_0^t \sqrt{\mathrm{Var}_s \ell}\,ds`, by the trapezoidal rule.
+
+    Args:
+        ladder: temperatures.
+        steps: updates behind each frame.
+        variance_loglikelihood: variance of the log-likelihood at each temperature.
+
+    Returns:
+        The bytes of a GIF file.
+
+    Raises:
+        InputError: if the shapes do not match.
+    """
+    variance = np.asarray(variance_loglikelihood, np.float64)
+    if variance.shape != (len(steps), len(ladder)):
+        raise InputError(
+            f"variance_loglikelihood must have shape ({len(steps)}, {len(ladder)}), got "
+            f"{variance.shape}"
+        )
+    speed = np.sqrt(np.maximum(variance, 0))
+    pieces = 0.5 * (speed[:, 1:] + speed[:, :-1]) * np.diff(ladder)
+    length = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(pieces, 1)], 1)
+
+    def draw(axis: Axes, i: int) -> None:
+        axis.plot(ladder, length[i], color=INK, linewidth=1.3)
+        axis.hlines(length[i], 0, ladder, color=SECOND, linewidth=0.8)
+        axis.plot(ladder, length[i], "o", color=SECOND, markersize=4)
+
+    return _frames(steps, "thermodynamic length", draw, _limits(length))
