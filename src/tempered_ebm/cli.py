@@ -1,4 +1,4 @@
-"""The command line: ``tempered-ebm train | sample | evaluate | evidence | study``."""
+"""The command line: ``tempered-ebm train | sample | evaluate | evidence | study | report``."""
 
 from __future__ import annotations
 
@@ -114,12 +114,21 @@ class Study(StudyConfig):
     """
 
 
+@dataclass(frozen=True)
+class Report:
+    """Write one self-contained HTML page about a study, finished or not, or a training run."""
+
+    folder: tyro.conf.Positional[Path]
+    """Study folder, such as studies/study, or run folder, such as runs/LAST."""
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Evidence, tyro.conf.subcommand("evidence")]
     | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
 
@@ -136,7 +145,7 @@ def _one_line(message: str) -> str:
     return text.split(" Got errors:")[0]
 
 
-def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence | Study:
+def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence | Study | Report:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -301,6 +310,13 @@ def _study(command: Study) -> int:
     return 0 if result.num_done == result.num_jobs else 1
 
 
+def _report(command: Report) -> int:
+    from tempered_ebm.study.report import write_report
+
+    print(write_report(command.folder))
+    return 0
+
+
 def _complain(message: str) -> None:
     print("tempered-ebm: " + " ".join(message.split()), file=sys.stderr)
 
@@ -320,6 +336,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 status = _evidence(command)
             case Study() as command:
                 status = _study(command)
+            case Report() as command:
+                status = _report(command)
     except KeyboardInterrupt:
         _complain("interrupted")
         status = _INTERRUPTED

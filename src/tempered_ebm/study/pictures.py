@@ -19,6 +19,15 @@ OFF = "off"
 _MARKERS = ("o", "s", "^", "D")
 
 
+_FAR = 30.0
+
+
+def far_off(values: np.ndarray) -> float:
+    """Thirty times the median: what lies beyond has diverged and would flatten all else."""
+    finite = values[np.isfinite(values)]
+    return _FAR * float(np.median(finite)) if len(finite) else math.inf
+
+
 def _estimators(table: Table) -> list[str]:
     ladder = table.rows(table["schedule"] != OFF)
     return list(dict.fromkeys(ladder["estimator"].tolist())) or ["posterior"]
@@ -41,8 +50,11 @@ def _colors(table: Table) -> dict[str, tuple]:
     return dict(zip(labels, map(tuple, shades))) | {"no ladder": (0.3, 0.3, 0.3, 1.0)}
 
 
-def _band(axis: Axes, table: Table, name: str, color: tuple, label: str, style: str = "-") -> None:
+def _band(
+    axis: Axes, table: Table, name: str, color: tuple, label: str, limit: float, style: str = "-"
+) -> None:
     steps, values, errors = over_repeats(table, name)
+    values = np.where(values <= limit, values, np.nan)
     axis.plot(steps, values, color=color, label=label, linewidth=1.3, linestyle=style)
     if np.all(np.isfinite(errors)) and len(steps):
         axis.fill_between(steps, values - errors, values + errors, color=color, alpha=0.2, lw=0)
@@ -54,7 +66,8 @@ def against_iteration(
     """Columns against the update: a row of axes for each column, one axis for each estimator.
 
     Lines are means over repeats, bands one standard error; the dashed line is the cell
-    without a ladder. Vertical axes are logarithmic and shared along a row.
+    without a ladder. Vertical axes are logarithmic and shared along a row; they end at thirty times
+    the median, where lines of runs that diverged leave them.
 
     Args:
         table: rows of a study.
@@ -67,6 +80,8 @@ def against_iteration(
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     off = table.where(schedule=OFF)
     for axes, (name, label) in zip(grid, names.items()):
+        positive = table[name][table[name] > 0]
+        limit = far_off(positive)
         for axis, estimator in zip(axes, estimators):
             part = table.where(estimator=estimator).rows(
                 table.where(estimator=estimator)["schedule"] != OFF
@@ -74,14 +89,17 @@ def against_iteration(
             for cell in part.cells():
                 rows_of_cell = part.where(cell=cell)
                 ladder = ladder_label(rows_of_cell)
-                _band(axis, rows_of_cell, name, colors[ladder], ladder)
+                _band(axis, rows_of_cell, name, colors[ladder], ladder, limit)
             if len(off):
-                _band(axis, off, name, colors["no ladder"], "no ladder", "--")
+                _band(axis, off, name, colors["no ladder"], "no ladder", limit, "--")
             if floor is not None:
                 axis.axhline(floor, color=GREY, linestyle=":", linewidth=1)
             axis.set_yscale("log")
             remove_box(axis)
         axes[0].set_ylabel(label)
+        if len(positive):
+            low, high = np.quantile(positive, 0.002), np.max(positive)
+            axes[0].set_ylim(low / 1.5, min(1.5 * high, limit))
     for axis, estimator in zip(grid[0], estimators):
         axis.set_title(estimator, fontsize=10)
     for axis in grid[-1]:
@@ -105,12 +123,18 @@ def quality_against_variance(
 
     Points are means over repeats with one standard error either way; the number beside
     a point is that of the runs it stands for. Points of single repeats are shown faintly.
+    Cells beyond thirty times a median are named in the corner and not drawn.
     """
     colors, estimators = _colors(table), _estimators(table)
     figure, (axis,) = figure_with_axes(1, 1, 7.4, 4.6)
     ends = at_the_end(table).measured(quality).measured(noise)
+    limits = far_off(ends[noise]), far_off(ends[quality])
+    beyond = []
     for cell in ends.cells():
         rows = ends.where(cell=cell)
+        if rows[noise].mean() > limits[0] or rows[quality].mean() > limits[1]:
+            beyond.append(f"{rows['estimator'][0]} {ladder_label(rows)}")
+            continue
         color = colors[ladder_label(rows)]
         name = str(rows["estimator"][0])
         is_off = rows["schedule"][0] == OFF
@@ -138,6 +162,7 @@ def quality_against_variance(
     axis.set_xlabel("variance of the learning gradient, tr Cov, at the end")
     axis.set_ylabel("Fréchet distance at the end")
     remove_box(axis)
+    _name_the_missing(axis, beyond)
     handles = [
         Line2D([], [], color="black", marker=_MARKERS[i % 4], linestyle="", label=name)
         for i, name in enumerate(estimators)
@@ -150,10 +175,17 @@ def quality_against_variance(
     return figure
 
 
+def _name_the_missing(axis: Axes, beyond: list[str]) -> None:
+    if beyond:
+        text = "beyond the axes:\n" + "\n".join(beyond)
+        axis.text(0.98, 0.98, text, transform=axis.transAxes, ha="right", va="top", fontsize=7)
+
+
 def variance_boxes(table: Table, by: str, noise: str = "all_variance") -> Figure:
     """Box plots of the variance at the end of every run, by a setting; one axis an estimator.
 
-    The number under a box is that of its runs; whiskers reach to the extremes.
+    The number under a box is that of its runs; whiskers reach to the extremes. The axis ends at
+    thirty times the median.
 
     Args:
         table: rows of a study.
@@ -179,6 +211,9 @@ def variance_boxes(table: Table, by: str, noise: str = "all_variance") -> Figure
         axis.set_yscale("log")
         remove_box(axis)
     axes[0].set_ylabel("tr Cov at the end")
+    positive = ends[noise][ends[noise] > 0]
+    if len(positive):
+        axes[0].set_ylim(positive.min() / 1.5, min(1.5 * positive.max(), far_off(positive)))
     return figure
 
 
@@ -186,15 +221,20 @@ def variance_against_bias(table: Table) -> Figure:
     """Variance against squared bias, for the prior's and the generator's gradient.
 
     A point is a cell at its end, with one standard error over repeats. Unbiased estimates of a
-    squared bias may be negative: the horizontal axis is linear around zero.
+    squared bias may be negative: the horizontal axis is linear around zero. Cells beyond thirty
+    times the median variance are named in the corner and not drawn.
     """
     colors, estimators = _colors(table), _estimators(table)
     figure, axes = figure_with_axes(1, 2, 10.6, 4.2)
     for axis, group in zip(axes, ("prior", "generator")):
         bias, noise = f"{group}_squared_bias", f"{group}_variance"
         ends = at_the_end(table).measured(bias).measured(noise)
+        limit, beyond = far_off(ends[noise]), []
         for cell in ends.cells():
             rows = ends.where(cell=cell)
+            if rows[noise].mean() > limit:
+                beyond.append(f"{rows['estimator'][0]} {ladder_label(rows)}")
+                continue
             name, is_off = str(rows["estimator"][0]), rows["schedule"][0] == OFF
             marker = "*" if is_off else _MARKERS[estimators.index(name) % len(_MARKERS)]
             x, y = mean(rows[bias]), mean(rows[noise])
@@ -208,8 +248,9 @@ def variance_against_bias(table: Table) -> Figure:
                 markersize=10 if is_off else 6,
                 linewidth=1,
             )
-        smallest = np.median(np.abs(ends[f"{group}_squared_bias_error"])) if len(ends) else 1.0
-        axis.set_xscale("symlog", linthresh=max(float(smallest), 1e-12))
+        typical = np.median(np.abs(ends[bias])) if len(ends) else 1.0
+        axis.set_xscale("symlog", linthresh=max(float(typical), 1e-12))
+        _name_the_missing(axis, beyond)
         axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
         axis.set_yscale("log")
         axis.set_xlabel("squared bias against the long-run reference")
