@@ -123,8 +123,9 @@ def test_kernel_distance_does_not_depend_on_the_blocks():
 
 
 @pytest.mark.statistical
-def test_variance_of_the_kernel_distance_is_unbiased():
-    checks.variance_of_the_kernel_distance_is_unbiased()
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_variance_of_the_kernel_distance_is_unbiased(shift):
+    checks.variance_of_the_kernel_distance_is_unbiased(shift)
 
 
 @pytest.mark.statistical

@@ -15,8 +15,9 @@ def test_the_bias_of_the_frechet_distance_is_removed(shift):
 
 
 @pytest.mark.statistical
-def test_the_bias_of_the_inception_score_is_removed():
-    checks.inception_score_extrapolation_finds_the_truth()
+@pytest.mark.parametrize("certain", [True, False])
+def test_the_bias_of_the_inception_score_is_removed(certain):
+    checks.inception_score_extrapolation_finds_the_truth(certain)
 
 
 def test_a_line_in_one_over_n_is_found_exactly():

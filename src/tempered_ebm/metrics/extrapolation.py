@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
-from tempered_ebm.metrics.frechet import frechet_distance_from_moments
+from tempered_ebm.metrics.frechet import distance_to
 from tempered_ebm.metrics.moments import FeatureMoments, feature_moments
 from tempered_ebm.metrics.scores import check_probabilities, score
 
@@ -161,12 +161,13 @@ def frechet_distance_infinity(
             stacklevel=2,
         )
 
-    def distance(index: np.ndarray) -> float:
-        return frechet_distance_from_moments(feature_moments(features[index]), reference)
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "moments_a holds", RuntimeWarning)
-        return extrapolate_to_infinity(rng_key, distance, len(features), parts=parts)
+    distance = distance_to(reference)
+    return extrapolate_to_infinity(
+        rng_key,
+        lambda index: distance(feature_moments(features[index])),
+        len(features),
+        parts=parts,
+    )
 
 
 def inception_score_infinity(

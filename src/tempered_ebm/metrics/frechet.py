@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -74,10 +75,20 @@ def _distance(a: FeatureMoments, b: FeatureMoments, name_a: str, name_b: str) ->
                 RuntimeWarning,
                 stacklevel=3,
             )
-    difference = a.mean - b.mean
-    cross = np.linalg.svd(_factor(a).T @ _factor(b), compute_uv=False).sum()
-    trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
-    return float(max(difference @ difference + trace, 0.0))
+    return distance_to(b)(a)
+
+
+def distance_to(reference: FeatureMoments) -> Callable[[FeatureMoments], float]:
+    """``frechet_distance_from_moments`` to one reference, factored once; without checks."""
+    factor, spread = _factor(reference), np.trace(reference.covariance)
+
+    def distance(moments: FeatureMoments) -> float:
+        difference = moments.mean - reference.mean
+        cross = np.linalg.svd(_factor(moments).T @ factor, compute_uv=False).sum()
+        trace = np.trace(moments.covariance) + spread - 2 * cross
+        return float(max(difference @ difference + trace, 0.0))
+
+    return distance
 
 
 def frechet_distance(
