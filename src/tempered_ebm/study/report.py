@@ -123,7 +123,7 @@ def _summary(page: Page, rows: Table) -> None:
         "Means over repeats ± one standard error. tr Cov is the variance of one estimate of the "
         "gradient of both networks, over images and chains; bias² is against a long run of "
         "adjusted chains, unbiased, so it may come out negative; RMSE is the root of their sum. "
-        "The coordinate variance of one gradient is what earlier studies plotted: it is no variance of "
+        "The coordinate variance of one gradient is what earlier studies plotted: no variance of "
         "an estimator."
     )
 

@@ -1,0 +1,230 @@
+"""Studies that run: what they leave, how they go on, and that replicas are runs."""
+
+import dataclasses
+import importlib.util
+import json
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tempered_ebm as te
+from tempered_ebm.datasets import batch_index
+from tempered_ebm.study import cells, executors, run, table
+from tempered_ebm.study import config as configs
+from tempered_ebm.study import study as studies
+from tempered_ebm.study.replicas import build_replicas
+
+
+@pytest.fixture(scope="module")
+def judge(dataset):
+    return run.build_judge(dataset)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judge(judge):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "build_judge", lambda dataset: judge)
+        yield
+
+
+def run_quietly(config, dataset):
+    return studies.run_study(config, dataset, show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, dataset, quick_judge):
+    return run_quietly(tiny(), dataset)
+
+
+def rows_of(result):
+    return table.read_rows(result.folder.path / "table.csv")
+
+
+def test_a_study_leaves_one_tidy_table_with_everything_in_it(whole):
+    config, folder = whole.folder.config, whole.folder.path
+    assert whole.num_done == whole.num_jobs == 3
+    rows = rows_of(whole)
+    assert len(rows) == 3 * 2 * 2
+    assert rows.cells() == [cell.name for cell in cells.cells(config)]
+    ends = rows.where(step=4)
+    for name in ("frechet", "kernel", "all_variance", "prior_squared_bias", "generator_cosine"):
+        assert np.all(np.isfinite(ends[name])), name
+    assert np.all(np.isnan(rows.where(step=2)["frechet"]))
+    assert np.all(rows["skipped_updates"] == 0)
+    parts = rows["all_mcmc_variance"] + rows["all_minibatch_variance"]
+    np.testing.assert_allclose(rows["all_variance"], parts, rtol=1e-4)
+    arrays = table.load_arrays(folder)
+    name = "pooled_power-p3-K3_b8_s2_swaps"
+    assert arrays[f"{name}:mean_loglikelihood"].shape == (2, 2, 3)
+    assert arrays[f"{name}:samples"].shape == (2, 40, 4, 4, 1)
+    assert arrays[f"{name}:latent"].shape[:2] == (2, 3)
+    np.testing.assert_allclose(arrays[f"{name}:ladder"], te.schedules.power(3, 3.0))
+    if importlib.util.find_spec("pyarrow"):
+        import pyarrow.parquet as pq
+
+        assert pq.read_table(folder / "table.parquet").column_names == list(table.COLUMNS)
+
+
+def test_a_study_goes_on_where_it_was_stopped_and_ends_the_same(
+    tiny, dataset, whole, monkeypatch, tmp_path
+):
+    calls = []
+
+    def stop_in_the_second(config, job, *arguments):
+        calls.append(job.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return run.run_job(config, job, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executors, "run_job", stop_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            run_quietly(tiny(tmp_path), dataset)
+    assert len(calls) == 2
+    again = run_quietly(tiny(tmp_path), dataset)
+    assert again.num_done == 3
+    a, b = rows_of(whole), rows_of(again)
+    for name in table.COLUMNS:
+        if name != "seconds":
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_another_study_of_the_same_name_is_refused(tiny, dataset, whole):
+    config = whole.folder.config
+    grid = dataclasses.replace(config.grid, powers=(0.0,))
+    with pytest.raises(te.InputError, match=r"another grid.powers; give another --name"):
+        run_quietly(dataclasses.replace(config, grid=grid), dataset)
+    other = dataclasses.replace(dataset, x_train=dataset.x_train + 0.5)
+    with pytest.raises(te.InputError, match=r"another .*fingerprint"):
+        run_quietly(config, other)
+
+
+def test_a_folder_that_is_no_study_is_refused(tiny, dataset, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(te.InputError, match="not a study folder"):
+        run_quietly(tiny(tmp_path, name="mine"), dataset)
+    (tmp_path / "mine" / "config.json").write_text("{")
+    with pytest.raises(te.InputError, match=r"config.json is damaged"):
+        run_quietly(tiny(tmp_path, name="mine"), dataset)
+
+
+def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
+    """Side by side they are what they would be alone, and repeats differ."""
+    config = tiny()
+    job = next(j for j in cells.jobs(config) if j.cells[0].estimator == "pooled")
+    replicas = build_replicas(config, job, dataset)
+    state = replicas.advance(replicas.init(), 0, 3)
+    alone = jax.tree.map(lambda leaf: leaf[1], replicas.init())
+    update = jax.jit(replicas.update)
+    for i in range(3):
+        index = jnp.asarray(batch_index(1, i, len(dataset.x_train), 8))
+        alone = update(alone, replicas.keys[1], replicas.temperatures[1], replicas.images, index)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a[1], b, rtol=2e-3, atol=1e-3),
+        (state.params.generator, state.chains),
+        (alone.params.generator, alone.chains),
+    )
+    assert not np.array_equal(state.chains.prior[0], state.chains.prior[1])
+
+
+def test_evaluations_are_counted_with_chains_and_temperatures(tiny, dataset):
+    config = tiny()
+    counts = {
+        job.cells[0].estimator: build_replicas(config, job, dataset).evaluations(10)
+        for job in cells.jobs(config)
+    }
+    # Two steps and the one with which every chain begins; 8 images; 3 rungs; 2 chains.
+    assert counts == {"posterior": 240, "covariance": 1440, "pooled": 720}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_jobs_run_on_a_cluster_of_two_workers(tiny, dataset, whole):
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        result = run_quietly(tiny(executor="ray"), dataset)
+    finally:
+        ray.shutdown()
+    assert result.num_done == 3
+    a, b = rows_of(whole), rows_of(result)
+    assert a.cells() == b.cells()
+    np.testing.assert_allclose(a["all_variance"], b["all_variance"], rtol=1e-3)
+
+
+class LosingRay:
+    """As much of Ray as is used, whose workers die in one job."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+    def __init__(self, lost):
+        self.lost, self.tries = lost, []
+
+    def put(self, value):
+        return value
+
+    def remote(self, **options):
+        class Remote:
+            @staticmethod
+            def remote(config, job, dataset):
+                self.tries.append(job.name)
+                return (len(self.tries), job)
+
+        return lambda work: Remote
+
+    def wait(self, running, num_returns):
+        return running[:1], running[1:]
+
+    def get(self, done):
+        if done[1].name == self.lost:
+            raise self.exceptions.RayError("the worker died")
+        return f"result of {done[1].name}"
+
+
+def test_a_lost_worker_costs_its_job_only(tiny, dataset):
+    config = tiny()
+    jobs = list(cells.jobs(config))
+    ray = LosingRay(jobs[1].name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = list(executors._harvest(ray, config, jobs, dataset, lambda job, updates: None))
+    assert [job.name for job, _ in done] == [j.name for j in jobs if j is not jobs[1]]
+    assert ray.tries.count(jobs[1].name) == 3
+    assert f"gave up job {jobs[1].name} after 3 lost workers" in str(caught[-1].message)
+
+
+def test_the_folder_says_what_the_study_was(whole):
+    tree = json.loads((whole.folder.path / "config.json").read_text())
+    assert tree["config"]["grid"]["powers"] == [0.0, 3.0]
+    assert tree["floor"]["frechet"] >= 0
+    assert set(tree["versions"]) >= {"python", "jax"}
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "message"),
+    [
+        ("grid", "powers", (1.0, 1.0), "--powers must list distinct values"),
+        ("grid", "powers", (-1.0,), "--powers must be positive"),
+        ("grid", "estimators", (), "--estimators must list distinct values"),
+        ("grid", "repeats", 0, "--repeats must be an integer >= 1"),
+        ("grid", "num_temperatures", (1,), "--num-temperatures must be an integer >= 2"),
+        ("runs", "num_steps", 5, "--num-steps must be a multiple of --record-every"),
+        ("runs", "learning_rate", 0.0, "--learning-rate must be positive"),
+        ("measure", "gradient_repeats", 1, "--gradient-repeats must be an integer >= 2"),
+        ("place", "name", "a/b", "--name must be a plain folder name"),
+        ("place", "address", "auto", "--address goes with --executor ray"),
+    ],
+)
+def test_bad_settings_are_named(tiny, section, name, value, message):
+    config = tiny()
+    part = dataclasses.replace(getattr(config, section), **{name: value})
+    with pytest.raises(te.InputError, match=message):
+        configs.validate(dataclasses.replace(config, **{section: part}))
