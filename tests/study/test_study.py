@@ -140,6 +140,7 @@ def test_evaluations_are_counted_with_chains_and_temperatures(tiny, dataset):
     assert counts == {"posterior": 240, "covariance": 1440, "pooled": 720}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_jobs_run_on_a_cluster_of_two_workers(tiny, dataset, whole):
     import ray

@@ -119,9 +119,10 @@ def over_repeats(table: Table, name: str) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
         return ""
-    if isinstance(value, float):
+    if isinstance(value, float | np.floating):
+        value = float(value)
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     return str(value)
 
