@@ -115,7 +115,7 @@ def draw(axis: Axes, table: list[tuple[Row, Row | None, list[Row]]]) -> None:
         ("peers, all settings", GREY, "|"),
     ):
         axis.plot([], [], marker, color=color, label=label)
-    axis.legend(frameon=False, fontsize=9, loc="upper right")
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
     axis.grid(axis="x", color=GREY, alpha=0.2)
     remove_box(axis)
 
