@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -46,6 +46,10 @@ class Train(TrainConfig):
     resume: Path | None = None
     """Go on with this run folder from its newest checkpoint; takes no option but --no-evaluate and
     those of devices and processes."""
+    preset: str | None = None
+    """Begin from a named configuration; other options change it: pang2020-svhn, pang2020-cifar10,
+    pang2020-celeba, thermo-svhn, thermo-cifar10, thermo-celeba (long, for accelerators), digits,
+    mnist, svhn-small (for two cores)."""
     evaluate: bool = True
     """Evaluate and draw pictures after the last update."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
@@ -122,9 +126,8 @@ class Report:
     """Study folder, such as studies/study, or run folder, such as runs/LAST."""
 
 
-Command = (
-    Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Sample, tyro.conf.subcommand("sample")]
+_Others = (
+    Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Evidence, tyro.conf.subcommand("evidence")]
     | Annotated[Study, tyro.conf.subcommand("study")]
@@ -145,12 +148,32 @@ def _one_line(message: str) -> str:
     return text.split(" Got errors:")[0]
 
 
+def _named_preset(arguments: Sequence[str]) -> str | None:
+    """Value of --preset, which has to be known before the other options are read."""
+    for i, argument in enumerate(arguments):
+        if argument.startswith("--preset="):
+            return argument.partition("=")[2]
+        if argument == "--preset" and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return None
+
+
+def _commands(arguments: Sequence[str]) -> Any:
+    name = _named_preset(arguments) if arguments[:1] == ["train"] else None
+    default = Train()
+    if name is not None:
+        from tempered_ebm.training.presets import preset
+
+        default = Train(**vars(preset(name)))
+    return Annotated[Train, tyro.conf.subcommand("train", default=default)] | _Others
+
+
 def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence | Study | Report:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                Command,
+                _commands(arguments),
                 prog="tempered-ebm",
                 description=_DESCRIPTION,
                 args=arguments,
