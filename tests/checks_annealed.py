@@ -43,7 +43,7 @@ def weights_are_unbiased(path, direction: str, num_steps: int = 1) -> None:
     that a Gaussian prior's first step must be short for: means of statistics under them need their
     fourth moment.
     """
-    num = 5 if direction == "forward" else 9
+    num = 9 if direction == "reverse" and path is gt.LINEAR_GAUSSIAN else 5
     result = run(path, direction, num, num_steps=num_steps, seed=3)
     log_weights = np.asarray(result.log_weights, np.float64)
     weights = np.exp(log_weights - SIGN[direction] * path.log_z(1.0))

@@ -5,9 +5,9 @@ dimensions, an energy network of 200-200, a transposed-convolution generator of 
 channels, sigma 0.3, 60 prior and 20 posterior steps from N(0, I) with noise scales 0.4 and 0.1,
 learning rates 2e-5 and 1e-4 times 0.998 an epoch, batches of 100, no weight decay, 201 epochs. On
 CIFAR-10 and CelebA they are the same settings, with a generator of one more doubling for 64
-pixels: no script for these was published. The ``thermo`` presets follow the settings file of JAX-ThermoEBM
-(2024): ten temperatures, frozen thermodynamic integration, batches of 32, an energy network of
-100-100. Its power is an axis of its study; here it is 1.
+pixels: no script for these was published. The ``thermo`` presets follow the settings file of
+JAX-ThermoEBM (2024): ten temperatures, frozen thermodynamic integration, batches of 32, an energy
+network of 100-100. Its power is an axis of its study; here it is 1.
 
 Two things differ from both: one activation serves both networks (gelu; the originals' generator
 has leaky rectifiers), and the generator's first-moment decay is 0.9 (theirs is 0.5).
