@@ -65,6 +65,7 @@ class Attempt:
         self.records = Records(job.folder, self.done, writes=self.devices.writes)
         self.update = self.devices.compile(self.learner.update, donates=True)
         self.validate = None if self.learner.validate is None else jax.jit(self.learner.validate)
+        self.measure = None if self.learner.measure is None else jax.jit(self.learner.measure)
         self.picture = None if self.learner.picture is None else jax.jit(self.learner.picture)
 
     def _initial_state(self) -> TrainState:
@@ -143,7 +144,11 @@ class Attempt:
         logging = self.config.logging
         is_due = [
             every > 0 and self.done % every == 0 and self.devices.writes
-            for every in (logging.validate_every, logging.pictures_every)
+            for every in (
+                logging.validate_every,
+                logging.pictures_every,
+                logging.gradients_every,
+            )
         ]
         if not any(is_due):
             return
@@ -154,6 +159,13 @@ class Attempt:
             self.records.add_validation({"step": self.done, **row})
         if is_due[1] and self.picture is not None:
             self.records.add_picture(self.done, np.asarray(self.picture(key, state)))
+        if is_due[2] and self.measure is not None:
+            # Batches that are still to come, so that repeats differ in images as updates do.
+            batches = range(self.done, self.done + logging.gradient_batches)
+            index = np.stack([self.job.batch(i) for i in batches])
+            values = self.measure(key, state, jnp.asarray(self.images), jnp.asarray(index))
+            row = {name: float(value) for name, value in values.items()}
+            self.records.add_gradients({"step": self.done, **row})
 
     def _save(self) -> None:
         if self.devices.writes:

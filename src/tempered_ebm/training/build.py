@@ -82,6 +82,32 @@ def build_estimator(config: TrainConfig) -> learning.Estimator:
             return learning.pooled()
 
 
+def _build_measure(
+    gradient: step.Gradient, temperatures: Array | None, num_repeats: int
+) -> Callable[[PRNGKey, TrainState, Array, Array], dict[str, Array]]:
+    """Statistics of the gradient of an update, from where the chains of the run stand."""
+
+    def measure(rng_key: PRNGKey, state: TrainState, images: Array, index: Array) -> dict:
+        def once(key: PRNGKey, index: Array) -> LatentEBMParams:
+            return gradient(key, state.params, state.chains, temperatures, images, index).gradient
+
+        keys = jax.random.split(rng_key, (len(index), num_repeats))
+        estimates = jax.vmap(jax.vmap(once, in_axes=(0, None)))(keys, index)
+        single = jax.tree.map(lambda leaf: leaf[0, 0], estimates)
+        legacy = {**single._asdict(), "all": single}
+        return {
+            f"{group}_{name}": value
+            for group, statistics in learning.gradient_statistics(estimates).items()
+            for name, value in (
+                *statistics._asdict().items(),
+                ("legacy_variance", learning.legacy_gradient_variance(legacy[group])),
+            )
+            if not name.startswith("squared_bias")
+        }
+
+    return measure
+
+
 def build_learner(
     config: TrainConfig,
     image_shape: tuple[int, int, int],
@@ -148,5 +174,12 @@ def build_learner(
         shown="reconstruction_error",
         validation_names=("validation_reconstruction_error",),
         validate=validate,
+        measure=_build_measure(
+            step.build_gradient(
+                model, build_estimator(config), num_chains=config.learning.num_chains or 1
+            ),
+            temperatures,
+            config.logging.gradient_repeats,
+        ),
         picture=picture,
     )

@@ -28,6 +28,8 @@ class Learner:
         shown: one metric for the progress bar, beside the loss.
         validation_names: names of the validation metrics.
         validate: ``(rng_key, params, held-out images) -> validation metrics``, or None.
+        measure: ``(rng_key, state, images (n, ...), index (B, batch)) -> statistics`` of the
+            learning gradient on B minibatches, or None.
         picture: ``(rng_key, state) -> images (n, height, width, channels)`` in [-1, 1] to
             look at during training, or None.
     """
@@ -39,4 +41,5 @@ class Learner:
     shown: str = "loss"
     validation_names: tuple[str, ...] = ()
     validate: Callable[[PRNGKey, Params, Array], Mapping[str, Array]] | None = None
+    measure: Callable[[PRNGKey, TrainState, Array, Array], Mapping[str, Array]] | None = None
     picture: Callable[[PRNGKey, TrainState], Array] | None = None

@@ -85,10 +85,17 @@ class LoggingConfig:
     """Updates between rows of validation.csv, measured on held-out images; 0 for none."""
     validation_images: int = 200
     """Held-out images of a validation."""
+    gradients_every: int = 0
+    """Updates between rows of gradients.csv: variance of the learning gradient, split into chains
+    and images, from repeated estimates; 0 for none."""
+    gradient_batches: int = 4
+    """Minibatches of such a row."""
+    gradient_repeats: int = 2
+    """Estimates for each minibatch, at least 2."""
     pictures_every: int = 0
     """Updates between pictures of the prior chains in figures/; 0 for none."""
     tensorboard: bool = False
-    """Write the rows of metrics.csv and validation.csv as TensorBoard events as well."""
+    """Write the rows of these tables as TensorBoard events as well."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,9 @@ def validate_records(checkpoint: CheckpointConfig, logging: LoggingConfig) -> No
     checks.at_least("--validate-every", logging.validate_every, 0)
     checks.at_least("--validation-images", logging.validation_images, 1)
     checks.at_least("--pictures-every", logging.pictures_every, 0)
+    checks.at_least("--gradients-every", logging.gradients_every, 0)
+    checks.at_least("--gradient-batches", logging.gradient_batches, 2)
+    checks.at_least("--gradient-repeats", logging.gradient_repeats, 2)
     best = checkpoint.best_metric
     if best is not None and best.startswith("validation_") and not logging.validate_every:
         raise InputError(f"--best-metric {best} needs --validate-every above 0, got 0")

@@ -43,11 +43,12 @@ class Records:
         validated = [row for row in _rows(folder.validation) if row["step"] <= step]
         self._validation = validated[-1] if validated else {}
         if writes and folder.config.logging.tensorboard:
-            tables = {"training": self.rows, "validation": validated}
+            measured = [row for row in _rows(folder.gradients) if row["step"] <= step]
+            tables = {"training": self.rows, "validation": validated, "gradients": measured}
             self._events = EventLog(folder.tensorboard, tables)
 
     def _truncate(self, step: int) -> None:
-        for table in (self._folder.metrics, self._folder.validation):
+        for table in (self._folder.metrics, self._folder.validation, self._folder.gradients):
             metrics_log.truncate(table, step)
         for picture in self._folder.figures.glob("chains-*.png"):
             if int(picture.stem.removeprefix("chains-")) > step:
@@ -73,6 +74,10 @@ class Records:
         """Append a row of validation metrics."""
         self._validation = dict(row)
         self._append("validation", self._folder.validation, row)
+
+    def add_gradients(self, row: Row) -> None:
+        """Append a row of statistics of the learning gradient."""
+        self._append("gradients", self._folder.gradients, row)
 
     def _append(self, group: str, path: Path, row: Row) -> None:
         if self._writes:

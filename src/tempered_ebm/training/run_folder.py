@@ -85,6 +85,11 @@ class RunFolder:
         return self.path / "validation.csv"
 
     @property
+    def gradients(self) -> Path:
+        """Table of statistics of the learning gradient."""
+        return self.path / "gradients.csv"
+
+    @property
     def events(self) -> Path:
         """Table of rollbacks."""
         return self.path / "events.csv"
