@@ -67,6 +67,29 @@ def test_training_leaves_a_run_folder(finished_run):
     assert (finished_run.parent / "LAST").resolve() == finished_run.resolve()
 
 
+def test_the_report_of_a_run_is_one_page(finished_run, capsys):
+    assert run("report", finished_run) == 0
+    page = finished_run / "report.html"
+    assert str(page) in capsys.readouterr().out
+    text = page.read_text()
+    assert "data:image/png" in text
+    assert "latent_dim" in text
+
+
+def test_a_study_of_one_cell_from_the_command_line(tmp_path, capsys):
+    options = ["--powers", 0, "--repeats", 1, "--num-steps", 2, "--record-every", 2]
+    options += ["--gradient-batches", 2, "--gradient-repeats", 2, "--num-images", 40]
+    options += ["--sampling-steps", 2, "--reference-steps", 12, "--output-dir", tmp_path]
+    assert run("study", *options, "--name", "one") == 0
+    assert "1 of 1 jobs done" in capsys.readouterr().out
+    assert (tmp_path / "one" / "table.csv").exists()
+    assert run("report", tmp_path / "one") == 0
+    assert run("report", tmp_path) == 2
+    assert "neither a study folder nor a run folder" in capsys.readouterr().err
+    assert run("study", "--powers", -1) == 2
+    assert "--powers must be positive" in capsys.readouterr().err
+
+
 def test_sample_writes_images_and_a_picture(finished_run):
     assert run("sample", finished_run, "--num-samples", 7) == 0
     with np.load(finished_run / "samples.npz") as archive:
