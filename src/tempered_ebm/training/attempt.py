@@ -98,7 +98,7 @@ class Attempt:
                 break
             if self.done % self.config.run.checkpoint_every == 0 and self._is_well(is_row):
                 self._save()
-        self._save()
+        self._save(is_extra=self.done < num_steps)
         return None
 
     def _is_interrupted(self, is_row: bool) -> bool:
@@ -167,7 +167,7 @@ class Attempt:
             row = {name: float(value) for name, value in values.items()}
             self.records.add_gradients({"step": self.done, **row})
 
-    def _save(self) -> None:
+    def _save(self, *, is_extra: bool = False) -> None:
         if self.devices.writes:
             self.checkpoints.save(
                 self.done,
@@ -175,6 +175,7 @@ class Attempt:
                 self.state,
                 metrics=self.records.newest,
                 rollbacks=self.position.rollbacks,
+                is_extra=is_extra,
             )
 
 

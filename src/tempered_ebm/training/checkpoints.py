@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Checkpoints:
         keep_last: how many of the newest stay.
         best_metric: the metric whose best checkpoint stays as well.
         best_mode: "min" or "max".
+        every: steps between checkpoints of the schedule; others are what an interrupt left.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Checkpoints:
         keep_last: int = 2,
         best_metric: str | None = None,
         best_mode: str = "min",
+        every: int = 1,
     ):
-        self.folder = folder
+        self.folder, self._every = folder, every
         self._keep_last, self._best = keep_last, (best_metric, best_mode)
         # One process reads and writes, on its own: no other has to be waited for.
         alone = ocp.options.MultiprocessingOptions(
@@ -89,13 +91,17 @@ class Checkpoints:
         numbers = [name.split(".")[0] for name in names]
         return sorted(int(n) for n in numbers if n.isdecimal() and (self.folder / n).is_dir())
 
-    def newest_sound(self) -> int | None:
-        """Step of the newest checkpoint that is as it was written, or None.
+    def scheduled_steps(self) -> list[int]:
+        """Those that a run has whether or not it was stopped on the way."""
+        return [step for step in self.steps() if step % self._every == 0]
+
+    def newest_sound(self, steps: Sequence[int] | None = None) -> int | None:
+        """Step of the newest checkpoint (among ``steps``) that is as it was written, or None.
 
         Warns:
             UserWarning: naming every newer one that is damaged.
         """
-        for step in reversed(self.steps()):
+        for step in reversed(self.steps() if steps is None else steps):
             damage = manifest.damage(self.folder, step)
             if damage is None:
                 return step
@@ -159,6 +165,7 @@ class Checkpoints:
         *,
         metrics: Mapping[str, float] | None = None,
         rollbacks: int = 0,
+        is_extra: bool = False,
     ) -> None:
         """Write a checkpoint; those that need not stay go once it is complete.
 
@@ -168,6 +175,7 @@ class Checkpoints:
             training: a pytree of arrays.
             metrics: metrics that it may be kept for.
             rollbacks: rollbacks of the run until now.
+            is_extra: whether it stays beside those that would be kept without it.
 
         Raises:
             CheckpointWriteError: if it cannot be written.
@@ -183,7 +191,7 @@ class Checkpoints:
             raise CheckpointWriteError(
                 f"cannot write the checkpoint of step {step} in {self.folder}: {_first_line(error)}"
             ) from error
-        self._prune()
+        self._prune(self._keep_last + is_extra)
 
     def _write(self, step: int, params: Any, training: Any) -> None:
         self._writer.save(
@@ -193,9 +201,11 @@ class Checkpoints:
             ),
         )
 
-    def _prune(self) -> None:
+    def _prune(self, number: int) -> None:
         steps = self.steps()
-        spared = {*steps[-self._keep_last :], *self._ranked()[:1]}
+        # What an interrupt left in between has served its purpose.
+        regular = [step for step in steps if step % self._every == 0 or step == steps[-1]]
+        spared = {*regular[-number:], *self._ranked()[:1]}
         for step in steps:
             if step not in spared:
                 self.discard(step)

@@ -110,8 +110,9 @@ def position(folder: RunFolder, checkpoints: Checkpoints) -> Position:
 def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: str) -> str:
     """Write down a rollback and give up the checkpoints after its target.
 
-    The target is the newest sound checkpoint; the one before if the last rollback went
-    there as well. Without checkpoints it is the start.
+    The target is the newest sound checkpoint of the schedule; the one before if the last
+    rollback went there as well. Without checkpoints it is the start. What an interrupt left is no
+    target: a run that was never stopped does not have it.
 
     Args:
         folder: the run folder.
@@ -123,8 +124,9 @@ def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: st
         What happened, in words.
     """
     past = events.read(folder.events)
-    target = checkpoints.newest_sound() or 0
-    earlier = [s for s in checkpoints.steps() if s < target]
+    scheduled = checkpoints.scheduled_steps()
+    target = checkpoints.newest_sound(scheduled) or 0
+    earlier = [s for s in scheduled if s < target]
     if past and past[-1].target == target and earlier:
         target = earlier[-1]
     count = len(past) + 1

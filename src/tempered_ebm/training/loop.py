@@ -101,6 +101,7 @@ def fit(
         keep_last=keep.keep_last,
         best_metric=keep.best_metric,
         best_mode=keep.best_mode,
+        every=folder.config.run.checkpoint_every,
     )
     optimizer, seed = folder.config.optimizer, folder.config.run.seed
     job = Job(
