@@ -125,10 +125,9 @@ def _parts(program: Any) -> Iterator[Any]:
     if isinstance(program, list | tuple):
         for item in program:
             yield from _parts(item)
-    elif hasattr(program, "consts"):
-        yield from program.consts
-        yield from _parts(program.jaxpr)
     elif hasattr(program, "eqns"):
+        # Open programs have constants as well, or none of the name, by the version of JAX.
+        yield from getattr(program, "consts", ())
         for equation in program.eqns:
             yield from (v.val for v in equation.invars if hasattr(v, "val"))
             yield from _parts(tuple(equation.params.values()))
