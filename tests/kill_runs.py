@@ -156,7 +156,10 @@ def main(runs, kills, seed, seconds):
         while done < runs and time.monotonic() - began < seconds:
             folder = make_run(home, f"run{done}")
             counts = kill_and_compare(folder, whole, cache, lifetime, rng, kills)
-            total, in_writing, done = total + counts[0], in_writing + counts[1], done + 1
+            total, in_writing = total + counts[0], in_writing + counts[1]
+            done += counts[0] > 0
+            if not counts[0]:  # It ended before: lives are shorter than the first.
+                lifetime /= 2
             shutil.rmtree(folder.path)
     print(
         f"{done} runs killed {total} times, {in_writing} times while a checkpoint was written: all "
