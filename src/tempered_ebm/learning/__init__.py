@@ -32,3 +32,4 @@ from tempered_ebm.learning.statistics import gradient_statistics as gradient_sta
 from tempered_ebm.learning.statistics import (
     legacy_gradient_variance as legacy_gradient_variance,
 )
+from tempered_ebm.learning.statistics import parameter_groups as parameter_groups

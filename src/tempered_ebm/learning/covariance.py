@@ -54,4 +54,4 @@ def covariance() -> Estimator:
         terms = jnp.mean(loglikelihood + centred * score, axis=(1, 2))
         return weights @ terms
 
-    return Estimator("covariance", True, objective, min_chains=2, uses_prior=False)
+    return Estimator("covariance", True, objective, min_chains=2)

@@ -30,11 +30,9 @@ class Estimator(NamedTuple):
             draws of each ``q_t``, from C independent chains (or ladders) per observation,
             and f at draws of the prior.
         min_chains: least C that it works with.
-        uses_prior: whether it needs draws of the prior.
     """
 
     name: str
     uses_ladder: bool
     objective: Objective
     min_chains: int = 1
-    uses_prior: bool = True

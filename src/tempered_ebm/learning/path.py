@@ -101,4 +101,4 @@ def path(weight: PathWeight | Callable[[Array], Array] = "uniform") -> Estimator
         return posterior_term - jnp.sum(on_energy) * jnp.mean(prior_negative_energy)
 
     name = weight if isinstance(weight, str) else getattr(weight, "__name__", "custom")
-    return Estimator(f"path:{name}", True, objective, uses_prior=weight != "frozen_ti")
+    return Estimator(f"path:{name}", True, objective)

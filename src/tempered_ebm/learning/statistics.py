@@ -50,8 +50,8 @@ def _flatten(tree: Params, num_lead: int) -> Float[Array, "*lead n"]:
     return jnp.concatenate(leaves, axis=-1)
 
 
-def _groups(tree: Params) -> dict[str, Any]:
-    """Top-level parts of a pytree of parameters by name, and all of them together."""
+def parameter_groups(tree: Params) -> dict[str, Any]:
+    """Top-level parts of a pytree of parameters by name, and ``"all"`` of them together."""
     if hasattr(tree, "_asdict"):
         parts = tree._asdict()
     elif isinstance(tree, dict):
@@ -113,12 +113,12 @@ def gradient_statistics(
             raise InputError(
                 f"every leaf of reference must lead with ({num_batches},), got {sorted(leads)}"
             )
-    references = {} if reference is None else _groups(reference)
+    references = {} if reference is None else parameter_groups(reference)
     return {
         name: _statistics(
             _flatten(part, 2), None if reference is None else _flatten(references[name], 1)
         )
-        for name, part in _groups(gradients).items()
+        for name, part in parameter_groups(gradients).items()
     }
 
 

@@ -63,6 +63,15 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def _frame_by_frame(
+    name: str, values: np.ndarray, steps: Sequence[int], ladder: np.ndarray
+) -> np.ndarray:
+    values, expected = np.asarray(values, np.float64), (len(steps), len(ladder))
+    if values.shape != expected:
+        raise InputError(f"{name} must have shape {expected}, got {values.shape}")
+    return values
+
+
 def integrand_over_training(
     ladder: Float[np.ndarray, "K"],
     steps: Sequence[int],
@@ -81,11 +90,7 @@ def integrand_over_training(
     Raises:
         InputError: if the shapes do not match.
     """
-    values = np.asarray(mean_loglikelihood, np.float64)
-    if values.shape != (len(steps), len(ladder)):
-        raise InputError(
-            f"mean_loglikelihood must have shape ({len(steps)}, {len(ladder)}), got {values.shape}"
-        )
+    values = _frame_by_frame("mean_loglikelihood", mean_loglikelihood, steps, ladder)
 
     def draw(axis: Axes, i: int) -> None:
         axis.fill_between(ladder, _limits(values)[0], values[i], color=INK, alpha=0.15, lw=0)
@@ -117,12 +122,7 @@ def ladder_over_training(
     Raises:
         InputError: if the shapes do not match.
     """
-    variance = np.asarray(variance_loglikelihood, np.float64)
-    if variance.shape != (len(steps), len(ladder)):
-        raise InputError(
-            f"variance_loglikelihood must have shape ({len(steps)}, {len(ladder)}), got "
-            f"{variance.shape}"
-        )
+    variance = _frame_by_frame("variance_loglikelihood", variance_loglikelihood, steps, ladder)
     speed = np.sqrt(np.maximum(variance, 0))
     pieces = 0.5 * (speed[:, 1:] + speed[:, :-1]) * np.diff(ladder)
     length = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(pieces, 1)], 1)

@@ -97,10 +97,12 @@ def measure_gradient(
             reference_key, model, params, images[index], starts, prior, reference_steps
         )
     single = jax.tree.map(lambda leaf: leaf[0, 0], estimates)
-    groups = {**single._asdict(), "all": single}
     return GradientRecord(
         learning.gradient_statistics(estimates, reference),
-        {name: learning.legacy_gradient_variance(part) for name, part in groups.items()},
+        {
+            name: learning.legacy_gradient_variance(part)
+            for name, part in learning.parameter_groups(single).items()
+        },
         ell.mean((0, 1, 3, 4)),
         ell.var(1, ddof=1).mean((0, 2, 3)),
     )

@@ -116,6 +116,25 @@ def _legend(figure: Figure, colors: Mapping[str, tuple]) -> None:
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
 
 
+def _legend_of_points(figure: Figure, estimators: list[str], colors: Mapping[str, tuple]) -> None:
+    handles = [
+        Line2D([], [], color="black", marker=_MARKERS[i % 4], linestyle="", label=name)
+        for i, name in enumerate(estimators)
+    ]
+    handles += [
+        Line2D([], [], color=color, marker="*" if name == "no ladder" else ".", ls="", label=name)
+        for name, color in colors.items()
+    ]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
+
+
+def _marker(rows: Table, estimators: list[str]) -> tuple[str, int]:
+    """Shape and size of the point of a cell."""
+    if rows["schedule"][0] == OFF:
+        return "*", 10
+    return _MARKERS[estimators.index(str(rows["estimator"][0])) % len(_MARKERS)], 6
+
+
 def quality_against_variance(
     table: Table, quality: str = "frechet", noise: str = "all_variance"
 ) -> Figure:
@@ -136,9 +155,7 @@ def quality_against_variance(
             beyond.append(f"{rows['estimator'][0]} {ladder_label(rows)}")
             continue
         color = colors[ladder_label(rows)]
-        name = str(rows["estimator"][0])
-        is_off = rows["schedule"][0] == OFF
-        marker = "*" if is_off else _MARKERS[estimators.index(name) % len(_MARKERS)]
+        marker, size = _marker(rows, estimators)
         axis.plot(rows[noise], rows[quality], marker, color=color, alpha=0.25, markersize=4, mew=0)
         x, y = mean(rows[noise]), mean(rows[quality])
         xerr, yerr = (np.nan_to_num(m.error) for m in (x, y))
@@ -151,7 +168,7 @@ def quality_against_variance(
             yerr=yerr,
             fmt=marker,
             color=color,
-            markersize=10 if is_off else 6,
+            markersize=size,
             linewidth=1,
         )
         axis.annotate(
@@ -163,15 +180,7 @@ def quality_against_variance(
     axis.set_ylabel("Fréchet distance at the end")
     remove_box(axis)
     _name_the_missing(axis, beyond)
-    handles = [
-        Line2D([], [], color="black", marker=_MARKERS[i % 4], linestyle="", label=name)
-        for i, name in enumerate(estimators)
-    ]
-    handles += [
-        Line2D([], [], color=color, marker="*" if name == "no ladder" else ".", ls="", label=name)
-        for name, color in colors.items()
-    ]
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
+    _legend_of_points(figure, estimators, colors)
     return figure
 
 
@@ -235,8 +244,7 @@ def variance_against_bias(table: Table) -> Figure:
             if rows[noise].mean() > limit:
                 beyond.append(f"{rows['estimator'][0]} {ladder_label(rows)}")
                 continue
-            name, is_off = str(rows["estimator"][0]), rows["schedule"][0] == OFF
-            marker = "*" if is_off else _MARKERS[estimators.index(name) % len(_MARKERS)]
+            marker, size = _marker(rows, estimators)
             x, y = mean(rows[bias]), mean(rows[noise])
             axis.errorbar(
                 x.value,
@@ -245,7 +253,7 @@ def variance_against_bias(table: Table) -> Figure:
                 yerr=min(np.nan_to_num(y.error), 0.9 * y.value),
                 fmt=marker,
                 color=colors[ladder_label(rows)],
-                markersize=10 if is_off else 6,
+                markersize=size,
                 linewidth=1,
             )
         typical = np.median(np.abs(ends[bias])) if len(ends) else 1.0
@@ -258,15 +266,7 @@ def variance_against_bias(table: Table) -> Figure:
         axis.set_title(f"gradient of the {group}", fontsize=10)
         axis.tick_params(axis="x", labelsize=7)
         remove_box(axis)
-    handles = [
-        Line2D([], [], color="black", marker=_MARKERS[i % 4], linestyle="", label=name)
-        for i, name in enumerate(estimators)
-    ]
-    handles += [
-        Line2D([], [], color=color, marker="*" if name == "no ladder" else ".", ls="", label=name)
-        for name, color in colors.items()
-    ]
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
+    _legend_of_points(figure, estimators, colors)
     return figure
 
 

@@ -106,8 +106,9 @@ def run_job(
         if i in quality:
             images = replicas.generate(state, done)
         seconds = time.monotonic() - began
+        sums = jax.device_get(state.metric_sums)
         for run in range(replicas.num_runs):
-            row = _row(replicas, state, record, run, done, every, seconds)
+            row = _row(replicas, sums, record, run, done, every, seconds)
             if i in quality:
                 row |= judge.distances(images[run])
             rows.append(row)
@@ -119,7 +120,7 @@ def run_job(
 
 def _row(
     replicas: Replicas,
-    state: TrainState,
+    sums: dict[str, np.ndarray],
     record: Any,
     run: int,
     done: int,
@@ -127,7 +128,7 @@ def _row(
     seconds: float,
 ) -> dict[str, Any]:
     cell = replicas.job.cells[run // replicas.job.repeats]
-    means = {name: float(total[run]) / every for name, total in state.metric_sums.items()}
+    means = {name: float(total[run]) / every for name, total in sums.items()}
     row = {
         "cell": cell.name,
         "estimator": cell.estimator,

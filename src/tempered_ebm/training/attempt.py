@@ -163,7 +163,8 @@ class Attempt:
             # Batches that are still to come, so that repeats differ in images as updates do.
             batches = range(self.done, self.done + logging.gradient_batches)
             index = np.stack([self.job.batch(i) for i in batches])
-            values = self.measure(key, state, jnp.asarray(self.images), jnp.asarray(index))
+            images = jnp.asarray(self.job.dataset.x_train)
+            values = self.measure(key, state, images, jnp.asarray(index))
             row = {name: float(value) for name, value in values.items()}
             self.records.add_gradients({"step": self.done, **row})
 

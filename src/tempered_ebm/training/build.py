@@ -94,7 +94,7 @@ def _build_measure(
         keys = jax.random.split(rng_key, (len(index), num_repeats))
         estimates = jax.vmap(jax.vmap(once, in_axes=(0, None)))(keys, index)
         single = jax.tree.map(lambda leaf: leaf[0, 0], estimates)
-        legacy = {**single._asdict(), "all": single}
+        legacy = learning.parameter_groups(single)
         return {
             f"{group}_{name}": value
             for group, statistics in learning.gradient_statistics(estimates).items()
