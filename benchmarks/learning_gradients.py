@@ -141,12 +141,12 @@ def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
     """A latent EBM after 1,000 updates on digits; sixteen training images."""
     from tempered_ebm.datasets import batch_index, load_digits
     from tempered_ebm.study.reference import reference_gradients
-    from tempered_ebm.training import build
-    from tempered_ebm.training import config as configs
+    from tempered_ebm.training.latent import build
+    from tempered_ebm.training.latent import config as configs
 
     dataset = load_digits()
     config = configs.resolve(
-        configs.TrainConfig(optimizer=configs.OptimizerConfig(num_steps=2 * num_updates)), dataset
+        configs.LatentConfig(optimizer=configs.OptimizerConfig(num_steps=2 * num_updates)), dataset
     )
     learner = build.build_learner(config, dataset.image_shape, len(dataset.x_train))
     images = jnp.asarray(dataset.x_train)

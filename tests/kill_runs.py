@@ -25,9 +25,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tempered_ebm.training import build, loop, metrics_log, run_folder
-from tempered_ebm.training import config as configs
+from tempered_ebm.training import loop, metrics_log, options, run_folder
 from tempered_ebm.training.checkpoints import Checkpoints
+from tempered_ebm.training.latent import build
+from tempered_ebm.training.latent import config as configs
 from tests.training.runs import DIGITS, tiny_config
 
 UPDATES = 16
@@ -40,10 +41,10 @@ def make_run(folder, name):
         folder,
         name,
         num_steps=UPDATES,
-        run=configs.RunConfig(output_dir=folder, name=name, log_every=3, checkpoint_every=2),
+        run=options.RunConfig(output_dir=folder, name=name, log_every=3, checkpoint_every=2),
         update=configs.UpdateConfig(average_decay=0.9),
-        logging=configs.LoggingConfig(validate_every=4, validation_images=8),
-        checkpoint=configs.CheckpointConfig(best_metric="validation_reconstruction_error"),
+        logging=options.LoggingConfig(validate_every=4, validation_images=8),
+        checkpoint=options.CheckpointConfig(best_metric="validation_reconstruction_error"),
     )
     return run_folder.create(config, DIGITS)
 
@@ -175,5 +176,5 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=3, help="kills of a run at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after")
-    options = parser.parse_args()
-    main(options.runs, options.kills, options.seed, options.seconds)
+    wanted = parser.parse_args()
+    main(wanted.runs, wanted.kills, wanted.seed, wanted.seconds)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 
 from tempered_ebm import cli
-from tempered_ebm.training import config as configs
 from tempered_ebm.training import loop, run_folder
 from tests import ground_truths as gt
 from tests.checks_model_evidence import gamma_poisson_evidence
@@ -283,7 +283,7 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, capsys):
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(configs.Path, "mkdir", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     assert run("train", "--output-dir", tmp_path / "runs") == 1
     complaint = capsys.readouterr().err
     assert f"{tmp_path}/runs" in complaint

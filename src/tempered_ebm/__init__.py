@@ -51,6 +51,7 @@ from tempered_ebm.target import TemperedTarget
 
 if TYPE_CHECKING:
     from tempered_ebm import datasets as datasets
+    from tempered_ebm import encoders as encoders
     from tempered_ebm import energies as energies
     from tempered_ebm import generators as generators
     from tempered_ebm import metrics as metrics
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 
 _LAZY = (
     "datasets",
+    "encoders",
     "energies",
     "generators",
     "metrics",

@@ -15,8 +15,10 @@ import tyro
 
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.study.config import StudyConfig
-from tempered_ebm.training.config import TrainConfig
+from tempered_ebm.training import kinds
+from tempered_ebm.training.latent.config import LatentConfig
 from tempered_ebm.training.options import ParallelConfig
+from tempered_ebm.training.vae.config import VAEConfig
 
 if TYPE_CHECKING:
     from tempered_ebm.datasets import ImageDataset
@@ -40,24 +42,44 @@ _DESCRIPTION = (
 
 
 @dataclass(frozen=True)
-class Train(TrainConfig):
-    """Train a latent EBM; without options, on the embedded 8x8 digits."""
+class _Training:
+    """What every way to train takes beside its configuration."""
 
     resume: Path | None = None
     """Go on with this run folder from its newest checkpoint; takes no option but --no-evaluate and
     those of devices and processes."""
-    preset: str | None = None
-    """Begin from a named configuration; other options change it: pang2020-svhn, pang2020-cifar10,
-    pang2020-celeba, thermo-svhn, thermo-cifar10, thermo-celeba (long, for accelerators), digits,
-    mnist, svhn-small (for two cores)."""
     evaluate: bool = True
     """Evaluate and draw pictures after the last update."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
 
 @dataclass(frozen=True)
+class TrainLatent(_Training, LatentConfig):
+    """Train a latent EBM; without options, on the embedded 8x8 digits.
+
+    The command train vae trains a variational autoencoder instead.
+    """
+
+    preset: str | None = None
+    """Begin from a named configuration; other options change it: pang2020-svhn, pang2020-cifar10,
+    pang2020-celeba, thermo-svhn, thermo-cifar10, thermo-celeba (long, for accelerators), digits,
+    mnist, svhn-small (for two cores)."""
+
+
+@dataclass(frozen=True)
+class TrainVAE(_Training, VAEConfig):
+    """Train a variational autoencoder, the baseline of the latent EBM.
+
+    It has the same generator, the prior N(0, I) and an encoder.
+    """
+
+
+_TRAIN: dict[str, type[_Training]] = {"latent": TrainLatent, "vae": TrainVAE}
+
+
+@dataclass(frozen=True)
 class Sample:
-    """Draw images from the learned prior of a run; replaces its samples.npz and samples.png."""
+    """Draw images from the model of a run; replaces its samples.npz and samples.png."""
 
     run: tyro.conf.Positional[Path]
     """Run folder, such as runs/LAST."""
@@ -158,22 +180,32 @@ def _named_preset(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _commands(arguments: Sequence[str]) -> Any:
-    name = _named_preset(arguments) if arguments[:1] == ["train"] else None
-    default = Train()
+def _split_kind(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The model that the train command names, and the arguments without it."""
+    arguments = list(arguments)
+    if arguments[:1] == ["train"] and arguments[1:2] and arguments[1] in _TRAIN:
+        return arguments[1], [arguments[0], *arguments[2:]]
+    return "latent", arguments
+
+
+def _commands(kind: str, arguments: Sequence[str]) -> Any:
+    train: Any = _TRAIN[kind]
+    name = _named_preset(arguments) if train is TrainLatent and arguments[:1] == ["train"] else None
+    default = train()
     if name is not None:
-        from tempered_ebm.training.presets import preset
+        from tempered_ebm.training.latent.presets import preset
 
-        default = Train(**vars(preset(name)))
-    return Annotated[Train, tyro.conf.subcommand("train", default=default)] | _Others
+        default = train(**vars(preset(name)))
+    return Annotated[train, tyro.conf.subcommand("train", default=default)] | _Others
 
 
-def _parse(arguments: Sequence[str]) -> Train | Sample | Evaluate | Evidence | Study | Report:
+def _parse(arguments: Sequence[str]) -> Any:
     errors = io.StringIO()
+    kind, arguments = _split_kind(arguments)
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                _commands(arguments),
+                _commands(kind, arguments),
                 prog="tempered-ebm",
                 description=_DESCRIPTION,
                 args=arguments,
@@ -195,25 +227,25 @@ def _refuse_options_with_resume(arguments: Sequence[str]) -> None:
         )
 
 
-def _begin(command: Train, devices: Devices) -> tuple[RunFolder, ImageDataset]:
+def _begin(command: Any, devices: Devices) -> tuple[RunFolder, ImageDataset]:
     """Make the run folder of a new run, or in a process that does not write, open it."""
-    from tempered_ebm.training import config as configs
-    from tempered_ebm.training import run_folder
+    from tempered_ebm.training import data, run_folder
 
-    config = TrainConfig(**{f.name: getattr(command, f.name) for f in fields(TrainConfig)})
-    configs.validate(config)
+    kind = kinds.of(command)
+    config = kind.config(**{f.name: getattr(command, f.name) for f in fields(kind.config)})
+    kind.validate(config)
     if not devices.is_alone and config.run.name is None:
         raise InputError("--name must be given with --num-processes above 1, got none")
-    dataset = configs.load_dataset(config.data)
-    config = configs.resolve(config, dataset)
+    dataset = data.load_dataset(config.data)
+    config = kind.resolve(config, dataset)
     devices.require_divisible(config.optimizer.batch_size)
     folder = run_folder.create(config, dataset) if devices.writes else None
     devices.wait("the run folder is made")
     return folder or run_folder.open_run(config.run.output_dir / str(config.run.name)), dataset
 
 
-def _train(command: Train, arguments: Sequence[str]) -> int:
-    from tempered_ebm.training import evaluation, loop, options, parallel, run_folder
+def _train(command: Any, arguments: Sequence[str]) -> int:
+    from tempered_ebm.training import loop, options, parallel, run_folder
 
     options.validate_parallel(command.parallel)
     if command.resume is not None:
@@ -243,7 +275,8 @@ def _train(command: Train, arguments: Sequence[str]) -> int:
         return _INTERRUPTED
     if command.evaluate and devices.writes:
         print("evaluating", flush=True)
-        print(evaluation.evaluate(folder, dataset, params, result.step))
+        hooks = kinds.of(folder.config).hooks
+        print(hooks.evaluate(folder, dataset, params, result.step))
     if devices.writes:
         print(f"run folder {folder.path}")
     return 0
@@ -254,7 +287,7 @@ def _sample(command: Sample) -> int:
     import numpy as np
 
     from tempered_ebm import checks, plotting
-    from tempered_ebm.training import build, evaluation, loop, run_folder
+    from tempered_ebm.training import loop, run_folder
 
     checks.at_least("--num-samples", command.num_samples, 1)
     checks.seed("--seed", command.seed)
@@ -262,12 +295,12 @@ def _sample(command: Sample) -> int:
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     config = loop.settled_config(folder, step)
-    model = build.build_model(config, folder.image_shape, sampling=True)
-    images = np.asarray(model.generate(jax.random.key(command.seed), params, command.num_samples))
-    evaluation.require_finite("prior", images)
+    images = kinds.of(config).hooks.generate(
+        config, folder.image_shape, params, jax.random.key(command.seed), command.num_samples
+    )
     archive = io.BytesIO()
     np.savez_compressed(archive, x=np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8))
-    figure = plotting.image_panels({"draws from the learned prior": images[:400]})
+    figure = plotting.image_panels({"draws from the model": images[:400]})
     run_folder.write_atomically(folder.path / "samples.npz", archive.getvalue())
     run_folder.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
     print(f"{len(images)} images in {folder.path / 'samples.npz'}, picture beside it")
@@ -276,14 +309,15 @@ def _sample(command: Sample) -> int:
 
 def _evaluate(command: Evaluate) -> int:
     from tempered_ebm import checks
-    from tempered_ebm.training import evaluation, loop, run_folder
+    from tempered_ebm.training import loop, run_folder
 
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     dataset = run_folder.load_dataset(folder)
-    print(evaluation.evaluate(folder, dataset, params, step, seed=command.seed))
+    hooks = kinds.of(folder.config).hooks
+    print(hooks.evaluate(folder, dataset, params, step, seed=command.seed))
     return 0
 
 
@@ -324,11 +358,11 @@ def _complaining() -> Iterator[None]:
 def _study(command: Study) -> int:
     from tempered_ebm.study import config as studies
     from tempered_ebm.study.study import run_study
-    from tempered_ebm.training import config as configs
+    from tempered_ebm.training import data
 
     config = StudyConfig(command.data, command.grid, command.runs, command.measure, command.place)
     studies.validate(config)
-    result = run_study(config, configs.load_dataset(config.data))
+    result = run_study(config, data.load_dataset(config.data))
     print(f"{result.num_done} of {result.num_jobs} jobs done, table in {result.folder.path}")
     return 0 if result.num_done == result.num_jobs else 1
 
@@ -349,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         match _parse(arguments):
-            case Train() as command:
+            case _Training() as command:
                 status = _train(command, arguments)
             case Sample() as command:
                 status = _sample(command)

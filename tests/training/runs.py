@@ -6,16 +6,16 @@ import jax
 import numpy as np
 
 import tempered_ebm as te
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import loop, metrics_log, run_folder
+from tempered_ebm.training import loop, metrics_log, options, run_folder
+from tempered_ebm.training.latent import config as configs
 
 DIGITS = te.datasets.load_digits()
 
 
 def tiny_config(tmp_path, name="run", *, num_steps=12, **groups):
     """A resolved configuration; ``groups`` replace whole groups of options."""
-    run = configs.RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=4)
-    config = configs.TrainConfig(
+    run = options.RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=4)
+    config = configs.LatentConfig(
         model=configs.ModelConfig(latent_dim=3, energy_widths=(8,), generator_width=8),
         chain=configs.ChainConfig(prior_steps=3, posterior_steps=2, sampling_steps=4),
         optimizer=configs.OptimizerConfig(num_steps=num_steps, batch_size=400),

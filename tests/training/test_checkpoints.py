@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import loop, manifest, metrics_log
+from tempered_ebm.training import loop, manifest, metrics_log, options
 from tempered_ebm.training.checkpoints import Checkpoints, CheckpointWriteError
 from tests.training.runs import (
     assert_same_tree,
@@ -170,8 +169,8 @@ def test_the_best_checkpoint_by_validation_stays_and_loads(tmp_path):
     folder = create(
         tmp_path,
         num_steps=20,
-        checkpoint=configs.CheckpointConfig(best_metric="validation_reconstruction_error"),
-        logging=configs.LoggingConfig(validate_every=4, validation_images=20),
+        checkpoint=options.CheckpointConfig(best_metric="validation_reconstruction_error"),
+        logging=options.LoggingConfig(validate_every=4, validation_images=20),
     )
     train(folder)
     table = metrics_log.read(folder.validation)
@@ -187,6 +186,6 @@ def test_a_best_checkpoint_that_cannot_be_is_named(tmp_path):
     folder = create(tmp_path, "plain")
     with pytest.raises(te.InputError, match="keeps no best checkpoint"):
         loop.load_params(folder, best=True)
-    folder = create(tmp_path, "odd", checkpoint=configs.CheckpointConfig(best_metric="beauty"))
+    folder = create(tmp_path, "odd", checkpoint=options.CheckpointConfig(best_metric="beauty"))
     with pytest.raises(te.InputError, match=r"--best-metric must be one of loss, .*, got beauty"):
         train(folder)

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import config as configs
+from tempered_ebm.training import data, kinds
+from tempered_ebm.training.config import from_json, to_json
+from tempered_ebm.training.data import DataConfig, load_dataset
+from tempered_ebm.training.latent import config as configs
 
 
 def changed(group, **values):
-    config = configs.TrainConfig()
+    config = configs.LatentConfig()
     return dataclasses.replace(
         config, **{group: dataclasses.replace(getattr(config, group), **values)}
     )
@@ -22,15 +25,24 @@ def test_a_configuration_survives_json():
     config = dataclasses.replace(
         config, model=dataclasses.replace(config.model, energy_widths=(3, 4))
     )
-    assert configs.from_json(json.loads(json.dumps(configs.to_json(config)))) == config
+    assert from_json(configs.LatentConfig, json.loads(json.dumps(to_json(config)))) == config
 
 
-def test_every_option_is_explained():
-    for group in dataclasses.fields(configs.TrainConfig):
-        source = inspect.getsource(group.default_factory)
+def is_explained(owner, name):
+    declaration = inspect.getsource(owner).split(f"\n    {name}: ")[1]
+    return declaration.split("\n")[1].strip().startswith('"""')
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_every_option_is_explained(kind):
+    for group in dataclasses.fields(kinds.named(kind).config):
         for field in dataclasses.fields(group.default_factory):
-            declaration = source.split(f"\n    {field.name}: ")[1]
-            assert declaration.split("\n")[1].strip().startswith('"""'), field.name
+            owners = [
+                c
+                for c in group.default_factory.__mro__
+                if field.name in vars(c).get("__annotations__", {})
+            ]
+            assert is_explained(owners[0], field.name), field.name
 
 
 BAD = {
@@ -88,8 +100,8 @@ def test_a_bad_value_is_named_with_what_was_expected(message):
 
 
 def test_data_options_are_applied_in_turn():
-    data = configs.DataConfig(image_size=4, validation=0.1, held_out_label=3)
-    dataset = configs.load_dataset(data)
+    wanted = DataConfig(image_size=4, validation=0.1, held_out_label=3)
+    dataset = load_dataset(wanted)
     digits = te.datasets.load_digits()
     assert dataset.name == "digits-without-3"
     assert dataset.image_shape == (4, 4, 1)
@@ -107,10 +119,10 @@ def test_data_come_from_the_folder_or_the_name(tmp_path, monkeypatch):
         asked.append((*arguments, options))
         return te.datasets.load_digits()
 
-    monkeypatch.setattr(configs, "load_named", load)
-    configs.load_dataset(configs.DataConfig("svhn", data_dir=tmp_path, grayscale=True))
-    configs.load_dataset(configs.DataConfig("huggingface", data_name="a/b", image_size=8))
-    configs.load_dataset(configs.DataConfig("huggingface", data_dir=tmp_path))
+    monkeypatch.setattr(data, "load_named", load)
+    load_dataset(DataConfig("svhn", data_dir=tmp_path, grayscale=True))
+    load_dataset(DataConfig("huggingface", data_name="a/b", image_size=8))
+    load_dataset(DataConfig("huggingface", data_dir=tmp_path))
     assert asked == [
         ("svhn", tmp_path, None, {"grayscale": True}),
         ("huggingface", "a/b", 8, {"grayscale": False}),
@@ -134,7 +146,7 @@ def test_every_schedule_makes_a_ladder(schedule):
 
 def test_resolving_fills_in_everything_that_depends_on_the_data():
     dataset = te.datasets.load_digits()
-    resolved = configs.resolve(configs.TrainConfig(), dataset)
+    resolved = configs.resolve(configs.LatentConfig(), dataset)
     assert None not in dataclasses.asdict(resolved.model).values()
     assert resolved.optimizer.num_steps is not None
     with pytest.raises(te.InputError, match="--batch-size must be at most the 1438"):
@@ -143,7 +155,7 @@ def test_resolving_fills_in_everything_that_depends_on_the_data():
 
 def test_a_warmup_longer_than_the_run_is_named():
     rates = configs.RateConfig(prior_rate_schedule="warmup_cosine", rate_warmup=4000)
-    config = dataclasses.replace(configs.TrainConfig(), rates=rates)
+    config = dataclasses.replace(configs.LatentConfig(), rates=rates)
     configs.validate(config)
     with pytest.raises(te.InputError, match="--rate-warmup must be below the 4000 updates"):
         configs.resolve(config, te.datasets.load_digits())
@@ -159,7 +171,7 @@ def test_a_warmup_longer_than_the_run_is_named():
     ],
 )
 def test_a_damaged_configuration_is_named(path, value, message):
-    tree = configs.to_json(configs.TrainConfig())
+    tree = to_json(configs.LatentConfig())
     tree[path[0]][path[1]] = value
     with pytest.raises(te.InputError, match=message):
-        configs.from_json(tree)
+        from_json(configs.LatentConfig, tree)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import metrics_log, run_folder
+from tempered_ebm.training import metrics_log, options, run_folder
 from tempered_ebm.training.interrupt import InterruptFlag
+from tempered_ebm.training.latent import config as configs
 
 
 def create(tmp_path, name="run"):
-    config = configs.TrainConfig(run=configs.RunConfig(output_dir=tmp_path / "runs", name=name))
+    config = configs.LatentConfig(run=options.RunConfig(output_dir=tmp_path / "runs", name=name))
     return run_folder.create(config, te.datasets.load_digits())
 
 

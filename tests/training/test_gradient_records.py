@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import config as configs
 from tempered_ebm.training import metrics_log
+from tempered_ebm.training.latent import config as configs
 from tempered_ebm.training.options import LoggingConfig
 from tests.training.runs import assert_same_tree, create, stop_after, train
 
@@ -46,13 +46,13 @@ def test_a_run_with_swaps_logs_its_gradients_and_resumes_bit_for_bit(
 def test_chains_too_few_for_the_covariance_are_named():
     learning = configs.EstimatorConfig(estimator="covariance", num_chains=1)
     with pytest.raises(te.InputError, match="--num-chains must be an integer >= 2, got 1"):
-        configs.validate(configs.TrainConfig(learning=learning))
+        configs.validate(configs.LatentConfig(learning=learning))
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("gradients_every", -1), ("gradient_batches", 1), ("gradient_repeats", 1)]
 )
 def test_bad_settings_of_the_records_are_named(name, value):
-    config = configs.TrainConfig(logging=dataclasses.replace(LOGGING, **{name: value}))
+    config = configs.LatentConfig(logging=dataclasses.replace(LOGGING, **{name: value}))
     with pytest.raises(te.InputError, match=f"--{name.replace('_', '-')} must be an integer >="):
         configs.validate(config)

@@ -10,8 +10,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import events, guard, loop, metrics_log, run_folder, state
+from tempered_ebm.training import events, guard, loop, metrics_log, options, run_folder, state
 from tempered_ebm.training.learner import Learner
 from tests.training.runs import (
     DIGITS,
@@ -23,7 +22,7 @@ from tests.training.runs import (
     without_seconds,
 )
 
-LIMITS = configs.GuardConfig()
+LIMITS = options.GuardConfig()
 
 
 def rows(losses, **last):
@@ -83,7 +82,7 @@ def explosive(tmp_path, name, num_steps=60):
         optimizer=dataclasses.replace(
             config.optimizer, prior_learning_rate=3.0, generator_learning_rate=3e-3
         ),
-        guard=configs.GuardConfig(explosion=20.0, rollback_factor=0.05),
+        guard=options.GuardConfig(explosion=20.0, rollback_factor=0.05),
         run=dataclasses.replace(config.run, log_every=2, checkpoint_every=6),
     )
     return run_folder.create(config, DIGITS)
@@ -175,7 +174,7 @@ def test_a_run_that_cannot_be_helped_stops_with_a_clear_error(tmp_path):
 
 
 def test_without_rollbacks_the_first_divergence_is_the_last(tmp_path):
-    folder = create(tmp_path, guard=configs.GuardConfig(max_rollbacks=0))
+    folder = create(tmp_path, guard=options.GuardConfig(max_rollbacks=0))
     broken = dataclasses.replace(DIGITS, x_train=np.full_like(DIGITS.x_train, np.nan))
     with pytest.raises(DivergedError, match="training diverged: every update from 1 to 5"):
         loop.train(folder, broken, show_progress=False)

@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import loop, metrics_log, state
+from tempered_ebm.training import loop, metrics_log, options, state
+from tempered_ebm.training.latent import config as configs
 from tempered_ebm.training.learner import Learner
 from tests.training.runs import DIGITS, assert_same_tree, create, stop_after, without_seconds
 
@@ -62,8 +62,8 @@ def fit(folder, **options):
 OPTIONS = {
     "num_steps": 60,
     "update": configs.UpdateConfig(average_decay=0.9),
-    "checkpoint": configs.CheckpointConfig(best_metric="validation_error"),
-    "logging": configs.LoggingConfig(validate_every=4, validation_images=50),
+    "checkpoint": options.CheckpointConfig(best_metric="validation_error"),
+    "logging": options.LoggingConfig(validate_every=4, validation_images=50),
 }
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import build, loop, metrics_log, run_folder
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import step as steps
+from tempered_ebm.training import data, loop, metrics_log, run_folder
+from tempered_ebm.training.latent import build
+from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.latent import step as steps
 from tests.training.runs import (
     DIGITS,
     assert_same_tree,
@@ -214,6 +215,6 @@ def test_a_run_whose_data_changed_is_named(tmp_path, monkeypatch):
     folder = create(tmp_path)
     assert run_folder.load_dataset(folder).name == "digits"
     changed = dataclasses.replace(DIGITS, x_train=DIGITS.x_train[::-1])
-    monkeypatch.setattr(configs, "load_digits", lambda: changed)
+    monkeypatch.setattr(data, "load_digits", lambda: changed)
     with pytest.raises(te.InputError, match=r"training images in digits have changed"):
         run_folder.load_dataset(folder)

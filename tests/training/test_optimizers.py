@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from tempered_ebm.models import LatentEBMParams
-from tempered_ebm.training import build
-from tempered_ebm.training.config import OptimizerConfig
-from tempered_ebm.training.optimizers import build_optimizer, rate_schedule
-from tempered_ebm.training.options import RateConfig, UpdateConfig
+from tempered_ebm.training.latent import build
+from tempered_ebm.training.latent.config import OptimizerConfig, RateConfig, UpdateConfig
+from tempered_ebm.training.latent.optimizers import build_optimizer, rate_schedule
 from tests.training.runs import DIGITS, tiny_config
 
 RATES = RateConfig(rate_warmup=10, rate_decay=0.5, rate_decay_every=20)

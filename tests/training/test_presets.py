@@ -2,8 +2,9 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import cli
-from tempered_ebm.training import config as configs
-from tempered_ebm.training.presets import PRESETS, preset
+from tempered_ebm.training.config import from_json, to_json
+from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.latent.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -12,11 +13,11 @@ def test_every_preset_is_valid_with_files_and_survives_json(name, tmp_path):
     if PRESETS[name].data.dataset != "digits":
         options += ["--data-dir", str(tmp_path)]
     command = cli._parse(options)
-    config = configs.TrainConfig(
-        **{field: getattr(command, field) for field in vars(configs.TrainConfig())}
+    config = configs.LatentConfig(
+        **{field: getattr(command, field) for field in vars(configs.LatentConfig())}
     )
     configs.validate(config)
-    assert configs.from_json(configs.to_json(config)) == config
+    assert from_json(configs.LatentConfig, to_json(config)) == config
 
 
 def test_options_change_a_preset_and_leave_the_rest():

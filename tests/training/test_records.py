@@ -3,11 +3,11 @@ import struct
 import numpy as np
 import pytest
 
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import metrics_log
+from tempered_ebm.training import metrics_log, options
+from tempered_ebm.training.latent import config as configs
 from tests.training.runs import create, stop_after, train
 
-LOGGING = configs.LoggingConfig(
+LOGGING = options.LoggingConfig(
     tensorboard=True, pictures_every=4, validate_every=3, validation_images=10
 )
 
@@ -72,7 +72,7 @@ def test_nothing_more_is_written_by_default(tmp_path):
 
 def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
     chain = configs.ChainConfig("short_run", prior_steps=3, posterior_steps=2)
-    logging = configs.LoggingConfig(pictures_every=12)
+    logging = options.LoggingConfig(pictures_every=12)
     folder = create(tmp_path, chain=chain, logging=logging)
     train(folder)
     assert [path.name for path in folder.figures.iterdir()] == ["chains-00000012.png"]

@@ -6,6 +6,8 @@ from tempered_ebm.metrics.classifier import fit_classifier_features as fit_class
 from tempered_ebm.metrics.classifier_cache import (
     cached_classifier_features as cached_classifier_features,
 )
+from tempered_ebm.metrics.detection import Detection as Detection
+from tempered_ebm.metrics.detection import detection as detection
 from tempered_ebm.metrics.efficientnet import efficientnet_lite0 as efficientnet_lite0
 from tempered_ebm.metrics.efficientnet import (
     efficientnet_lite0_tensors as efficientnet_lite0_tensors,

@@ -4,3 +4,6 @@ from tempered_ebm.models.draws import ChainSettings as ChainSettings
 from tempered_ebm.models.draws import Draws as Draws
 from tempered_ebm.models.latent_ebm import LatentEBM as LatentEBM
 from tempered_ebm.models.latent_ebm import LatentEBMParams as LatentEBMParams
+from tempered_ebm.models.vae import VAE as VAE
+from tempered_ebm.models.vae import VAEParams as VAEParams
+from tempered_ebm.models.vae import latent_ebm_params as latent_ebm_params

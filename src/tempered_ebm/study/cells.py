@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tempered_ebm.study.config import StudyConfig
-from tempered_ebm.training import config as configs
+from tempered_ebm.training.latent import config as configs
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def jobs(config: StudyConfig) -> Iterator[Job]:
             )
 
 
-def train_config(config: StudyConfig, cell: Cell) -> configs.TrainConfig:
+def train_config(config: StudyConfig, cell: Cell) -> configs.LatentConfig:
     """Configuration of a training with the cell's settings, not yet resolved."""
     runs = config.runs
     learning = configs.EstimatorConfig(
@@ -131,7 +131,7 @@ def train_config(config: StudyConfig, cell: Cell) -> configs.TrainConfig:
         schedule="power" if cell.schedule == "off" else cell.schedule,  # type: ignore[arg-type]
         power=cell.power or 1.0,
     )
-    return configs.TrainConfig(
+    return configs.LatentConfig(
         data=config.data,
         chain=configs.ChainConfig(
             prior_steps=runs.prior_steps,

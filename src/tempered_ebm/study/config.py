@@ -10,7 +10,8 @@ from typing import Any, Literal
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
-from tempered_ebm.training.config import DataConfig, EstimatorName, Schedule
+from tempered_ebm.training.data import DataConfig
+from tempered_ebm.training.latent.config import EstimatorName, Schedule
 
 Executor = Literal["local", "ray"]
 

@@ -67,7 +67,7 @@ def open_study(config: StudyConfig, dataset: ImageDataset, judge: Judge) -> Stud
         OSError: if it cannot be written.
     """
     path = config.place.output_dir / config.place.name
-    settings = configs.to_json(config)  # type: ignore[arg-type]
+    settings = configs.to_json(config)
     place = settings.pop("place")
     tree = {
         "config": {**settings, "place": {"seed": place["seed"]}},

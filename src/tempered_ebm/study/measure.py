@@ -12,7 +12,7 @@ from tempered_ebm import inference, learning
 from tempered_ebm.learning import GradientStatistics
 from tempered_ebm.models import LatentEBM, LatentEBMParams
 from tempered_ebm.study.reference import reference_gradients
-from tempered_ebm.training.step import Chains, Gradient
+from tempered_ebm.training.latent.step import Chains, Gradient
 from tempered_ebm.types import PRNGKey
 
 

@@ -16,9 +16,9 @@ from tempered_ebm.models import LatentEBM
 from tempered_ebm.study import measure
 from tempered_ebm.study.cells import Job, train_config
 from tempered_ebm.study.config import StudyConfig
-from tempered_ebm.training import build, step
-from tempered_ebm.training import config as configs
-from tempered_ebm.training.optimizers import build_optimizer
+from tempered_ebm.training.latent import build, step
+from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.latent.optimizers import build_optimizer
 from tempered_ebm.training.state import TrainState
 
 
@@ -50,7 +50,7 @@ class Replicas:
     gradient: step.Gradient
     update: step.Update
     optimizer: Any
-    train: configs.TrainConfig
+    train: configs.LatentConfig
     keys: Array
     temperatures: Float[Array, "runs K"] | None
 

@@ -14,14 +14,13 @@ from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import events, guard
 from tempered_ebm.training.checkpoints import Checkpoints
-from tempered_ebm.training.config import TrainConfig
 from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.parallel import Devices
 from tempered_ebm.training.records import Records
 from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.training.state import SKIPPED, TrainState, consecutive_skips
 
-BuildLearner = Callable[[TrainConfig], Learner]
+BuildLearner = Callable[[Any], Learner]
 
 
 class Job(NamedTuple):

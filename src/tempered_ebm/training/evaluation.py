@@ -1,31 +1,30 @@
-"""What a trained latent EBM is worth: distances, reconstruction error, log-evidence, pictures."""
+"""What a trained model with a latent vector is worth: distances, errors, evidence, pictures."""
 
 from __future__ import annotations
 
-import functools
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import metrics, plotting, schedules
+from tempered_ebm import metrics, plotting
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.errors import DivergedError
 from tempered_ebm.evidence import EvidenceEstimate
-from tempered_ebm.models import LatentEBM, LatentEBMParams
-from tempered_ebm.training import build, events, metrics_log
+from tempered_ebm.training import anomalies, metrics_log
+from tempered_ebm.training.anomalies import AnomalyRow, Scorer
 from tempered_ebm.training.run_folder import RunFolder, write_atomically, write_json
 
-_MOST_IMAGES = 5000
-_MOST_RECONSTRUCTED = 500
+MOST_IMAGES = 5000
+"""Images of each set whose distance is taken."""
+MOST_RECONSTRUCTED = 500
+"""Held-out images that are reconstructed."""
+EVIDENCE_IMAGES = 4
+"""Held-out images whose evidence is estimated."""
 _BATCH = 500
-_EVIDENCE_IMAGES = 4
-_EVIDENCE_CHAINS = 16
-_EVIDENCE_STEPS = 250
-_MOST_MATCHED = 1000
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,10 @@ class Evaluation:
         log_evidence_standard_error: their Monte Carlo standard errors.
         log_evidence_lower_bound: left Riemann sums.
         log_evidence_upper_bound: right Riemann sums.
-        warnings: why a log-evidence should not be trusted; empty if nothing was noticed.
+        warnings: why a log-evidence, here or of anomalies, should not be trusted; empty if nothing
+            was noticed.
+        anomalies: how well the held-out class is found, if one is held out.
+        held_out_label: that class.
     """
 
     step: int
@@ -71,6 +73,8 @@ class Evaluation:
     log_evidence_lower_bound: list[float]
     log_evidence_upper_bound: list[float]
     warnings: list[str]
+    anomalies: list[AnomalyRow]
+    held_out_label: int | None
 
     def __str__(self) -> str:
         """Table for people."""
@@ -95,6 +99,7 @@ class Evaluation:
             )
         ]
         lines += [f"  warning: {warning}" for warning in self.warnings]
+        lines += anomalies.table(self.held_out_label, self.anomalies)
         return "\n".join(lines)
 
 
@@ -102,7 +107,7 @@ def fit_features(dataset: ImageDataset) -> tuple[metrics.FeatureMap, str]:
     """Feature space of a training set: a small classifier's, or PCA without labels."""
     if dataset.y_train is None or len(np.unique(dataset.y_train)) < 2:
         components = f"{metrics.features.FEATURE_DIM} principal components"
-        return metrics.fit_pca_features(dataset.x_train[:_MOST_IMAGES]), components
+        return metrics.fit_pca_features(dataset.x_train[:MOST_IMAGES]), components
     classifier = metrics.fit_classifier_features(dataset.x_train, dataset.y_train)
     name = "last hidden layer of a classifier"
     if dataset.y_test is not None:
@@ -111,108 +116,66 @@ def fit_features(dataset: ImageDataset) -> tuple[metrics.FeatureMap, str]:
     return classifier.features, name
 
 
-def require_finite(name: str, values: np.ndarray) -> None:
-    """Require that chains have not run away.
-
-    Args:
-        name: which chains, "prior" or "posterior".
-        values: their positions, or what was made of them.
-
-    Raises:
-        DivergedError: if a value is not finite.
-    """
-    if not np.all(np.isfinite(values)):
-        raise DivergedError(
-            f"the {name} chains of the trained model diverged: expected finite values; a smaller "
-            f"--{name}-step-size or --metropolis in training may help"
-        )
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _decode_batch(model: LatentEBM, params: LatentEBMParams, z: jax.Array) -> jax.Array:
-    return model.decode(params, z)
-
-
-def _decode(model: LatentEBM, params: LatentEBMParams, z: np.ndarray) -> np.ndarray:
-    starts = range(0, len(z), _BATCH)
-    return np.concatenate(
-        [np.asarray(_decode_batch(model, params, jnp.asarray(z[i : i + _BATCH]))) for i in starts]
-    )
-
-
-def _posterior_draws(
-    model: LatentEBM, params: LatentEBMParams, x: np.ndarray, rng_key: jax.Array
+def in_batches(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    rng_key: jax.Array,
+    values: Float[np.ndarray, "n ..."],
 ) -> np.ndarray:
-    starts = range(0, len(x), _BATCH)
+    """``function(rng_key, batch)`` for all values, batch by batch, joined on the host."""
+    starts = range(0, len(values), _BATCH)
     keys = jax.random.split(rng_key, len(starts))
-    z = np.concatenate(
+    return np.concatenate(
         [
-            np.asarray(model.sample_posterior(key, params, jnp.asarray(x[i : i + _BATCH])))
+            np.asarray(function(key, jax.numpy.asarray(values[i : i + _BATCH])))
             for key, i in zip(keys, starts, strict=True)
         ]
     )
-    require_finite("posterior", z)
-    return z
 
 
-def generated_sets(
-    rng_key: jax.Array,
-    model: LatentEBM,
-    params: LatentEBMParams,
-    x_train: Float[np.ndarray, "n h w c"],
-    num_samples: int,
-) -> dict[str, Float[np.ndarray, "num_samples h w c"]]:
-    """Images through one generator from three laws of the latent vector.
+class Evidence(NamedTuple):
+    """Log-evidence of held-out images, and how it was estimated.
 
-    The learned prior; N(0, I), the law the prior chains start from; and the normal with
-    the mean and covariance of posterior draws of training images, which has the right
-    scale and no shape.
+    Attributes:
+        temperatures: the ladder.
+        estimate: of each image.
+        warnings: what was said against it.
     """
-    prior_key, normal_key, posterior_key, matched_key = jax.random.split(rng_key, 4)
-    shape = (num_samples, model.latent_dim)
-    posterior = _posterior_draws(model, params, x_train[:_MOST_MATCHED], posterior_key)
-    root = np.linalg.cholesky(np.cov(posterior, rowvar=False) + 1e-6 * np.eye(shape[1]))
-    prior = model.sample_prior(prior_key, params, num_samples)
-    require_finite("prior", np.asarray(prior))
-    latents = {
-        "learned prior": prior,
-        "N(0, I)": jax.random.normal(normal_key, shape),
-        "normal matched to posterior": jax.random.normal(matched_key, shape) @ root.T
-        + posterior.mean(0),
-    }
-    return {name: _decode(model, params, np.asarray(z)) for name, z in latents.items()}
+
+    temperatures: Float[np.ndarray, "K"]
+    estimate: EvidenceEstimate
+    warnings: list[str]
 
 
-def evaluate(
-    folder: RunFolder, dataset: ImageDataset, params: LatentEBMParams, step: int, *, seed: int = 0
+def conclude(
+    folder: RunFolder,
+    dataset: ImageDataset,
+    step: int,
+    generated: dict[str, Float[np.ndarray, "n h w c"]],
+    reconstructed: Float[np.ndarray, "m h w c"],
+    evidence: Evidence,
+    scorers: Mapping[str, Scorer],
 ) -> Evaluation:
-    """Measure a trained model, write ``evaluation.json`` and the pictures of the run.
+    """Take distances, write ``evaluation.json`` and the pictures of the run.
 
-    Sampling chains have ``sampling_steps`` steps and start from N(0, I). Distances are
-    taken to held-out images, all sets cut to the same size; the distance of the training
-    set, to which the features were fitted, is the floor to aim at.
+    Distances are taken to held-out images; that of the training set, to which the features were
+    fitted, is the floor to aim at.
 
     Args:
         folder: the run folder.
         dataset: its data.
-        params: its parameters.
-        step: updates behind them.
-        seed: seed of all draws here.
+        step: updates behind the parameters.
+        generated: sets of images by what made them, all of one size.
+        reconstructed: the first m held-out images, encoded and decoded.
+        evidence: of the first held-out images.
+        scorers: what to look for a held-out class by.
 
     Raises:
-        DivergedError: if chains of the trained model are not finite.
         OSError: if the folder cannot be written.
     """
-    config = events.scaled(folder.config, len(events.read(folder.events)))
-    model = build.build_model(config, folder.image_shape, sampling=True)
-    sets_key, reconstruction_key, evidence_key = jax.random.split(jax.random.key(seed), 3)
     feature_map, feature_space = fit_features(dataset)
-    num_samples = min(len(dataset.x_train), _MOST_IMAGES)
-    held_out = dataset.x_test[:_MOST_IMAGES]
-    sets = {
-        "training set (floor)": dataset.x_train[:num_samples],
-        **generated_sets(sets_key, model, params, dataset.x_train, num_samples),
-    }
+    held_out = dataset.x_test[:MOST_IMAGES]
+    num_samples = len(next(iter(generated.values())))
+    sets = {"training set (floor)": dataset.x_train[:num_samples], **generated}
     reference = feature_map(held_out)
     features = {name: feature_map(images) for name, images in sets.items()}
     distances = [
@@ -223,21 +186,11 @@ def evaluate(
         )
         for name, values in features.items()
     ]
-    originals = dataset.x_test[:_MOST_RECONSTRUCTED]
-    z = _posterior_draws(model, params, originals, reconstruction_key)
-    reconstructed = _decode(model, params, z)
-    temperatures = schedules.power(24, 5.0)
+    originals = dataset.x_test[: len(reconstructed)]
+    estimate = evidence.estimate
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        estimate = model.log_evidence(
-            evidence_key,
-            params,
-            jnp.asarray(dataset.x_test[:_EVIDENCE_IMAGES]),
-            temperatures=temperatures,
-            num_chains=_EVIDENCE_CHAINS,
-            num_warmup=_EVIDENCE_STEPS,
-            num_samples=_EVIDENCE_STEPS,
-        )
+        found = anomalies.detect(folder.config.data, dataset, scorers)
     evaluation = Evaluation(
         step=step,
         feature_space=feature_space,
@@ -248,10 +201,12 @@ def evaluate(
         log_evidence_standard_error=estimate.standard_error.tolist(),
         log_evidence_lower_bound=estimate.lower_bound.tolist(),
         log_evidence_upper_bound=estimate.upper_bound.tolist(),
-        warnings=[str(warning.message) for warning in caught],
+        warnings=[*evidence.warnings, *(str(one.message) for one in caught)],
+        anomalies=found,
+        held_out_label=folder.config.data.held_out_label,
     )
     write_json(folder.evaluation, asdict(evaluation))
-    _draw(folder, sets, originals, reconstructed, np.asarray(temperatures), estimate)
+    _draw(folder, sets, originals, reconstructed, evidence)
     return evaluation
 
 
@@ -260,16 +215,15 @@ def _draw(
     sets: dict[str, np.ndarray],
     originals: np.ndarray,
     reconstructed: np.ndarray,
-    temperatures: np.ndarray,
-    estimate: EvidenceEstimate,
+    evidence: Evidence,
 ) -> None:
     panels = {name: images[:100] for name, images in sets.items()}
     figures = {
         "samples": plotting.image_panels(panels),
         "reconstructions": plotting.reconstructions(originals[:40], reconstructed[:40]),
         "integrand": plotting.integrand(
-            temperatures,
-            estimate,
+            evidence.temperatures,
+            evidence.estimate,
             title="thermodynamic integrand of held-out images; the ladder in red",
         ),
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from pathlib import Path
 from typing import NamedTuple
 
-from tempered_ebm.training import metrics_log
-from tempered_ebm.training.config import TrainConfig
+from tempered_ebm.training import kinds, metrics_log
+from tempered_ebm.training.config import Config
 
 
 class Rollback(NamedTuple):
@@ -62,17 +61,6 @@ def keep(path: Path, count: int) -> None:
     metrics_log.truncate(path, count)
 
 
-def scaled(config: TrainConfig, rollbacks: int) -> TrainConfig:
+def scaled(config: Config, rollbacks: int) -> Config:
     """The configuration after some rollbacks: smaller learning rates and step sizes."""
-    scale = config.guard.rollback_factor**rollbacks
-    optimizer = dataclasses.replace(
-        config.optimizer,
-        prior_learning_rate=config.optimizer.prior_learning_rate * scale,
-        generator_learning_rate=config.optimizer.generator_learning_rate * scale,
-    )
-    chain = dataclasses.replace(
-        config.chain,
-        prior_step_size=config.chain.prior_step_size * scale,
-        posterior_step_size=config.chain.posterior_step_size * scale,
-    )
-    return dataclasses.replace(config, optimizer=optimizer, chain=chain)
+    return kinds.of(config).scaled(config, config.guard.rollback_factor**rollbacks)

@@ -10,6 +10,9 @@ from jaxtyping import Array, Float, Int
 from tempered_ebm.training.state import TrainState, sampling_params
 from tempered_ebm.types import Params, PRNGKey
 
+Shard = Callable[[Array, int], Array]
+"""``(array, axis) -> array`` divided over devices along an axis."""
+
 
 @dataclass(frozen=True)
 class Learner:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from tempered_ebm.datasets import ImageDataset, batch_index
 from tempered_ebm.errors import InputError
-from tempered_ebm.models import LatentEBMParams
-from tempered_ebm.training import build, events, guard, manifest
+from tempered_ebm.training import events, guard, kinds, manifest
 from tempered_ebm.training.attempt import Attempt, BuildLearner, Job
 from tempered_ebm.training.checkpoints import Checkpoints
-from tempered_ebm.training.config import TrainConfig
+from tempered_ebm.training.config import BaseConfig
 from tempered_ebm.training.interrupt import InterruptFlag
 from tempered_ebm.training.parallel import Devices
 from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.types import Params
 
 
 class TrainResult(NamedTuple):
@@ -29,7 +30,7 @@ class TrainResult(NamedTuple):
         is_finished: False if the user interrupted it.
     """
 
-    params: Any
+    params: Params
     step: int
     is_finished: bool
 
@@ -42,13 +43,14 @@ def train(
     show_progress: bool = True,
     devices: Devices | None = None,
 ) -> TrainResult:
-    """Train the latent EBM of a run folder; :func:`fit` with its learner."""
+    """Train the model of a run folder; :func:`fit` with its learner."""
     devices = devices or Devices()
     devices.require_divisible(folder.config.optimizer.batch_size)
+    hooks = kinds.of(folder.config).hooks
     return fit(
         folder,
         dataset,
-        lambda config: build.build_learner(
+        lambda config: hooks.build_learner(
             config, folder.image_shape, len(dataset.x_train), shard=devices.shard
         ),
         resume=resume,
@@ -149,7 +151,7 @@ def _roll_back(job: Job, attempt: Attempt, complaint: str) -> None:
         warnings.warn(words, stacklevel=2)
 
 
-def load_params(folder: RunFolder, *, best: bool = False) -> tuple[LatentEBMParams, int]:
+def load_params(folder: RunFolder, *, best: bool = False) -> tuple[Params, int]:
     """Parameters of a checkpoint of a run, and its step.
 
     Args:
@@ -165,8 +167,10 @@ def load_params(folder: RunFolder, *, best: bool = False) -> tuple[LatentEBMPara
     keep = folder.config.checkpoint
     if best and keep.best_metric is None:
         raise InputError(f"{folder.path} keeps no best checkpoint: it has no --best-metric")
-    model = build.build_model(folder.config, folder.image_shape)
-    template = jax.eval_shape(model.init, jax.random.key(0))
+    init = functools.partial(
+        kinds.of(folder.config).hooks.init_params, folder.config, folder.image_shape
+    )
+    template = jax.eval_shape(init, jax.random.key(0))
     checkpoints = Checkpoints(
         folder.checkpoints, best_metric=keep.best_metric, best_mode=keep.best_mode
     )
@@ -178,7 +182,7 @@ def load_params(folder: RunFolder, *, best: bool = False) -> tuple[LatentEBMPara
         checkpoints.close()
 
 
-def settled_config(folder: RunFolder, step: int) -> TrainConfig:
+def settled_config(folder: RunFolder, step: int) -> BaseConfig:
     """Configuration in effect at a checkpoint: rollbacks before it made rates smaller."""
     known = manifest.read(folder.checkpoints, step)
     return events.scaled(folder.config, 0 if known is None else known.rollbacks)

@@ -1,17 +1,14 @@
-"""The optimiser of a latent EBM: a rate schedule, clipping and AdamW for each network."""
+"""Optimisers: schedules of learning rates, clipping and AdamW."""
 
 from __future__ import annotations
 
-import jax
 import optax
 
-from tempered_ebm.models import LatentEBMParams
-from tempered_ebm.training.config import OptimizerConfig
-from tempered_ebm.training.options import RateConfig, RateSchedule, UpdateConfig
+from tempered_ebm.training.options import AdamConfig, RateSchedule, RateShape
 
 
 def rate_schedule(
-    name: RateSchedule, initial: float, num_steps: int, config: RateConfig
+    name: RateSchedule, initial: float, num_steps: int, config: RateShape
 ) -> optax.Schedule:
     """Learning rate as a function of the number of updates made.
 
@@ -34,39 +31,24 @@ def rate_schedule(
             )
 
 
-def _adamw(
+def adamw(
     schedule: optax.Schedule, b1: float, weight_decay: float, clip: float | None
 ) -> optax.GradientTransformation:
-    adamw = optax.adamw(schedule, b1=b1, weight_decay=weight_decay)
-    return adamw if clip is None else optax.chain(optax.clip_by_global_norm(clip), adamw)
+    """AdamW at the rates of a schedule, with first-moment decay ``b1``, after clipping."""
+    step = optax.adamw(schedule, b1=b1, weight_decay=weight_decay)
+    return step if clip is None else optax.chain(optax.clip_by_global_norm(clip), step)
 
 
-def build_optimizer(
-    config: OptimizerConfig, rates: RateConfig | None = None, update: UpdateConfig | None = None
-) -> optax.GradientTransformation:
-    """AdamW for each network; an update that is not finite is skipped.
+def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Skip every update that is not finite."""
+    return optax.apply_if_finite(optimizer, max_consecutive_errors=2**31 - 1)
 
-    The energy network uses a first-moment decay of 0.5, as in Pang et al. (2020).
+
+def build_adam(config: AdamConfig) -> optax.GradientTransformation:
+    """AdamW for all parameters; an update that is not finite is skipped.
 
     Args:
-        config: learning rates and weight decay; ``num_steps`` is resolved.
-        rates: schedules of the learning rates; cosine by default.
-        update: largest gradient norms, one for each network; none by default.
+        config: its options; ``num_steps`` is resolved.
     """
-    rates, update = rates or RateConfig(), update or UpdateConfig()
-    num_steps, decay = config.num_steps or 1, config.weight_decay
-    prior = rate_schedule(rates.prior_rate_schedule, config.prior_learning_rate, num_steps, rates)
-    generator = rate_schedule(
-        rates.generator_rate_schedule, config.generator_learning_rate, num_steps, rates
-    )
-    both = optax.partition(
-        {
-            "prior": _adamw(prior, 0.5, decay, update.prior_clip),
-            "generator": _adamw(generator, 0.9, decay, update.generator_clip),
-        },
-        lambda params: LatentEBMParams(
-            jax.tree.map(lambda _: "prior", params.prior),
-            jax.tree.map(lambda _: "generator", params.generator),
-        ),
-    )
-    return optax.apply_if_finite(both, max_consecutive_errors=2**31 - 1)
+    rates = rate_schedule(config.rate_schedule, config.learning_rate, config.num_steps or 1, config)
+    return skip_nonfinite(adamw(rates, 0.9, config.weight_decay, config.clip))

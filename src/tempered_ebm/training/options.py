@@ -1,28 +1,35 @@
-"""Options of the training system itself: rates, averages, guard, checkpoints, logs, devices."""
+"""Options of the training system itself: optimiser, rates, guard, checkpoints, logs, devices."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
 
 RateSchedule = Literal["constant", "cosine", "warmup_cosine", "exponential", "step"]
-Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True)
-class RateConfig:
-    """How learning rates change from their initial values."""
+class BaseOptimizerConfig:
+    """Optimisation, as the training loop knows it."""
 
-    prior_rate_schedule: RateSchedule = "cosine"
-    """Learning rate of the energy network: constant; cosine, to 0 at the end; warmup_cosine, up
-    from 0 before; exponential, smoothly by --rate-decay every --rate-decay-every updates; step,
-    the same in steps."""
-    generator_rate_schedule: RateSchedule = "cosine"
-    """Learning rate of the generator, by the same names."""
+    num_steps: int | None = None
+    """Parameter updates. Default: 4000 for images up to 16 pixels, else 3000."""
+    batch_size: int = 100
+    """Training images per update."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+
+
+@dataclass(frozen=True)
+class RateShape:
+    """Parameters of the schedules of learning rates."""
+
     rate_warmup: int = 100
     """Updates in which warmup_cosine rises from 0."""
     rate_decay: float = 0.5
@@ -32,20 +39,20 @@ class RateConfig:
 
 
 @dataclass(frozen=True)
-class UpdateConfig:
-    """What else happens to gradients and parameters in an update."""
+class AdamConfig(RateShape, BaseOptimizerConfig):
+    """Optimisation of all parameters by AdamW."""
 
-    prior_clip: float | None = None
-    """Largest norm of the gradient of the energy network; a longer one is shortened to it.
-    Default: no limit."""
-    generator_clip: float | None = None
-    """Largest norm of the gradient of the generator. Default: no limit."""
+    learning_rate: float = 1e-3
+    """Initial learning rate."""
+    rate_schedule: RateSchedule = "cosine"
+    """Learning rate: constant; cosine, to 0 at the end; warmup_cosine, up from 0 before;
+    exponential, smoothly by --rate-decay every --rate-decay-every updates; step, the same in
+    steps."""
+    clip: float | None = None
+    """Largest norm of the gradient; a longer one is shortened to it. Default: no limit."""
     average_decay: float | None = None
     """Decay of an exponential moving average of the parameters, such as 0.999; sampling and
     evaluation then use the average. Default: none is kept."""
-    precision: Precision = "float32"
-    """float32, or bf16: matrix products of the networks in bfloat16; chains, log-densities and
-    optimiser stay in float32."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,22 @@ class LoggingConfig:
 
 
 @dataclass(frozen=True)
+class RunConfig:
+    """Run folder."""
+
+    seed: int = 0
+    """Seed of parameters, chains and data order."""
+    output_dir: Path = Path("runs")
+    """Folder that receives the run folder; runs/LAST points to the newest."""
+    name: str | None = None
+    """Name of the run folder. Default: dataset, model, seed and time."""
+    log_every: int = 50
+    """Updates averaged into one row of metrics.csv."""
+    checkpoint_every: int = 1000
+    """Updates between checkpoints; one is also written at the end and on Ctrl-C."""
+
+
+@dataclass(frozen=True)
 class ParallelConfig:
     """Devices and processes that share the examples and chains of each batch."""
 
@@ -112,37 +135,36 @@ class ParallelConfig:
     """Which of them this is; process 0 writes the run folder."""
 
 
-def validate_rates(config: RateConfig, num_steps: int | None) -> None:
+def validate_rates(
+    names: Collection[RateSchedule], shape: RateShape, num_steps: int | None
+) -> None:
     """Check the learning-rate schedules.
 
     Raises:
         InputError: naming the option, the value and what was expected.
     """
-    checks.at_least("--rate-warmup", config.rate_warmup, 0)
-    checks.at_least("--rate-decay-every", config.rate_decay_every, 1)
-    _proper_fraction("--rate-decay", config.rate_decay)
-    warms_up = "warmup_cosine" in (config.prior_rate_schedule, config.generator_rate_schedule)
-    if warms_up and num_steps is not None and config.rate_warmup >= num_steps:
+    checks.at_least("--rate-warmup", shape.rate_warmup, 0)
+    checks.at_least("--rate-decay-every", shape.rate_decay_every, 1)
+    proper_fraction("--rate-decay", shape.rate_decay)
+    if "warmup_cosine" in names and num_steps is not None and shape.rate_warmup >= num_steps:
         raise InputError(
             f"--rate-warmup must be below the {num_steps} updates of --num-steps, "
-            f"got {config.rate_warmup}"
+            f"got {shape.rate_warmup}"
         )
 
 
-def validate_update(config: UpdateConfig) -> None:
-    """Check clipping and averaging.
+def validate_adam(config: AdamConfig) -> None:
+    """Check the optimiser of all parameters.
 
     Raises:
         InputError: naming the option, the value and what was expected.
     """
-    for flag, norm in (
-        ("--prior-clip", config.prior_clip),
-        ("--generator-clip", config.generator_clip),
-    ):
-        if norm is not None:
-            checks.positive(flag, norm)
+    checks.positive("--learning-rate", config.learning_rate)
+    validate_rates((config.rate_schedule,), config, config.num_steps)
+    if config.clip is not None:
+        checks.positive("--clip", config.clip)
     if config.average_decay is not None:
-        _proper_fraction("--average-decay", config.average_decay)
+        proper_fraction("--average-decay", config.average_decay)
 
 
 def validate_guard(config: GuardConfig) -> None:
@@ -155,7 +177,7 @@ def validate_guard(config: GuardConfig) -> None:
     checks.at_least("--max-rollbacks", config.max_rollbacks, 0)
     if not 1 < config.explosion < math.inf:
         raise InputError(f"--explosion must be above 1 and finite, got {config.explosion}")
-    _proper_fraction("--rollback-factor", config.rollback_factor)
+    proper_fraction("--rollback-factor", config.rollback_factor)
 
 
 def validate_records(checkpoint: CheckpointConfig, logging: LoggingConfig) -> None:
@@ -174,6 +196,20 @@ def validate_records(checkpoint: CheckpointConfig, logging: LoggingConfig) -> No
     best = checkpoint.best_metric
     if best is not None and best.startswith("validation_") and not logging.validate_every:
         raise InputError(f"--best-metric {best} needs --validate-every above 0, got 0")
+
+
+def validate_run(config: RunConfig) -> None:
+    """Check what concerns the run folder.
+
+    Raises:
+        InputError: naming the option, the value and what was expected.
+    """
+    checks.seed("--seed", config.seed)
+    checks.at_least("--log-every", config.log_every, 1)
+    checks.at_least("--checkpoint-every", config.checkpoint_every, 1)
+    name = config.name
+    if name is not None and (name in ("", "LAST") or Path(name).name != name):
+        raise InputError(f"--name must be a plain folder name other than LAST, got {name!r}")
 
 
 def validate_parallel(config: ParallelConfig) -> None:
@@ -197,6 +233,11 @@ def validate_parallel(config: ParallelConfig) -> None:
         )
 
 
-def _proper_fraction(name: str, value: float) -> None:
+def proper_fraction(name: str, value: float) -> None:
+    """Require a value between 0 and 1, both excluded.
+
+    Raises:
+        InputError: naming the option and the value.
+    """
     if not 0 < value < 1:
         raise InputError(f"{name} must be between 0 and 1, both excluded, got {value}")

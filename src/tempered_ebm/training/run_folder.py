@@ -16,6 +16,7 @@ from typing import Any
 from tempered_ebm.datasets import ImageDataset, checksum
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as configs
+from tempered_ebm.training import data, kinds
 
 LAST = "LAST"
 
@@ -70,7 +71,7 @@ class RunFolder:
     """
 
     path: Path
-    config: configs.TrainConfig
+    config: configs.BaseConfig
     image_shape: tuple[int, int, int]
     fingerprint: int
 
@@ -120,7 +121,7 @@ def fingerprint(dataset: ImageDataset) -> int:
     return checksum(dataset)
 
 
-def create(config: configs.TrainConfig, dataset: ImageDataset) -> RunFolder:
+def create(config: configs.BaseConfig, dataset: ImageDataset) -> RunFolder:
     """Make a new run folder and point ``LAST`` to it.
 
     Args:
@@ -132,7 +133,7 @@ def create(config: configs.TrainConfig, dataset: ImageDataset) -> RunFolder:
         OSError: if the folder cannot be written; nothing of it is left.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    default = f"{dataset.name}-{config.learning.estimator}-seed{config.run.seed}-{stamp}"
+    default = f"{dataset.name}-{config.label}-seed{config.run.seed}-{stamp}"
     path = config.run.output_dir / (config.run.name or default)
     try:
         path.mkdir(parents=True)
@@ -148,6 +149,7 @@ def create(config: configs.TrainConfig, dataset: ImageDataset) -> RunFolder:
         folder.checkpoints.mkdir()
         folder.figures.mkdir()
         tree = {
+            "kind": kinds.of(config).name,
             "image_shape": list(folder.image_shape),
             "fingerprint": folder.fingerprint,
             "config": configs.to_json(config),
@@ -180,7 +182,9 @@ def open_run(path: Path) -> RunFolder:
         tree = json.loads(file.read_text())
         height, width, channels = (int(size) for size in tree["image_shape"])
         checksum = int(tree["fingerprint"])
-        config = configs.from_json(tree["config"])
+        kind = kinds.named(tree["kind"])
+        config = configs.from_json(kind.config, tree["config"])
+        kind.validate(config)
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{file} is damaged: {reason}") from error
@@ -193,10 +197,10 @@ def load_dataset(folder: RunFolder) -> ImageDataset:
     Raises:
         InputError: if they cannot be read, or are not those that the run began with.
     """
-    dataset = configs.load_dataset(folder.config.data)
+    dataset = data.load_dataset(folder.config.data)
     if dataset.image_shape != folder.image_shape or fingerprint(dataset) != folder.fingerprint:
-        data = folder.config.data
-        where = data.data_file or data.data_dir or dataset.name
+        files = folder.config.data
+        where = files.data_file or files.data_dir or dataset.name
         raise InputError(
             f"the training images in {where} have changed; expected those that {folder.path} "
             "began with"

@@ -16,11 +16,11 @@ has leaky rectifiers), and the generator's first-moment decay is 0.9 (theirs is 
 from __future__ import annotations
 
 from tempered_ebm.errors import InputError
-from tempered_ebm.training import config as configs
-from tempered_ebm.training.options import RateConfig
+from tempered_ebm.training.data import DataConfig, Dataset
+from tempered_ebm.training.latent import config as configs
 
 _EPOCHS = 201
-_TRAINING_IMAGES: dict[configs.Dataset, int] = {
+_TRAINING_IMAGES: dict[Dataset, int] = {
     "svhn": 73_257,
     "cifar10": 50_000,
     "celeba": 162_770,
@@ -28,21 +28,21 @@ _TRAINING_IMAGES: dict[configs.Dataset, int] = {
 
 
 def _paper(
-    dataset: configs.Dataset,
+    dataset: Dataset,
     *,
     batch_size: int,
     energy_widths: tuple[int, int],
     learning: configs.EstimatorConfig,
-) -> configs.TrainConfig:
+) -> configs.LatentConfig:
     epoch = _TRAINING_IMAGES[dataset] // batch_size
-    rates = RateConfig(
+    rates = configs.RateConfig(
         prior_rate_schedule="exponential",
         generator_rate_schedule="exponential",
         rate_decay=0.998,
         rate_decay_every=epoch,
     )
-    return configs.TrainConfig(
-        data=configs.DataConfig(dataset=dataset),
+    return configs.LatentConfig(
+        data=DataConfig(dataset=dataset),
         model=configs.ModelConfig(
             latent_dim=100,
             sigma=0.3,
@@ -64,40 +64,40 @@ def _paper(
     )
 
 
-def _pang2020(dataset: configs.Dataset) -> configs.TrainConfig:
+def _pang2020(dataset: Dataset) -> configs.LatentConfig:
     return _paper(
         dataset, batch_size=100, energy_widths=(200, 200), learning=configs.EstimatorConfig()
     )
 
 
-def _thermo(dataset: configs.Dataset) -> configs.TrainConfig:
+def _thermo(dataset: Dataset) -> configs.LatentConfig:
     learning = configs.EstimatorConfig(
         estimator="path", path_weight="frozen_ti", num_temperatures=10, power=1.0
     )
     return _paper(dataset, batch_size=32, energy_widths=(100, 100), learning=learning)
 
 
-PRESETS: dict[str, configs.TrainConfig] = {
+PRESETS: dict[str, configs.LatentConfig] = {
     **{f"pang2020-{name}": _pang2020(name) for name in _TRAINING_IMAGES},
     **{f"thermo-{name}": _thermo(name) for name in _TRAINING_IMAGES},
-    "digits": configs.TrainConfig(),
-    "mnist": configs.TrainConfig(data=configs.DataConfig(dataset="mnist")),
-    "svhn-small": configs.TrainConfig(
-        data=configs.DataConfig(dataset="svhn"),
+    "digits": configs.LatentConfig(),
+    "mnist": configs.LatentConfig(data=DataConfig(dataset="mnist")),
+    "svhn-small": configs.LatentConfig(
+        data=DataConfig(dataset="svhn"),
         model=configs.ModelConfig(latent_dim=64, generator_width=16),
     ),
 }
 """Configurations by name. Data files are not part of them, but for the embedded digits."""
 
 
-def preset(name: str) -> configs.TrainConfig:
+def preset(name: str) -> configs.LatentConfig:
     """Configuration by name, to be resolved with the data.
 
     Raises:
         InputError: for a name that is none of ``PRESETS``.
 
     Example:
-        >>> from tempered_ebm.training.presets import preset
+        >>> from tempered_ebm.training.latent.presets import preset
         >>> preset("pang2020-svhn").optimizer.batch_size
         100
     """

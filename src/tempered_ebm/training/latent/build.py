@@ -7,34 +7,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from tempered_ebm import learning, likelihoods
 from tempered_ebm.energies import mlp_energy
-from tempered_ebm.generators import deconv_generator, mlp_generator
+from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams
 from tempered_ebm.models.precision import in_bfloat16
-from tempered_ebm.training import config as configs
-from tempered_ebm.training import step
-from tempered_ebm.training.config import TrainConfig
-from tempered_ebm.training.learner import Learner
-from tempered_ebm.training.optimizers import build_optimizer
+from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.latent import step
+from tempered_ebm.training.latent.config import LatentConfig
+from tempered_ebm.training.latent.optimizers import build_optimizer
+from tempered_ebm.training.learner import Learner, Shard
+from tempered_ebm.training.networks import ACTIVATIONS, build_generator
 from tempered_ebm.training.state import TrainState, sampling_params
-from tempered_ebm.training.step import Shard
 from tempered_ebm.types import PRNGKey
 
 _PICTURED = 100
 
-ACTIVATIONS: dict[str, Callable] = {
-    "gelu": jax.nn.gelu,
-    "silu": jax.nn.silu,
-    "softplus": jax.nn.softplus,
-    "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.2),
-}
-
 
 def build_model(
-    config: TrainConfig, image_shape: tuple[int, int, int], *, sampling: bool = False
+    config: LatentConfig, image_shape: tuple[int, int, int], *, sampling: bool = False
 ) -> LatentEBM:
     """Assemble the model of a resolved configuration.
 
@@ -45,13 +39,8 @@ def build_model(
             by short ones in the configured precision.
     """
     model, chain = config.model, config.chain
+    generator: Any = build_generator(model, image_shape)
     activation = ACTIVATIONS[model.activation]
-    width = model.generator_width or 1
-    generator: Any
-    if model.generator == "deconv":
-        generator = deconv_generator(image_shape, width=width, activation=activation)
-    else:
-        generator = mlp_generator(image_shape, widths=(width, width), activation=activation)
     energy: Any = mlp_energy(model.energy_widths or (1,), activation=activation)
     if config.update.precision == "bf16" and not sampling:
         energy, generator = in_bfloat16(energy), in_bfloat16(generator)
@@ -69,7 +58,49 @@ def build_model(
     )
 
 
-def build_estimator(config: TrainConfig) -> learning.Estimator:
+def require_finite(name: str, values: np.ndarray) -> None:
+    """Require that chains have not run away.
+
+    Args:
+        name: which chains, "prior" or "posterior".
+        values: their positions, or what was made of them.
+
+    Raises:
+        DivergedError: if a value is not finite.
+    """
+    if not np.all(np.isfinite(values)):
+        raise DivergedError(
+            f"the {name} chains of the trained model diverged: expected finite values; a smaller "
+            f"--{name}-step-size or --metropolis in training may help"
+        )
+
+
+def init_params(
+    config: LatentConfig, image_shape: tuple[int, int, int], rng_key: PRNGKey
+) -> LatentEBMParams:
+    """Initial parameters of the model of a resolved configuration."""
+    return build_model(config, image_shape).init(rng_key)
+
+
+def generate(
+    config: LatentConfig,
+    image_shape: tuple[int, int, int],
+    params: LatentEBMParams,
+    rng_key: PRNGKey,
+    num_samples: int,
+) -> np.ndarray:
+    """Images from the learned prior, by chains of ``sampling_steps``.
+
+    Raises:
+        DivergedError: if the chains are not finite.
+    """
+    model = build_model(config, image_shape, sampling=True)
+    images = np.asarray(model.generate(rng_key, params, num_samples))
+    require_finite("prior", images)
+    return images
+
+
+def build_estimator(config: LatentConfig) -> learning.Estimator:
     """Learning-gradient estimator of a configuration."""
     match config.learning.estimator:
         case "posterior":
@@ -109,7 +140,7 @@ def _build_measure(
 
 
 def build_learner(
-    config: TrainConfig,
+    config: LatentConfig,
     image_shape: tuple[int, int, int],
     num_images: int,
     *,

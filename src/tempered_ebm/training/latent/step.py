@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from tempered_ebm import learning
 from tempered_ebm.models import Draws, LatentEBM, LatentEBMParams
+from tempered_ebm.training.learner import Shard
 from tempered_ebm.training.state import TrainState, advance, begin
 from tempered_ebm.types import PRNGKey
 
@@ -30,9 +31,6 @@ class Chains(NamedTuple):
 
 Update = Callable[[TrainState, PRNGKey, "Array | None", Array, Array], TrainState]
 """``(state, rng_key, temperatures (K,), images (n, ...), index (batch,)) -> state``."""
-
-Shard = Callable[[Array, int], Array]
-"""``(array, axis) -> array`` divided over devices along an axis."""
 
 
 def _metrics(

@@ -1,0 +1,109 @@
+"""The kinds of models that can be trained, by name: where the loop meets each of them.
+
+A kind is a configuration, light enough to be loaded for ``--help``, and hooks into the code of
+the model, loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.errors import InputError
+from tempered_ebm.training.config import BaseConfig
+from tempered_ebm.training.latent import config as latent
+from tempered_ebm.training.learner import Learner
+from tempered_ebm.training.vae import config as vae
+from tempered_ebm.types import Params, PRNGKey
+
+
+class Hooks(NamedTuple):
+    """What training, sampling and evaluation ask of a kind of model.
+
+    Attributes:
+        build_learner: ``(config, image_shape, num_images, shard=) -> learner``.
+        init_params: ``(config, image_shape, rng_key) -> params``.
+        generate: ``(config, image_shape, params, rng_key, num_samples) -> images``.
+        evaluate: ``(folder, dataset, params, step, seed=) -> table`` to be printed; writes it,
+            and pictures, into the folder.
+    """
+
+    build_learner: Callable[..., Learner]
+    init_params: Callable[[Any, tuple[int, int, int], PRNGKey], Params]
+    generate: Callable[[Any, tuple[int, int, int], Params, PRNGKey, int], np.ndarray]
+    evaluate: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of model.
+
+    Attributes:
+        name: as on the command line and in ``config.json``.
+        config: class of its configurations.
+        validate: checks what can be checked without the data.
+        resolve: fills in what depends on the data.
+        scaled: ``(config, factor) -> config`` with other learning rates and step sizes.
+        package: with a module ``hooks``.
+    """
+
+    name: str
+    config: type[BaseConfig]
+    validate: Callable[[Any], None]
+    resolve: Callable[[Any, ImageDataset], Any]
+    scaled: Callable[[Any, float], Any]
+    package: str
+
+    @property
+    def hooks(self) -> Hooks:
+        """The code of the model."""
+        return importlib.import_module(f"{self.package}.hooks").HOOKS
+
+
+KINDS: dict[str, Kind] = {
+    "latent": Kind(
+        "latent",
+        latent.LatentConfig,
+        latent.validate,
+        latent.resolve,
+        latent.scaled,
+        "tempered_ebm.training.latent",
+    ),
+    "vae": Kind(
+        "vae",
+        vae.VAEConfig,
+        vae.validate,
+        vae.resolve,
+        vae.scaled,
+        "tempered_ebm.training.vae",
+    ),
+}
+"""Every kind, by name."""
+
+
+def named(name: Any) -> Kind:
+    """The kind of a name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in KINDS:
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, got {name!r}")
+    return KINDS[name]
+
+
+def of(config: BaseConfig) -> Kind:
+    """The kind that a configuration belongs to.
+
+    Raises:
+        InputError: if it is a subclass of none.
+    """
+    for kind in KINDS.values():
+        if isinstance(config, kind.config):
+            return kind
+    raise InputError(f"config must belong to one of {', '.join(KINDS)}, got {type(config)}")

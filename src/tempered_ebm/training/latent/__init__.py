@@ -1,0 +1,1 @@
+"""Training of the latent EBM: its configuration, updates, optimiser, presets and evaluation."""

@@ -1,0 +1,1 @@
+"""Training of the variational autoencoder, a baseline of the latent EBM."""

@@ -1,0 +1,6 @@
+"""The variational autoencoder as training, sampling and evaluation see it."""
+
+from tempered_ebm.training.kinds import Hooks
+from tempered_ebm.training.vae import build, evaluation
+
+HOOKS = Hooks(build.build_learner, build.init_params, build.generate, evaluation.evaluate)

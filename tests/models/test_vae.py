@@ -1,0 +1,58 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tempered_ebm as te
+from tempered_ebm.models import ChainSettings, latent_ebm_params
+from tests import checks_vae as checks
+
+
+@pytest.mark.statistical
+def test_the_lower_bound_has_its_closed_form():
+    checks.lower_bound_has_its_closed_form()
+
+
+@pytest.mark.statistical
+def test_the_lower_bound_is_tight_at_the_posterior():
+    checks.lower_bound_is_tight_at_the_posterior()
+
+
+@pytest.mark.statistical
+def test_posterior_draws_have_the_encoded_law():
+    checks.posterior_draws_have_the_encoded_law()
+
+
+def test_its_evidence_is_that_of_a_latent_ebm_without_energy():
+    vae, params = checks.linear_vae(), checks.exact_posterior()
+    ebm = vae.as_latent_ebm(ChainSettings(10, 0.1))
+    x = jnp.asarray(checks.X, jnp.float32)[None]
+    estimate = ebm.log_evidence(jax.random.key(0), latent_ebm_params(params), x)
+    error = float(estimate.standard_error[0])
+    assert error < 0.1
+    assert abs(float(estimate.log_evidence[0]) - checks.log_evidence()) < 6 * error
+
+
+def test_the_loss_is_minus_the_mean_of_its_terms():
+    vae, params = checks.linear_vae(), checks.exact_posterior()
+    x = jnp.asarray(np.stack([checks.X, -checks.X]), jnp.float32)
+    loglikelihood, kl = vae.evidence_terms(jax.random.key(1), params, x)
+    loss = vae.loss(jax.random.key(1), params, x)
+    np.testing.assert_allclose(loss, -jnp.mean(loglikelihood - kl), rtol=1e-6)
+
+
+def test_an_encoder_of_another_size_is_named():
+    vae = te.models.VAE(
+        encoder=te.encoders.mlp_encoder(3, widths=(4,)),
+        generator=te.generators.mlp_generator((2, 2, 1), widths=(4,)),
+        likelihood=te.likelihoods.gaussian(1.0),
+        latent_dim=2,
+    )
+    with pytest.raises(te.InputError, match=r"encoder returned shape \(1, 3\).*expected \(1, 4\)"):
+        vae.init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)))
+
+
+def test_a_latent_dimension_below_one_is_named():
+    with pytest.raises(te.InputError, match="latent_dim must be an integer >= 1, got 0"):
+        te.models.VAE(encoder=lambda x: x, generator=lambda z: z,
+                      likelihood=te.likelihoods.gaussian(1.0), latent_dim=0)  # fmt: skip
