@@ -17,6 +17,7 @@ from tempered_ebm import learning as learning
 from tempered_ebm import likelihoods as likelihoods
 from tempered_ebm import pilot as pilot
 from tempered_ebm import presets as presets
+from tempered_ebm import replay as replay
 from tempered_ebm import schedules as schedules
 from tempered_ebm import sharding as sharding
 from tempered_ebm import streaming as streaming
@@ -102,6 +103,7 @@ __all__ = [
     "model_probabilities",
     "pilot",
     "presets",
+    "replay",
     "replica_exchange",
     "replica_exchange_from_mcmc",
     "reverse_annealed_importance_sampling",
