@@ -56,7 +56,7 @@ def live(folder, cache):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     warnings.simplefilter("error", UserWarning)
     loop.train(folder, DIGITS, resume=True, show_progress=False)
-    learner = build.build_learner(folder.config, folder.image_shape, len(DIGITS.x_train))
+    learner = build.build_learner(folder.config, folder.event_shape, len(DIGITS.x_train))
     template = jax.eval_shape(learner.init, jax.random.key(0))
     checkpoints = Checkpoints(folder.checkpoints)
     parts = checkpoints.restore(UPDATES, params=template.params, training=template)

@@ -296,7 +296,7 @@ def _sample(command: Sample) -> int:
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     config = loop.settled_config(folder, step)
     images = kinds.of(config).hooks.generate(
-        config, folder.image_shape, params, jax.random.key(command.seed), command.num_samples
+        config, folder.event_shape, params, jax.random.key(command.seed), command.num_samples
     )
     archive = io.BytesIO()
     np.savez_compressed(archive, x=np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8))

@@ -36,7 +36,7 @@ def test_an_output_dir_that_is_a_file_is_named(tmp_path):
         create(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"image_shape": [8, 8, 1]}', '{"image_shape": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"event_shape": [8, 8, 1]}', '{"event_shape": 3}'])
 def test_a_damaged_run_folder_is_named(tmp_path, content):
     folder = create(tmp_path)
     (folder.path / "config.json").write_text(content)

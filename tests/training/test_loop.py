@@ -216,5 +216,5 @@ def test_a_run_whose_data_changed_is_named(tmp_path, monkeypatch):
     assert run_folder.load_dataset(folder).name == "digits"
     changed = dataclasses.replace(DIGITS, x_train=DIGITS.x_train[::-1])
     monkeypatch.setattr(data, "load_digits", lambda: changed)
-    with pytest.raises(te.InputError, match=r"training images in digits have changed"):
+    with pytest.raises(te.InputError, match=r"training data in digits have changed"):
         run_folder.load_dataset(folder)

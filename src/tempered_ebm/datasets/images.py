@@ -38,6 +38,11 @@ class ImageDataset:
         """(height, width, channels)."""
         return self.x_train.shape[1:]
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.image_shape
+
 
 def from_bytes(pixels: UInt8[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Map pixels 0 to 255 onto [-1, 1] in float32, ``x = pixel / 127.5 - 1``.

@@ -34,6 +34,11 @@ class PointDataset:
     x_test: Float[np.ndarray, "m 2"]
     density: ToyDensity
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.x_train.shape[1:]
+
 
 def _named(name: str) -> ToyDensity:
     from tempered_ebm.energies import toy

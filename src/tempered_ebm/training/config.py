@@ -71,7 +71,7 @@ def validate_base(config: BaseConfig) -> None:
 
 def is_small(dataset: ImageDataset) -> bool:
     """Whether images have up to 16 pixels a side, and defaults are those of a quick run."""
-    return max(dataset.image_shape[:2]) <= _SMALL_IMAGE
+    return max(dataset.event_shape[:2]) <= _SMALL_IMAGE
 
 
 def resolve_base(config: Config, dataset: ImageDataset) -> Config:

@@ -19,23 +19,23 @@ from tempered_ebm.training.config import BaseConfig
 from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.vae import config as vae
-from tempered_ebm.types import Params, PRNGKey
+from tempered_ebm.types import Params
 
 
 class Hooks(NamedTuple):
     """What training, sampling and evaluation ask of a kind of model.
 
     Attributes:
-        build_learner: ``(config, image_shape, num_images, shard=) -> learner``.
-        init_params: ``(config, image_shape, rng_key) -> params``.
-        generate: ``(config, image_shape, params, rng_key, num_samples) -> images``.
+        build_learner: ``(config, event_shape, num_images, shard=) -> learner``.
+        init_params: ``(config, event_shape, rng_key) -> params``.
+        generate: ``(config, event_shape, params, rng_key, num_samples) -> images``.
         evaluate: ``(folder, dataset, params, step, seed=) -> table`` to be printed; writes it,
             and pictures, into the folder.
     """
 
     build_learner: Callable[..., Learner]
-    init_params: Callable[[Any, tuple[int, int, int], PRNGKey], Params]
-    generate: Callable[[Any, tuple[int, int, int], Params, PRNGKey, int], np.ndarray]
+    init_params: Callable[..., Params]
+    generate: Callable[..., np.ndarray]
     evaluate: Callable[..., Any]
 
 

@@ -51,7 +51,7 @@ def train(
         folder,
         dataset,
         lambda config: hooks.build_learner(
-            config, folder.image_shape, len(dataset.x_train), shard=devices.shard
+            config, folder.event_shape, len(dataset.x_train), shard=devices.shard
         ),
         resume=resume,
         show_progress=show_progress,
@@ -168,7 +168,7 @@ def load_params(folder: RunFolder, *, best: bool = False) -> tuple[Params, int]:
     if best and keep.best_metric is None:
         raise InputError(f"{folder.path} keeps no best checkpoint: it has no --best-metric")
     init = functools.partial(
-        kinds.of(folder.config).hooks.init_params, folder.config, folder.image_shape
+        kinds.of(folder.config).hooks.init_params, folder.config, folder.event_shape
     )
     template = jax.eval_shape(init, jax.random.key(0))
     checkpoints = Checkpoints(

@@ -66,13 +66,13 @@ class RunFolder:
     Attributes:
         path: the folder.
         config: the resolved configuration of the run.
-        image_shape: (height, width, channels) of its images.
+        event_shape: shape of one of its observations, (height, width, channels) for images.
         fingerprint: checksum of its training images.
     """
 
     path: Path
     config: configs.BaseConfig
-    image_shape: tuple[int, int, int]
+    event_shape: tuple[int, ...]
     fingerprint: int
 
     @property
@@ -144,13 +144,13 @@ def create(config: configs.BaseConfig, dataset: ImageDataset) -> RunFolder:
                 "lies under one"
             ) from None
         raise InputError(f"run folder {path} exists; give another --name, or --resume it") from None
-    folder = RunFolder(path, config, dataset.image_shape, fingerprint(dataset))
+    folder = RunFolder(path, config, dataset.event_shape, fingerprint(dataset))
     try:
         folder.checkpoints.mkdir()
         folder.figures.mkdir()
         tree = {
             "kind": kinds.of(config).name,
-            "image_shape": list(folder.image_shape),
+            "event_shape": list(folder.event_shape),
             "fingerprint": folder.fingerprint,
             "config": configs.to_json(config),
         }
@@ -180,7 +180,7 @@ def open_run(path: Path) -> RunFolder:
         raise InputError(f"{path} is not a run folder: expected a config.json in it")
     try:
         tree = json.loads(file.read_text())
-        height, width, channels = (int(size) for size in tree["image_shape"])
+        event_shape = tuple(int(size) for size in tree["event_shape"])
         checksum = int(tree["fingerprint"])
         kind = kinds.named(tree["kind"])
         config = configs.from_json(kind.config, tree["config"])
@@ -188,7 +188,7 @@ def open_run(path: Path) -> RunFolder:
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{file} is damaged: {reason}") from error
-    return RunFolder(path, config, (height, width, channels), checksum)
+    return RunFolder(path, config, event_shape, checksum)
 
 
 def load_dataset(folder: RunFolder) -> ImageDataset:
@@ -198,11 +198,11 @@ def load_dataset(folder: RunFolder) -> ImageDataset:
         InputError: if they cannot be read, or are not those that the run began with.
     """
     dataset = data.load_dataset(folder.config.data)
-    if dataset.image_shape != folder.image_shape or fingerprint(dataset) != folder.fingerprint:
+    if dataset.event_shape != folder.event_shape or fingerprint(dataset) != folder.fingerprint:
         files = folder.config.data
         where = files.data_file or files.data_dir or dataset.name
         raise InputError(
-            f"the training images in {where} have changed; expected those that {folder.path} "
+            f"the training data in {where} have changed; expected those that {folder.path} "
             "began with"
         )
     return dataset

@@ -120,7 +120,7 @@ def evaluate(
         OSError: if the folder cannot be written.
     """
     config = events.scaled(folder.config, len(events.read(folder.events)))
-    model = build.build_model(config, folder.image_shape, sampling=True)  # type: ignore[arg-type]
+    model = build.build_model(config, folder.event_shape, sampling=True)  # type: ignore[arg-type]
     root = jax.random.key(seed)
     sets_key, reconstruction_key, evidence_key = jax.random.split(root, 3)
     score_key = jax.random.fold_in(root, 3)

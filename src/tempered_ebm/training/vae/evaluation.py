@@ -50,7 +50,7 @@ def evaluate(
     Raises:
         OSError: if the folder cannot be written.
     """
-    model = build.build_model(folder.config, folder.image_shape)  # type: ignore[arg-type]
+    model = build.build_model(folder.config, folder.event_shape)  # type: ignore[arg-type]
     keys = jax.random.split(jax.random.key(seed), 6)
     num_samples = min(len(dataset.x_train), evaluation.MOST_IMAGES)
     codes = in_batches(
