@@ -25,13 +25,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tempered_ebm.training import loop, metrics_log, options, run_folder
+from tempered_ebm.training import kinds, loop, metrics_log, options, run_folder
 from tempered_ebm.training.checkpoints import Checkpoints
-from tempered_ebm.training.latent import build
 from tempered_ebm.training.latent import config as configs
 from tests.training.runs import DIGITS, tiny_config
 
 UPDATES = 16
+HOOKS = kinds.named("latent").hooks
 END = "end.npz"
 
 
@@ -56,7 +56,7 @@ def live(folder, cache):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     warnings.simplefilter("error", UserWarning)
     loop.train(folder, DIGITS, resume=True, show_progress=False)
-    learner = build.build_learner(folder.config, folder.event_shape, len(DIGITS.x_train))
+    learner = HOOKS.build_learner(folder.config, DIGITS, lambda array, axis: array)
     template = jax.eval_shape(learner.init, jax.random.key(0))
     checkpoints = Checkpoints(folder.checkpoints)
     parts = checkpoints.restore(UPDATES, params=template.params, training=template)

@@ -26,7 +26,7 @@ class Hooks(NamedTuple):
     """What training, sampling and evaluation ask of a kind of model.
 
     Attributes:
-        build_learner: ``(config, event_shape, num_images, shard=) -> learner``.
+        build_learner: ``(config, dataset, shard) -> learner``.
         init_params: ``(config, event_shape, rng_key) -> params``.
         generate: ``(config, event_shape, params, rng_key, num_samples) -> images``.
         evaluate: ``(folder, dataset, params, step, seed=) -> table`` to be printed; writes it,

@@ -50,9 +50,7 @@ def train(
     return fit(
         folder,
         dataset,
-        lambda config: hooks.build_learner(
-            config, folder.event_shape, len(dataset.x_train), shard=devices.shard
-        ),
+        lambda config: hooks.build_learner(config, dataset, devices.shard),
         resume=resume,
         show_progress=show_progress,
         devices=devices,
