@@ -16,12 +16,13 @@ import tyro
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training import kinds
+from tempered_ebm.training.data_ebm.config import DataEBMConfig
 from tempered_ebm.training.latent.config import LatentConfig
 from tempered_ebm.training.options import ParallelConfig
 from tempered_ebm.training.vae.config import VAEConfig
 
 if TYPE_CHECKING:
-    from tempered_ebm.datasets import ImageDataset
+    from tempered_ebm.training.data import AnyDataset
     from tempered_ebm.training.parallel import Devices
     from tempered_ebm.training.run_folder import RunFolder
 
@@ -57,7 +58,8 @@ class _Training:
 class TrainLatent(_Training, LatentConfig):
     """Train a latent EBM; without options, on the embedded 8x8 digits.
 
-    The command train vae trains a variational autoencoder instead.
+    Other models have commands of their own: train data, an energy-based model of the data; train
+    vae, a variational autoencoder.
     """
 
     preset: str | None = None
@@ -74,17 +76,22 @@ class TrainVAE(_Training, VAEConfig):
     """
 
 
-_TRAIN: dict[str, type[_Training]] = {"latent": TrainLatent, "vae": TrainVAE}
+@dataclass(frozen=True)
+class TrainData(_Training, DataEBMConfig):
+    """Train an energy-based model of the data themselves, points of the plane or images."""
+
+
+_TRAIN: dict[str, type[_Training]] = {"latent": TrainLatent, "data": TrainData, "vae": TrainVAE}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw images from the model of a run; replaces its samples.npz and samples.png."""
+    """Draw from the model of a run, images or points; replaces its samples.npz and samples.png."""
 
     run: tyro.conf.Positional[Path]
     """Run folder, such as runs/LAST."""
     num_samples: int = 100
-    """Number of images."""
+    """Number of draws."""
     seed: int = 0
     """Seed of the chains."""
     checkpoint: Literal["newest", "best"] = "newest"
@@ -227,7 +234,7 @@ def _refuse_options_with_resume(arguments: Sequence[str]) -> None:
         )
 
 
-def _begin(command: Any, devices: Devices) -> tuple[RunFolder, ImageDataset]:
+def _begin(command: Any, devices: Devices) -> tuple[RunFolder, AnyDataset]:
     """Make the run folder of a new run, or in a process that does not write, open it."""
     from tempered_ebm.training import data, run_folder
 
@@ -296,14 +303,19 @@ def _sample(command: Sample) -> int:
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     config = loop.settled_config(folder, step)
     images = kinds.of(config).hooks.generate(
-        config, folder.event_shape, params, jax.random.key(command.seed), command.num_samples
+        config, folder, params, jax.random.key(command.seed), command.num_samples
     )
     archive = io.BytesIO()
-    np.savez_compressed(archive, x=np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8))
-    figure = plotting.image_panels({"draws from the model": images[:400]})
+    title = "draws from the model"
+    if images.ndim == 4:
+        x = np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
+        figure = plotting.image_panels({title: images[:400]})
+    else:
+        x, figure = images, plotting.scatter(images, title)
+    np.savez_compressed(archive, x=x)
     run_folder.write_atomically(folder.path / "samples.npz", archive.getvalue())
     run_folder.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
-    print(f"{len(images)} images in {folder.path / 'samples.npz'}, picture beside it")
+    print(f"{len(images)} draws in {folder.path / 'samples.npz'}, picture beside it")
     return 0
 
 
@@ -362,7 +374,7 @@ def _study(command: Study) -> int:
 
     config = StudyConfig(command.data, command.grid, command.runs, command.measure, command.place)
     studies.validate(config)
-    result = run_study(config, data.load_dataset(config.data))
+    result = run_study(config, data.load_images(config.data))
     print(f"{result.num_done} of {result.num_jobs} jobs done, table in {result.folder.path}")
     return 0 if result.num_done == result.num_jobs else 1
 

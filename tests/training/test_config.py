@@ -36,11 +36,10 @@ def is_explained(owner, name):
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_every_option_is_explained(kind):
     for group in dataclasses.fields(kinds.named(kind).config):
-        for field in dataclasses.fields(group.default_factory):
+        options = type(group.default_factory())
+        for field in dataclasses.fields(options):
             owners = [
-                c
-                for c in group.default_factory.__mro__
-                if field.name in vars(c).get("__annotations__", {})
+                c for c in options.__mro__ if field.name in vars(c).get("__annotations__", {})
             ]
             assert is_explained(owners[0], field.name), field.name
 
@@ -81,7 +80,11 @@ BAD = {
     "--validation-images must be an integer >= 1, got 0": ("logging", "validation_images", 0),
     "--pictures-every must be an integer >= 0, got -1": ("logging", "pictures_every", -1),
     "--data-file goes with --dataset npz": ("data", "dataset", "npz"),
-    "but digits and npz, got --dataset mnist and --data-dir None": ("data", "dataset", "mnist"),
+    "but digits, npz and points, got --dataset mnist and --data-dir None": (
+        "data",
+        "dataset",
+        "mnist",
+    ),
     "--data-dir goes with every --dataset but digits": ("data", "data_dir", Path("there")),
     "takes either --data-name or --data-dir, got None": ("data", "dataset", "huggingface"),
     "--data-name goes with --dataset huggingface": ("data", "data_name", "a/b"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from tempered_ebm.datasets import parts
 from tempered_ebm.datasets.images import ImageDataset
+from tempered_ebm.datasets.toy import PointDataset
 from tempered_ebm.errors import InputError
 
 _IDX = (
@@ -58,11 +59,11 @@ PUBLISHED_MD5: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """MD5 of the files as published, by data set and file name (CIFAR-10: the Python version)."""
 
 
-def checksum(dataset: ImageDataset) -> int:
-    """CRC-32 of the training images, in order: what a run folder knows its data by.
+def checksum(dataset: ImageDataset | PointDataset) -> int:
+    """CRC-32 of the training data, in order: what a run folder knows its data by.
 
     Args:
-        dataset: images (n, height, width, channels), float32.
+        dataset: images (n, height, width, channels) or points (n, 2), float32.
 
     Returns:
         An integer in [0, 2**32).

@@ -1,5 +1,8 @@
 """Models assembled from kernels, targets, likelihoods and learning objectives."""
 
+from tempered_ebm.models.data_ebm import ChainEnd as ChainEnd
+from tempered_ebm.models.data_ebm import DataChain as DataChain
+from tempered_ebm.models.data_ebm import DataEBM as DataEBM
 from tempered_ebm.models.draws import ChainSettings as ChainSettings
 from tempered_ebm.models.draws import Draws as Draws
 from tempered_ebm.models.latent_ebm import LatentEBM as LatentEBM

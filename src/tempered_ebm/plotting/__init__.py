@@ -3,6 +3,8 @@
 from tempered_ebm.plotting.animation import integrand_over_training as integrand_over_training
 from tempered_ebm.plotting.animation import ladder_over_training as ladder_over_training
 from tempered_ebm.plotting.animation import to_gif as to_gif
+from tempered_ebm.plotting.densities import learned_density as learned_density
+from tempered_ebm.plotting.densities import scatter as scatter
 from tempered_ebm.plotting.evidence import evidence as evidence
 from tempered_ebm.plotting.figures import to_png as to_png
 from tempered_ebm.plotting.images import image_panels as image_panels

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from tempered_ebm import metrics
 from tempered_ebm.datasets import ImageDataset, only_label
-from tempered_ebm.training.data import DataConfig, load_dataset
+from tempered_ebm.training.data import DataConfig, load_images
 
 _NORMAL_IN_TEST = 0.2
 
@@ -69,7 +69,7 @@ def detect(
     """
     if data.held_out_label is None:
         return []
-    full = load_dataset(dataclasses.replace(data, held_out_label=None, validation=None))
+    full = load_images(dataclasses.replace(data, held_out_label=None, validation=None))
     held_out = only_label(full, data.held_out_label)
     num_normal, num_anomalous = len(dataset.x_test), len(held_out.x_test)
     prevalence = num_anomalous / (num_normal + num_anomalous)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import events, guard
 from tempered_ebm.training.checkpoints import Checkpoints
+from tempered_ebm.training.data import AnyDataset
 from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.parallel import Devices
 from tempered_ebm.training.records import Records
@@ -36,7 +36,7 @@ class Job(NamedTuple):
     """
 
     folder: RunFolder
-    dataset: ImageDataset
+    dataset: AnyDataset
     build_learner: BuildLearner
     batch: Callable[[int], np.ndarray]
     checkpoints: Checkpoints

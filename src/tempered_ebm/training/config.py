@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from tempered_ebm import checks
-from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import options
-from tempered_ebm.training.data import DataConfig, resolve_data, validate_data
+from tempered_ebm.training.data import AnyDataset, DataConfig, resolve_data, validate_data
 from tempered_ebm.training.options import (
     BaseOptimizerConfig,
     CheckpointConfig,
@@ -69,12 +68,12 @@ def validate_base(config: BaseConfig) -> None:
     options.validate_run(config.run)
 
 
-def is_small(dataset: ImageDataset) -> bool:
+def is_small(dataset: AnyDataset) -> bool:
     """Whether images have up to 16 pixels a side, and defaults are those of a quick run."""
     return max(dataset.event_shape[:2]) <= _SMALL_IMAGE
 
 
-def resolve_base(config: Config, dataset: ImageDataset) -> Config:
+def resolve_base(config: Config, dataset: AnyDataset) -> Config:
     """Fill in the options of every run that depend on the data.
 
     Raises:

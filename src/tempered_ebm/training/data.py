@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from tempered_ebm import checks
 from tempered_ebm.datasets import (
     ImageDataset,
+    PointDataset,
     load_digits,
     load_named,
     load_npz,
+    load_toy,
     prepared,
     split_validation,
     without_label,
 )
 from tempered_ebm.errors import InputError
+
+AnyDataset: TypeAlias = ImageDataset | PointDataset
+"""What a model can be trained on."""
 
 Dataset = Literal[
     "digits",
@@ -31,6 +36,27 @@ Dataset = Literal[
     "folder",
     "huggingface",
 ]
+
+
+Points = Literal[
+    "eight_gaussians",
+    "pinwheel",
+    "moons",
+    "swiss_roll",
+    "spirals",
+    "ring",
+    "rings",
+    "checkerboard",
+    "squares",
+    "banana",
+    "rosenbrock",
+    "double_well",
+    "muller_brown",
+    "egg_crate",
+    "gamma_pair",
+]
+POINTS: tuple[str, ...] = get_args(Points)
+"""Densities of the plane whose draws can be trained on."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +85,20 @@ class DataConfig:
     """Class that is left out of every part, to be found as an anomaly."""
 
 
+@dataclass(frozen=True)
+class AnyDataConfig(DataConfig):
+    """Images, or points of the plane."""
+
+    dataset: Points | Dataset = "eight_gaussians"  # type: ignore[assignment]
+    """Exact draws from a density of the plane; the embedded 8x8 digits; an npz file of images; a
+    known data set in the files of its authors; a folder of pictures; or a data set of the package
+    datasets."""
+    num_points: int = 10_000
+    """Draws from a density of the plane, a fifth of which is held out."""
+    data_seed: int = 0
+    """Seed of these draws."""
+
+
 def validate_data(data: DataConfig) -> None:
     """Check what can be checked without the files.
 
@@ -81,21 +121,41 @@ def validate_data(data: DataConfig) -> None:
                 "--dataset huggingface takes either --data-name or --data-dir, got "
                 f"{data.data_name} and {data.data_dir}"
             )
-    elif (data.dataset in ("digits", "npz")) != (data.data_dir is None):
+    elif (data.dataset in ("digits", "npz", *POINTS)) != (data.data_dir is None):
         raise InputError(
-            "--data-dir goes with every --dataset but digits and npz, got --dataset "
+            "--data-dir goes with every --dataset but digits, npz and points, got --dataset "
             f"{data.dataset} and --data-dir {data.data_dir}"
         )
     if data.image_size is not None:
         checks.at_least("--image-size", data.image_size, 1)
+    if isinstance(data, AnyDataConfig):
+        checks.at_least("--num-points", data.num_points, 2)
+        checks.seed("--data-seed", data.data_seed)
+    of_images = (data.image_size, data.grayscale, data.validation, data.held_out_label)
+    if data.dataset in POINTS and of_images != (None, False, None, None):
+        raise InputError(
+            "--image-size, --grayscale, --validation and --held-out-label are about images, got "
+            f"--dataset {data.dataset}"
+        )
     if data.validation is not None and not 0 < data.validation < 1:
         raise InputError(f"--validation must be between 0 and 1, got {data.validation}")
     if data.held_out_label is not None:
         checks.at_least("--held-out-label", data.held_out_label, 0)
 
 
-def load_dataset(config: DataConfig) -> ImageDataset:
-    """Load the configured data: without the held-out class, with the validation part apart.
+def load_dataset(config: DataConfig) -> AnyDataset:
+    """Load the configured data, whatever they are.
+
+    Raises:
+        InputError: if the files are not what was asked for, or have no such class.
+    """
+    if isinstance(config, AnyDataConfig) and config.dataset in POINTS:
+        return load_toy(config.dataset, config.num_points, config.data_seed)
+    return load_images(config)
+
+
+def load_images(config: DataConfig) -> ImageDataset:
+    """Load the configured images: without the held-out class, with the validation part apart.
 
     Raises:
         InputError: if the files are not what was asked for, or have no such class.
@@ -115,12 +175,12 @@ def load_dataset(config: DataConfig) -> ImageDataset:
     return dataset
 
 
-def resolve_data(data: DataConfig, dataset: ImageDataset) -> DataConfig:
+def resolve_data(data: DataConfig, dataset: AnyDataset) -> DataConfig:
     """Make paths absolute, and fill in the size of images that depends on the data."""
     if data.data_file is not None:
         data = dataclasses.replace(data, data_file=data.data_file.absolute())
     if data.data_dir is not None:
         data = dataclasses.replace(data, data_dir=data.data_dir.absolute())
     if data.image_size is None and data.dataset == "celeba":
-        data = dataclasses.replace(data, image_size=dataset.image_shape[0])
+        data = dataclasses.replace(data, image_size=dataset.event_shape[0])
     return data

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training.config import BaseConfig
+from tempered_ebm.training.data_ebm import config as data_ebm
 from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.vae import config as vae
@@ -28,7 +28,7 @@ class Hooks(NamedTuple):
     Attributes:
         build_learner: ``(config, dataset, shard) -> learner``.
         init_params: ``(config, event_shape, rng_key) -> params``.
-        generate: ``(config, event_shape, params, rng_key, num_samples) -> images``.
+        generate: ``(config, folder, params, rng_key, num_samples) -> observations``.
         evaluate: ``(folder, dataset, params, step, seed=) -> table`` to be printed; writes it,
             and pictures, into the folder.
     """
@@ -55,7 +55,7 @@ class Kind:
     name: str
     config: type[BaseConfig]
     validate: Callable[[Any], None]
-    resolve: Callable[[Any, ImageDataset], Any]
+    resolve: Callable[[Any, Any], Any]
     scaled: Callable[[Any, float], Any]
     package: str
 
@@ -73,6 +73,14 @@ KINDS: dict[str, Kind] = {
         latent.resolve,
         latent.scaled,
         "tempered_ebm.training.latent",
+    ),
+    "data": Kind(
+        "data",
+        data_ebm.DataEBMConfig,
+        data_ebm.validate,
+        data_ebm.resolve,
+        data_ebm.scaled,
+        "tempered_ebm.training.data_ebm",
     ),
     "vae": Kind(
         "vae",

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tempered_ebm.datasets import ImageDataset, batch_index
+from tempered_ebm.datasets import batch_index
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import events, guard, kinds, manifest
 from tempered_ebm.training.attempt import Attempt, BuildLearner, Job
 from tempered_ebm.training.checkpoints import Checkpoints
 from tempered_ebm.training.config import BaseConfig
+from tempered_ebm.training.data import AnyDataset
 from tempered_ebm.training.interrupt import InterruptFlag
 from tempered_ebm.training.parallel import Devices
 from tempered_ebm.training.run_folder import RunFolder
@@ -37,7 +38,7 @@ class TrainResult(NamedTuple):
 
 def train(
     folder: RunFolder,
-    dataset: ImageDataset,
+    dataset: AnyDataset,
     *,
     resume: bool = False,
     show_progress: bool = True,
@@ -59,7 +60,7 @@ def train(
 
 def fit(
     folder: RunFolder,
-    dataset: ImageDataset,
+    dataset: AnyDataset,
     build_learner: BuildLearner,
     *,
     resume: bool = False,

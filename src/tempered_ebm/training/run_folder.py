@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempered_ebm.datasets import ImageDataset, checksum
+from tempered_ebm.datasets import checksum
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as configs
 from tempered_ebm.training import data, kinds
+from tempered_ebm.training.data import AnyDataset
 
 LAST = "LAST"
 
@@ -116,12 +117,12 @@ class RunFolder:
         return self.path / "evaluation.json"
 
 
-def fingerprint(dataset: ImageDataset) -> int:
+def fingerprint(dataset: AnyDataset) -> int:
     """Checksum of the training images, in order: their CRC-32."""
     return checksum(dataset)
 
 
-def create(config: configs.BaseConfig, dataset: ImageDataset) -> RunFolder:
+def create(config: configs.BaseConfig, dataset: AnyDataset) -> RunFolder:
     """Make a new run folder and point ``LAST`` to it.
 
     Args:
@@ -191,7 +192,7 @@ def open_run(path: Path) -> RunFolder:
     return RunFolder(path, config, event_shape, checksum)
 
 
-def load_dataset(folder: RunFolder) -> ImageDataset:
+def load_dataset(folder: RunFolder) -> AnyDataset:
     """Load the data of a run.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Training of energy-based models of the data themselves: points of the plane, and images."""

@@ -1,0 +1,32 @@
+"""What a trained energy-based model of data is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tempered_ebm.datasets import PointDataset
+from tempered_ebm.training.data import AnyDataset
+from tempered_ebm.training.data_ebm import images, points
+from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.types import Params
+
+
+def evaluate(
+    folder: RunFolder, dataset: AnyDataset, params: Params, step: int, *, seed: int = 0
+) -> Any:
+    """Measure a trained model, write ``evaluation.json`` and the pictures of the run.
+
+    Args:
+        folder: the run folder.
+        dataset: its data.
+        params: its parameters.
+        step: updates behind them.
+        seed: seed of all draws here.
+
+    Raises:
+        DivergedError: if chains of the trained model are not finite.
+        OSError: if the folder cannot be written.
+    """
+    if isinstance(dataset, PointDataset):
+        return points.evaluate(folder, dataset, params, step, seed=seed)
+    return images.evaluate(folder, dataset, params, step, seed=seed)
