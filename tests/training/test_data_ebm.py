@@ -15,7 +15,7 @@ from tempered_ebm.training import data, events, kinds, loop, metrics_log, run_fo
 from tempered_ebm.training.config import from_json, to_json
 from tempered_ebm.training.data_ebm import build, points
 from tempered_ebm.training.data_ebm import config as configs
-from tempered_ebm.training.options import AdamConfig, RunConfig
+from tempered_ebm.training.options import AdamConfig, GuardConfig, RunConfig
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
 
 POINTS = te.datasets.load_toy("eight_gaussians", 1_000)
@@ -93,10 +93,12 @@ def test_an_update_without_a_finite_gradient_changes_no_parameter(tmp_path):
 
 def test_a_run_that_explodes_returns_with_smaller_steps(tmp_path):
     """The learning rate is absurd: energies explode, and the run is rolled back."""
-    wild = AdamConfig(num_steps=60, batch_size=50, learning_rate=1.0, rate_schedule="constant")
+    wild = AdamConfig(num_steps=60, batch_size=50, learning_rate=5.0, rate_schedule="constant")
     folder = create(
         tmp_path,
         optimizer=wild,
+        model=configs.ModelConfig(width=16, base_scale=1_000.0),
+        guard=GuardConfig(max_rollbacks=10),
         chain=configs.ChainConfig(num_temperatures=1),
         run=RunConfig(output_dir=tmp_path, name="run", log_every=2, checkpoint_every=10),
     )
