@@ -124,7 +124,7 @@ def test_points_have_ladders_and_images_have_none(tmp_path):
     assert config_of(tmp_path).chain.num_temperatures == 6
     assert config_of(tmp_path).model.network == "mlp"
     images = config_of(tmp_path, dataset=DIGITS)
-    assert (images.chain.num_temperatures, images.model.network) == (1, "conv")
+    assert (images.chain.num_temperatures, images.model.network) == (1, "mlp")
     assert images.chain.noise_scale == 0.01
 
 

@@ -1,6 +1,8 @@
 """Image metrics in a feature space; a feature map is a callable."""
 
 from tempered_ebm.metrics.batches import FeatureMap as FeatureMap
+from tempered_ebm.metrics.calibration import Calibration as Calibration
+from tempered_ebm.metrics.calibration import calibration as calibration
 from tempered_ebm.metrics.classifier import ClassifierFeatures as ClassifierFeatures
 from tempered_ebm.metrics.classifier import fit_classifier_features as fit_classifier_features
 from tempered_ebm.metrics.classifier_cache import (

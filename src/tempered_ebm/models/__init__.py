@@ -5,6 +5,8 @@ from tempered_ebm.models.data_ebm import DataChain as DataChain
 from tempered_ebm.models.data_ebm import DataEBM as DataEBM
 from tempered_ebm.models.draws import ChainSettings as ChainSettings
 from tempered_ebm.models.draws import Draws as Draws
+from tempered_ebm.models.jem import JEM as JEM
+from tempered_ebm.models.jem import JEMLoss as JEMLoss
 from tempered_ebm.models.latent_ebm import LatentEBM as LatentEBM
 from tempered_ebm.models.latent_ebm import LatentEBMParams as LatentEBMParams
 from tempered_ebm.models.vae import VAE as VAE

@@ -8,8 +8,10 @@ import haiku as hk
 import jax
 
 from tempered_ebm.encoders import conv_encoder, mlp_encoder
+from tempered_ebm.energies import conv_network, residual_network
 from tempered_ebm.generators import deconv_generator, mlp_generator
 from tempered_ebm.training.generator_options import GeneratorConfig
+from tempered_ebm.training.network_options import NetworkConfig
 
 ACTIVATIONS: dict[str, Callable] = {
     "gelu": jax.nn.gelu,
@@ -33,3 +35,21 @@ def build_encoder(config: GeneratorConfig, width: int, num_outputs: int) -> hk.T
     if config.generator == "deconv":
         return conv_encoder(num_outputs, width=width, activation=activation)
     return mlp_encoder(num_outputs, widths=(width, width), activation=activation)
+
+
+def build_network(config: NetworkConfig, num_outputs: int) -> hk.Transformed:
+    """Network of resolved options from an observation to ``num_outputs`` numbers."""
+    width, activation = config.width or 1, ACTIVATIONS[config.activation]
+    if config.network == "mlp":
+        return mlp_encoder(num_outputs, widths=(width,) * config.depth, activation=activation)
+    if config.network == "conv":
+        return conv_network(
+            num_outputs, width=width, activation=activation, spectral_norm=config.spectral_norm
+        )
+    return residual_network(
+        num_outputs,
+        width=width,
+        blocks_per_size=config.depth,
+        activation=activation,
+        spectral_norm=config.spectral_norm,
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +9,12 @@ from jaxtyping import Array
 
 from tempered_ebm import replay, schedules
 from tempered_ebm.diagnostics import virial_temperature
-from tempered_ebm.energies import conv_network, mlp_energy, residual_network
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import ChainEnd, DataChain, DataEBM
 from tempered_ebm.training.data import AnyDataset
 from tempered_ebm.training.data_ebm.config import DataEBMConfig, has_ladder, is_adjusted
 from tempered_ebm.training.learner import Learner, Shard
-from tempered_ebm.training.networks import ACTIVATIONS
+from tempered_ebm.training.networks import build_network
 from tempered_ebm.training.optimizers import build_adam
 from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
 from tempered_ebm.types import Params, PRNGKey
@@ -37,24 +34,8 @@ def build_model(
     """
     model, chain = config.model, config.chain
     rungs = chain.num_temperatures or 1
-    activation = ACTIVATIONS[model.activation]
-    width = model.width or 1
-    network: Any
-    if model.network == "mlp":
-        network = _flat_mlp(model.depth, width, activation)
-    elif model.network == "conv":
-        network = conv_network(
-            width=width, activation=activation, spectral_norm=model.spectral_norm
-        )
-    else:
-        network = residual_network(
-            width=width,
-            blocks_per_size=model.depth,
-            activation=activation,
-            spectral_norm=model.spectral_norm,
-        )
     return DataEBM(
-        energy=network,
+        energy=build_network(model, 1),
         event_shape=event_shape,
         chain=DataChain(
             num_steps=chain.sampling_steps if sampling else chain.steps or 1,
@@ -67,23 +48,6 @@ def build_model(
         base_scale=model.base_scale,
         temperatures=None if rungs == 1 else schedules.power(rungs, chain.power),
     )
-
-
-def _flat_mlp(depth: int, width: int, activation: Any) -> Any:
-    inner = mlp_energy((width,) * depth, activation=activation)
-
-    class Flat:
-        """The perceptron of an observation of any shape."""
-
-        @staticmethod
-        def init(rng_key: PRNGKey, x: Array) -> Params:
-            return inner.init(rng_key, x.reshape(x.shape[0], -1))
-
-        @staticmethod
-        def apply(params: Params, x: Array) -> Array:
-            return inner.apply(params, x.reshape(x.shape[0], -1))
-
-    return Flat
 
 
 def build_start(config: DataEBMConfig, x: np.ndarray | Array) -> replay.Start:

@@ -12,12 +12,20 @@ import numpy as np
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import options
-from tempered_ebm.training.config import BaseConfig, resolve_base, validate_base
+from tempered_ebm.training.config import BaseConfig, is_small, resolve_base, validate_base
 from tempered_ebm.training.data import AnyDataConfig, AnyDataset
-from tempered_ebm.training.generator_options import Activation
+from tempered_ebm.training.network_options import (
+    BufferConfig,
+    LangevinConfig,
+    Network,
+    NetworkConfig,
+    is_decoupled,
+    validate_buffer,
+    validate_langevin,
+    validate_network,
+)
 from tempered_ebm.training.options import AdamConfig
 
-Network = Literal["mlp", "conv", "residual"]
 Objective = Literal["persistent", "contrastive", "score_matching"]
 Start = Literal["uniform", "gaussian", "data"]
 
@@ -26,20 +34,9 @@ _RUNGS = 6
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(NetworkConfig):
     """Density exp(f(x)) / Z of the data, or exp(f(x)) N(x; 0, s^2 I) / Z."""
 
-    network: Network | None = None
-    """Energy network. Default: mlp for points, conv for images."""
-    width: int | None = None
-    """Units per hidden layer (mlp), or channels of the first layer. Default: 128 for mlp, else
-    32."""
-    depth: int = 3
-    """Hidden layers (mlp), or residual blocks of each size of the image (residual)."""
-    activation: Activation = "silu"
-    """Activation of the network. Langevin chains want a smooth one."""
-    spectral_norm: bool = False
-    """Divide every weight of a convolutional network by its largest singular value."""
     base_scale: float | None = None
     """Standard deviation s of the reference normal. Default: twice the root mean square of the data
     for points, none for images."""
@@ -63,7 +60,7 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True)
-class ChainConfig:
+class ChainConfig(LangevinConfig):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
     steps: int | None = None
@@ -72,40 +69,21 @@ class ChainConfig:
     step_size: float | None = None
     """Step size h. Default: 1 for images; for points the mean square of the data times 0.015 with a
     ladder, 0.002 without."""
-    final_step_size: float | None = None
-    """Step size of the last step of a run, approached geometrically. Default: as the first."""
-    noise_scale: float | None = None
-    """Standard deviation s of the noise. Default: sqrt(2h), temperature 1, for points; 0.01 for
-    images, which is a temperature far below 1."""
-    max_drift: float | None = None
-    """Bound on every coordinate of the gradient. Default: none."""
-    metropolis: bool = False
-    """Correct every step by a Metropolis test (MALA)."""
     num_temperatures: int | None = None
     """Replicas of every chain, on a ladder from the reference normal to the model, that swap places
     and let chains cross between modes; 1 for none. Their steps are Metropolis-adjusted. Default: 6
     for points with persistent chains, else 1."""
     power: float = 2.0
     """Exponent p of the ladder u^p."""
-    sampling_steps: int = 1000
-    """Steps of the chains with which a trained model is sampled; they start like new chains."""
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class ReplayConfig(BufferConfig):
     """Replay buffer of persistent chains."""
 
-    capacity: int = 10_000
-    """Chains in the buffer."""
-    restart: float = 0.05
-    """Probability that a chain starts afresh before it is continued."""
     start: Start = "uniform"
     """Where new chains start: uniform in the box of the data, from the normal of their mean and
     standard deviation, or at a data point."""
-    start_low: float | None = None
-    """Lower bound of uniform starts. Default: that of the data."""
-    start_high: float | None = None
-    """Upper bound of uniform starts. Default: that of the data."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +123,13 @@ def validate(config: DataEBMConfig) -> None:
     """
     validate_base(config)
     options.validate_adam(config.optimizer)
-    model, replay, chain = config.model, config.replay, config.chain
-    checks.at_least("--depth", model.depth, 1)
-    if model.width is not None:
-        checks.at_least("--width", model.width, 1)
+    replay, chain = config.replay, config.chain
+    validate_network(config.model)
+    validate_langevin(chain)
+    validate_buffer(replay)
     for flag, value in (
-        ("--base-scale", model.base_scale),
+        ("--base-scale", config.model.base_scale),
         ("--score-noise", config.objective.score_noise),
-        ("--step-size", chain.step_size),
-        ("--final-step-size", chain.final_step_size),
-        ("--noise-scale", chain.noise_scale),
-        ("--max-drift", chain.max_drift),
     ):
         if value is not None:
             checks.positive(flag, value)
@@ -165,9 +139,6 @@ def validate(config: DataEBMConfig) -> None:
     ):
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"{flag} must be at least 0 and finite, got {value}")
-    if chain.steps is not None:
-        checks.at_least("--steps", chain.steps, 1)
-    checks.at_least("--sampling-steps", chain.sampling_steps, 1)
     if chain.num_temperatures is not None:
         checks.at_least("--num-temperatures", chain.num_temperatures, 1)
     checks.positive("--power", chain.power)
@@ -176,17 +147,12 @@ def validate(config: DataEBMConfig) -> None:
             "--num-temperatures above 1 goes with --objective persistent, got "
             f"{config.objective.objective}"
         )
-    decoupled = (chain.final_step_size, chain.noise_scale, chain.max_drift)
-    if is_adjusted(chain) and decoupled != (None, None, None):
+    if is_adjusted(chain) and is_decoupled(chain):
         raise InputError(
             "--metropolis and --num-temperatures correct chains whose law --final-step-size, "
-            f"--noise-scale and --max-drift would change; expected none of them, got {decoupled}"
+            "--noise-scale and --max-drift would change; expected none of them, got "
+            f"{chain.final_step_size}, {chain.noise_scale} and {chain.max_drift}"
         )
-    checks.at_least("--capacity", replay.capacity, 1)
-    checks.in_unit_interval("--restart", replay.restart)
-    low, high = replay.start_low, replay.start_high
-    if low is not None and high is not None and not low < high:
-        raise InputError(f"--start-low must be below --start-high, got {low} and {high}")
     if config.objective.objective == "persistent" and replay.capacity < config.optimizer.batch_size:
         raise InputError(
             f"--capacity must be at least the --batch-size of {config.optimizer.batch_size}, got "
@@ -207,7 +173,7 @@ def resolve(config: DataEBMConfig, dataset: AnyDataset) -> DataEBMConfig:
     config = resolve_base(config, dataset)
     x = dataset.x_train
     mean_square = float(np.mean(np.square(x, dtype=np.float64)))
-    network: Network = config.model.network or ("mlp" if is_points else "conv")
+    network = default_network(config.model, dataset)
     if has_ladder(config.chain) and not is_points and config.model.base_scale is None:
         raise InputError("--base-scale must be given with --num-temperatures above 1, got none")
     if is_points and network != "mlp":
@@ -230,8 +196,12 @@ def resolve(config: DataEBMConfig, dataset: AnyDataset) -> DataEBMConfig:
     )
     chain = config.chain
     if chain.num_temperatures is None:
-        decoupled = (chain.final_step_size, chain.noise_scale, chain.max_drift) != (None,) * 3
-        is_plain = not is_points or goal.objective != "persistent" or chain.metropolis or decoupled
+        is_plain = (
+            not is_points
+            or goal.objective != "persistent"
+            or chain.metropolis
+            or is_decoupled(chain)
+        )
         chain = dataclasses.replace(chain, num_temperatures=1 if is_plain else _RUNGS)
     noise = chain.noise_scale
     step_size = _rounded((0.015 if has_ladder(chain) else 0.002) * mean_square)
@@ -256,6 +226,11 @@ def resolve(config: DataEBMConfig, dataset: AnyDataset) -> DataEBMConfig:
     )
     validate(config)
     return config
+
+
+def default_network(config: NetworkConfig, dataset: AnyDataset) -> Network:
+    """The network that is chosen, or the default for these data."""
+    return config.network or ("mlp" if is_small(dataset) else "conv")
 
 
 def _default(value: float | None, default: float) -> float:
