@@ -17,6 +17,7 @@ from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training import kinds
 from tempered_ebm.training.data_ebm.config import DataEBMConfig
+from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.latent.config import LatentConfig
 from tempered_ebm.training.options import ParallelConfig
 from tempered_ebm.training.vae.config import VAEConfig
@@ -59,7 +60,7 @@ class TrainLatent(_Training, LatentConfig):
     """Train a latent EBM; without options, on the embedded 8x8 digits.
 
     Other models have commands of their own: train data, an energy-based model of the data; train
-    vae, a variational autoencoder.
+    jem, a classifier that is a density, too; train vae, a variational autoencoder.
     """
 
     preset: str | None = None
@@ -81,7 +82,17 @@ class TrainData(_Training, DataEBMConfig):
     """Train an energy-based model of the data themselves, points of the plane or images."""
 
 
-_TRAIN: dict[str, type[_Training]] = {"latent": TrainLatent, "data": TrainData, "vae": TrainVAE}
+@dataclass(frozen=True)
+class TrainJEM(_Training, JEMConfig):
+    """Train a joint energy-based model: a classifier that is a density of its images, too."""
+
+
+_TRAIN: dict[str, type[_Training]] = {
+    "latent": TrainLatent,
+    "data": TrainData,
+    "jem": TrainJEM,
+    "vae": TrainVAE,
+}
 
 
 @dataclass(frozen=True)

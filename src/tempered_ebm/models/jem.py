@@ -182,7 +182,7 @@ class JEM:
         negative_label: Int[Array, "m"] | None = None,
         *,
         classify: float = 1.0,
-        density: float = 1.0,
+        density: Float[Array, ""] | float = 1.0,
         energy_penalty: float = 0.0,
         data: Float[Array, "n ..."] | None = None,
     ) -> JEMLoss:

@@ -16,6 +16,7 @@ import numpy as np
 from tempered_ebm.errors import InputError
 from tempered_ebm.training.config import BaseConfig
 from tempered_ebm.training.data_ebm import config as data_ebm
+from tempered_ebm.training.jem import config as jem
 from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.vae import config as vae
@@ -81,6 +82,9 @@ KINDS: dict[str, Kind] = {
         data_ebm.resolve,
         data_ebm.scaled,
         "tempered_ebm.training.data_ebm",
+    ),
+    "jem": Kind(
+        "jem", jem.JEMConfig, jem.validate, jem.resolve, jem.scaled, "tempered_ebm.training.jem"
     ),
     "vae": Kind(
         "vae",

@@ -1,0 +1,159 @@
+"""The joint energy-based model in the loop and on the command line."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tempered_ebm as te
+from tempered_ebm import cli
+from tempered_ebm.training import kinds, loop, metrics_log, run_folder
+from tempered_ebm.training.config import from_json, to_json
+from tempered_ebm.training.jem import build, evaluation
+from tempered_ebm.training.jem import config as configs
+from tempered_ebm.training.options import AdamConfig, LoggingConfig, RunConfig
+from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
+
+ADAM = AdamConfig(num_steps=24, batch_size=50, average_decay=0.9)
+
+
+def config_of(tmp_path, name="run", **groups):
+    config = configs.JEMConfig(
+        model=configs.ModelConfig(width=16, depth=2),
+        chain=configs.ChainConfig(steps=3, sampling_steps=5),
+        replay=configs.ReplayConfig(capacity=120),
+        optimizer=ADAM,
+        run=RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=10),
+        logging=LoggingConfig(validate_every=12),
+    )
+    return configs.resolve(dataclasses.replace(config, **groups), DIGITS)
+
+
+def create(tmp_path, name="run", **groups):
+    return run_folder.create(config_of(tmp_path, name, **groups), DIGITS)
+
+
+VARIANTS = {
+    "marginal": {},
+    "joint": {
+        "objective": configs.ObjectiveConfig("joint"),
+        "replay": configs.ReplayConfig(capacity=120, start="class_gaussian", restart=0.5),
+    },
+    "classifier": {"objective": configs.ObjectiveConfig("none")},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
+    options = VARIANTS[variant]
+    whole, stopped = create(tmp_path, "whole", **options), create(tmp_path, "stopped", **options)
+    expected = loop.train(whole, DIGITS, show_progress=False)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 13)
+        loop.train(stopped, DIGITS, show_progress=False)
+    opened = run_folder.open_run(stopped.path)
+    resumed = loop.train(opened, DIGITS, resume=True, show_progress=False)
+    assert_same_tree(expected.params, resumed.params)
+    assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
+    assert metrics_log.read(whole.metrics)["accuracy"][-1] > 0.2
+    assert "validation_accuracy" in metrics_log.read(whole.validation)
+
+
+def test_pretraining_leaves_the_density_alone(tmp_path):
+    """The first updates are those of the classifier; the penalty is off, too, to see it."""
+    goal = configs.ObjectiveConfig(pretrain=3, energy_penalty=0.0, data_noise=0.0)
+    alone = configs.ObjectiveConfig("none", data_noise=0.0)
+    states = []
+    for objective in (goal, alone):
+        learner = build.build_learner(config_of(tmp_path, objective=objective), DIGITS)
+        state = learner.init(jax.random.key(0))
+        for i in range(4):
+            state = learner.update(
+                state, jax.random.key(1), jnp.asarray(DIGITS.x_train), jnp.arange(50) + 50 * i
+            )
+            states.append(state.params)
+    with_density, classifier = states[:4], states[4:]
+    for a, b in zip(with_density[:3], classifier[:3], strict=True):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-4), a, b)
+    gaps = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), with_density[3], classifier[3])
+    assert max(map(float, jax.tree.leaves(gaps))) > 1e-4
+
+
+def test_slots_keep_their_class(tmp_path):
+    config = config_of(tmp_path, objective=configs.ObjectiveConfig("joint"))
+    learner = build.build_learner(config, DIGITS)
+    before = learner.init(jax.random.key(0))
+    after = learner.update(before, jax.random.key(1), jnp.asarray(DIGITS.x_train), jnp.arange(50))
+    np.testing.assert_array_equal(before.chains.label, after.chains.label)
+    np.testing.assert_array_equal(after.chains.label, np.arange(120) % 10)
+
+
+def test_its_configuration_survives_json(tmp_path):
+    config = config_of(tmp_path)
+    tree = json.loads(json.dumps(to_json(config)))
+    assert from_json(configs.JEMConfig, tree) == config
+    assert kinds.of(config).name == "jem"
+    assert config.model.num_classes == 10
+    assert configs.scaled(config, 0.5).chain.step_size == 0.5
+
+
+BAD = {
+    "--classify must be at least 0": {"objective": configs.ObjectiveConfig(classify=-1.0)},
+    "--weight must be at least 0": {"objective": configs.ObjectiveConfig(weight=np.inf)},
+    "--pretrain must be an integer >= 0": {"objective": configs.ObjectiveConfig(pretrain=-1)},
+    "--num-classes must be at least 10": {"model": configs.ModelConfig(num_classes=4)},
+    "--num-classes must be an integer >= 2": {"model": configs.ModelConfig(num_classes=1)},
+    "--capacity must be at least": {"replay": configs.ReplayConfig(capacity=10)},
+    "--metropolis corrects chains": {
+        "chain": configs.ChainConfig(metropolis=True, noise_scale=0.1)
+    },
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_values_are_named(message):
+    config = dataclasses.replace(configs.JEMConfig(optimizer=ADAM), **BAD[message])
+
+    def validate_and_resolve():
+        configs.validate(config)
+        configs.resolve(config, DIGITS)
+
+    with pytest.raises(te.InputError, match=message):
+        validate_and_resolve()
+
+
+def test_data_without_labels_are_named():
+    unlabelled = dataclasses.replace(DIGITS, y_train=None)
+    with pytest.raises(te.InputError, match="needs labels, and digits has none"):
+        configs.resolve(configs.JEMConfig(), unlabelled)
+
+
+def test_other_images_are_none_of_the_data():
+    x = DIGITS.x_test[:20]
+    others = evaluation.other_images(np.random.default_rng(0), x)
+    assert set(others) == {"shuffled pixels", "uniform noise", "inverted images"}
+    shuffled = others["shuffled pixels"].reshape(20, -1)
+    np.testing.assert_array_equal(np.sort(shuffled), np.sort(x.reshape(20, -1)))
+    assert not np.array_equal(others["shuffled pixels"], x)
+
+
+def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        return stop.value.code
+
+    assert run("train", "jem", "--num-steps", 5, "--width", 8, "--steps", 2, "--capacity", 120,
+               "--sampling-steps", 3, "--output-dir", tmp_path, "--name", "run") == 0  # fmt: skip
+    assert "expected calibration error" in capsys.readouterr().out
+    saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert [row["images"] for row in saved["out_of_distribution"]] == [
+        "shuffled pixels",
+        "uniform noise",
+        "inverted images",
+    ]
+    assert run("sample", tmp_path / "run", "--num-samples", 12) == 0
+    assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (12, 8, 8, 1)
