@@ -12,7 +12,7 @@ from tempered_ebm.models import DataChain
 from tests import ground_truths as gt
 
 SCALE = 1.5
-MEANS, DEVIATION, WEIGHTS = np.array([-3.0, 3.0]), 0.4, np.array([0.75, 0.25])
+MEANS, DEVIATION, WEIGHTS = np.array([-2.0, 4.0]), 0.4, np.array([0.75, 0.25])
 
 
 class Linear:
@@ -92,7 +92,7 @@ def ladders_find_the_weights_of_modes() -> None:
     end = ebm.run_ladders(gt.key(386), params, initial)
     np.testing.assert_array_equal(end.position[:, -1], end.model.position)
     x = np.asarray(end.model.position)[:, 0]
-    gt.assert_expectations((x < 0)[:, None].astype(float), WEIGHTS[0], "weight")
+    gt.assert_expectations((x < 1)[:, None].astype(float), WEIGHTS[0], "weight")
     base = np.asarray(end.position)[:, 0, 0]
     gt.assert_expectations(base[:, None], 0.0, "mean of the reference normal")
     gt.assert_expectations(base[:, None] ** 2, 9.0, "its variance")

@@ -94,7 +94,7 @@ def test_a_run_of_an_unknown_kind_is_named(tmp_path):
     folder = create(tmp_path)
     file = folder.path / "config.json"
     file.write_text(file.read_text().replace('"kind": "vae"', '"kind": "gan"'))
-    with pytest.raises(te.InputError, match="kind must be one of latent, .* got 'gan'"):
+    with pytest.raises(te.InputError, match=r"kind must be one of latent, .* got 'gan'"):
         run_folder.open_run(folder.path)
 
 
