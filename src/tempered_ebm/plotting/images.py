@@ -60,6 +60,8 @@ def image_panels(
     figure, axes = figure_with_axes(down, across, 4.5 * across, (4.5 * aspect + 0.25) * down)
     for axis, (title, images) in zip(axes, panels.items(), strict=False):
         _show_images(axis, np.asarray(images), num_columns, title)
+    for axis in axes[len(panels) :]:
+        axis.remove()
     return figure
 
 
