@@ -52,3 +52,29 @@ def test_mismatching_events_are_named():
         te.likelihoods.gaussian(1.0).log_prob(
             jnp.ones((4, 2, 3)), jnp.ones((4, 3, 2)), event_ndim=2
         )
+
+
+def test_bernoulli_is_the_log_probability_of_coins():
+    rng = np.random.default_rng(0)
+    x, output = rng.integers(0, 2, (4, 3, 2)), rng.normal(size=(4, 3, 2)) * 3
+    got = te.likelihoods.bernoulli().log_prob(
+        jnp.asarray(x, jnp.float32), jnp.asarray(output), event_ndim=2
+    )
+    expected = stats.bernoulli(1 / (1 + np.exp(-output))).logpmf(x).sum((1, 2))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_bernoulli_stays_finite_at_large_odds():
+    values = te.likelihoods.bernoulli().log_prob(
+        jnp.array([1.0, 0.0]), jnp.array([500.0, -500.0]), event_ndim=0
+    )
+    np.testing.assert_array_equal(values, 0.0)
+
+
+@pytest.mark.statistical
+def test_bernoulli_samples_follow_their_odds():
+    likelihood = te.likelihoods.bernoulli()
+    output = jnp.full(100_000, 0.8)
+    draws = np.asarray(likelihood.sample(gt.key(1), output))
+    assert set(np.unique(draws)) == {0.0, 1.0}
+    gt.assert_expectations(draws[:, None], float(likelihood.mean(output[:1])[0]), "mean")

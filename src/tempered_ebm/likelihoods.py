@@ -31,6 +31,17 @@ class Likelihood(Protocol):
         ...
 
 
+def _event_shape(x: Array, output: Array, event_ndim: int) -> tuple[int, ...]:
+    """Shape of one observation, which ``x`` and ``output`` must agree on."""
+    events = x.shape[x.ndim - event_ndim :], output.shape[output.ndim - event_ndim :]
+    if events[0] != events[1]:
+        raise InputError(
+            f"x has observations of shape {events[0]}; expected {events[1]}, as the generator "
+            "puts out"
+        )
+    return events[0]
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """Independent normals around the generator's output; made by :func:`gaussian`.
@@ -57,15 +68,10 @@ class Gaussian:
         Raises:
             InputError: if the event axes of the two do not match.
         """
-        events = x.shape[x.ndim - event_ndim :], output.shape[output.ndim - event_ndim :]
-        if events[0] != events[1]:
-            raise InputError(
-                f"x has observations of shape {events[0]}; expected {events[1]}, as the generator "
-                "puts out"
-            )
+        shape = _event_shape(x, output, event_ndim)
         axes = tuple(range(-event_ndim, 0))
         squares = jnp.sum(((x - output) / self.sigma) ** 2, axis=axes)
-        return -0.5 * squares - math.prod(events[0]) * (
+        return -0.5 * squares - math.prod(shape) * (
             jnp.log(self.sigma) + 0.5 * math.log(2 * math.pi)
         )
 
@@ -101,3 +107,50 @@ def gaussian(sigma: float) -> Gaussian:
     """
     checks.positive("sigma", sigma)
     return Gaussian(sigma)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent coins whose log-odds the generator puts out; made by :func:`bernoulli`."""
+
+    def log_prob(
+        self, x: Float[Array, "..."], output: Float[Array, "..."], *, event_ndim: int
+    ) -> Float[Array, "..."]:
+        """Log-probability of ``x``.
+
+        Args:
+            x: observations of 0 and 1; leading axes broadcast against those of ``output``.
+            output: log-odds of 1, ending in the same ``event_ndim`` axes.
+            event_ndim: number of trailing axes that make up one observation.
+
+        Returns:
+            One value per observation, in nats.
+
+        Raises:
+            InputError: if the event axes of the two do not match.
+        """
+        _event_shape(x, output, event_ndim)
+        values = x * output - jax.nn.softplus(output)
+        return jnp.sum(values, axis=tuple(range(-event_ndim, 0)))
+
+    def mean(self, output: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Probability of 1."""
+        return jax.nn.sigmoid(output)
+
+    def sample(self, rng_key: PRNGKey, output: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Draw observations of 0 and 1."""
+        return jax.random.bernoulli(rng_key, jax.nn.sigmoid(output)).astype(output.dtype)
+
+
+def bernoulli() -> Bernoulli:
+    r"""Bernoulli likelihood of binary observations, given log-odds.
+
+    .. math:: \log p(x|z) = \sum_i x_i g_i(z) - \log(1 + e^{g_i(z)})
+
+    Example:
+        >>> import jax.numpy as jnp, tempered_ebm as te
+        >>> likelihood = te.likelihoods.bernoulli()
+        >>> float(likelihood.log_prob(jnp.ones((1, 2)), jnp.zeros((1, 2)), event_ndim=1)[0])
+        -1.3862943649291992
+    """
+    return Bernoulli()

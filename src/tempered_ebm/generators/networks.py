@@ -119,7 +119,48 @@ def mlp_generator(
     shape = _image_shape(image_shape)
 
     def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n h w c"]:
-        x = hk.nets.MLP([*widths, int(np.prod(shape))], activation=activation)(z)
-        return jnp.tanh(x).reshape(-1, *shape)
+        return jnp.tanh(_perceptron(z, shape, widths, activation))
 
     return hk.without_apply_rng(hk.transform(forward))
+
+
+def mlp_decoder(
+    image_shape: Sequence[int],
+    *,
+    widths: Sequence[int] = (256, 256),
+    activation: Activation = jax.nn.gelu,
+) -> hk.Transformed:
+    """Fully connected decoder with linear outputs, such as the log-odds of binary pixels.
+
+    Args:
+        image_shape: (height, width, channels).
+        widths: sizes of the hidden layers.
+        activation: elementwise, smooth by default.
+
+    Returns:
+        A Haiku pair as :func:`deconv_generator` returns.
+
+    Raises:
+        InputError: if ``image_shape`` is not three positive sizes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from tempered_ebm.generators import mlp_decoder
+        >>> net = mlp_decoder((8, 8, 1))
+        >>> params = net.init(jax.random.key(0), jnp.zeros((1, 16)))
+        >>> net.apply(params, jnp.zeros((3, 16))).shape
+        (3, 8, 8, 1)
+    """
+    shape = _image_shape(image_shape)
+
+    def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n h w c"]:
+        return _perceptron(z, shape, widths, activation)
+
+    return hk.without_apply_rng(hk.transform(forward))
+
+
+def _perceptron(
+    z: Array, shape: tuple[int, int, int], widths: Sequence[int], activation: Activation
+) -> Array:
+    x = hk.nets.MLP([*widths, int(np.prod(shape))], activation=activation)(z)
+    return x.reshape(-1, *shape)

@@ -1,5 +1,7 @@
 """Models assembled from kernels, targets, likelihoods and learning objectives."""
 
+from tempered_ebm.models.autoencoder_ebm import AutoencoderEBM as AutoencoderEBM
+from tempered_ebm.models.autoencoder_ebm import AutoencoderEBMParams as AutoencoderEBMParams
 from tempered_ebm.models.data_ebm import ChainEnd as ChainEnd
 from tempered_ebm.models.data_ebm import DataChain as DataChain
 from tempered_ebm.models.data_ebm import DataEBM as DataEBM
