@@ -16,6 +16,7 @@ import tyro
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training import kinds
+from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.data_ebm.config import DataEBMConfig
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.latent.config import LatentConfig
@@ -60,7 +61,8 @@ class TrainLatent(_Training, LatentConfig):
     """Train a latent EBM; without options, on the embedded 8x8 digits.
 
     Other models have commands of their own: train data, an energy-based model of the data; train
-    jem, a classifier that is a density, too; train vae, a variational autoencoder.
+    jem, a classifier that is a density, too; train autoencoder, a plain one with an
+    energy-based model of its codes; train vae, a variational one.
     """
 
     preset: str | None = None
@@ -87,8 +89,14 @@ class TrainJEM(_Training, JEMConfig):
     """Train a joint energy-based model: a classifier that is a density of its images, too."""
 
 
+@dataclass(frozen=True)
+class TrainAutoencoder(_Training, AutoencoderConfig):
+    """Train an autoencoder of binary images, and an energy-based model of its codes."""
+
+
 _TRAIN: dict[str, type[_Training]] = {
     "latent": TrainLatent,
+    "autoencoder": TrainAutoencoder,
     "data": TrainData,
     "jem": TrainJEM,
     "vae": TrainVAE,

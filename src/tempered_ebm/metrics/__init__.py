@@ -14,6 +14,7 @@ from tempered_ebm.metrics.efficientnet import efficientnet_lite0 as efficientnet
 from tempered_ebm.metrics.efficientnet import (
     efficientnet_lite0_tensors as efficientnet_lite0_tensors,
 )
+from tempered_ebm.metrics.energy import energy_distance as energy_distance
 from tempered_ebm.metrics.extrapolation import Extrapolation as Extrapolation
 from tempered_ebm.metrics.extrapolation import extrapolate_to_infinity as extrapolate_to_infinity
 from tempered_ebm.metrics.extrapolation import (

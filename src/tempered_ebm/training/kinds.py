@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tempered_ebm.errors import InputError
+from tempered_ebm.training.autoencoder import config as autoencoder
 from tempered_ebm.training.config import BaseConfig
 from tempered_ebm.training.data_ebm import config as data_ebm
 from tempered_ebm.training.jem import config as jem
@@ -82,6 +83,14 @@ KINDS: dict[str, Kind] = {
         data_ebm.resolve,
         data_ebm.scaled,
         "tempered_ebm.training.data_ebm",
+    ),
+    "autoencoder": Kind(
+        "autoencoder",
+        autoencoder.AutoencoderConfig,
+        autoencoder.validate,
+        autoencoder.resolve,
+        autoencoder.scaled,
+        "tempered_ebm.training.autoencoder",
     ),
     "jem": Kind(
         "jem", jem.JEMConfig, jem.validate, jem.resolve, jem.scaled, "tempered_ebm.training.jem"

@@ -1,0 +1,1 @@
+"""Training of the autoencoder with an energy-based model on its codes."""

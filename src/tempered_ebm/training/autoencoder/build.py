@@ -1,0 +1,214 @@
+"""From a configuration to an autoencoder with a latent energy-based model, and its update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tempered_ebm import likelihoods, replay
+from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.encoders import mlp_encoder
+from tempered_ebm.energies import mlp_energy
+from tempered_ebm.errors import DivergedError
+from tempered_ebm.generators import mlp_decoder
+from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams, DataChain
+from tempered_ebm.training.autoencoder.config import AutoencoderConfig
+from tempered_ebm.training.learner import Learner, Shard
+from tempered_ebm.training.networks import ACTIVATIONS
+from tempered_ebm.training.optimizers import build_adam
+from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
+from tempered_ebm.types import PRNGKey
+
+_PICTURED = 100
+_NAMES = (
+    "loss",
+    "reconstruction_loss",
+    "reconstruction_error",
+    "data_energy",
+    "sample_energy",
+    "energy_gap",
+    "acceptance_rate",
+    "code_second_moment",
+)
+
+
+def binarized(config: AutoencoderConfig, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Pixels above the threshold are 1, the others 0."""
+    return (x > config.model.threshold).astype(x.dtype)
+
+
+def build_model(
+    config: AutoencoderConfig, event_shape: tuple[int, ...], *, sampling: bool = False
+) -> AutoencoderEBM:
+    """Assemble the model of a resolved configuration.
+
+    Args:
+        config: resolved configuration.
+        event_shape: (height, width, channels).
+        sampling: whether its chains are those of sampling, or of an update.
+    """
+    model, chain = config.model, config.chain
+    activation, widths = ACTIVATIONS[model.activation], model.widths or (1,)
+    return AutoencoderEBM(
+        encoder=mlp_encoder(model.latent_dim, widths=widths, activation=activation),
+        decoder=mlp_decoder(event_shape, widths=widths[::-1], activation=activation),
+        energy=mlp_energy(model.energy_widths, activation=activation),
+        likelihood=likelihoods.bernoulli(),
+        latent_dim=model.latent_dim,
+        chain=DataChain(
+            chain.sampling_steps if sampling else chain.steps, chain.step_size, metropolis=True
+        ),
+    )
+
+
+def init_params(
+    config: AutoencoderConfig, event_shape: tuple[int, ...], rng_key: PRNGKey
+) -> AutoencoderEBMParams:
+    """Initial parameters of the model of a resolved configuration."""
+    return build_model(config, event_shape).init(rng_key, jnp.zeros((2, *event_shape)))
+
+
+def build_learner(
+    config: AutoencoderConfig, dataset: ImageDataset, shard: Shard | None = None
+) -> Learner:
+    """An autoencoder with a latent EBM as the training loop sees it.
+
+    The first updates train the autoencoder; then the codes of all training images are measured,
+    once, and the others train the energy.
+
+    Args:
+        config: resolved configuration.
+        dataset: its data.
+        shard: divides examples and chains over devices; by default there is one.
+    """
+    model = build_model(config, dataset.event_shape)
+    optimizer = build_adam(config.optimizer)
+    decay = config.optimizer.average_decay
+    divide = shard or (lambda array, axis: array)
+    start = replay.gaussian_start(jnp.zeros(model.latent_dim), 1.0)
+    switch = config.autoencoder_updates
+    is_persistent = config.chain.negatives == "persistent"
+
+    def init(rng_key: PRNGKey) -> TrainState:
+        params_key, buffer_key = jax.random.split(rng_key)
+        params = init_params(config, dataset.event_shape, params_key)
+        buffer = None
+        if is_persistent:
+            buffer = replay.init(buffer_key, config.chain.capacity, start)
+        return begin(params, optimizer, buffer, _NAMES, averages=decay is not None)
+
+    def update(state: TrainState, rng_key: PRNGKey, images: Array, index: Array) -> TrainState:
+        state = jax.lax.cond(
+            state.step == switch,
+            lambda state: _freeze_autoencoder(model, state, binarized(config, images)),
+            lambda state: state,
+            state,
+        )
+        x = binarized(config, divide(images[index], 0))
+        key = jax.random.fold_in(rng_key, state.step)
+        return jax.lax.cond(
+            state.step < switch,
+            lambda state: autoencoder_update(state, x),
+            lambda state: energy_update(state, key, x),
+            state,
+        )
+
+    def autoencoder_update(state: TrainState, x: Array) -> TrainState:
+        loss, grads = jax.value_and_grad(model.reconstruction_loss)(state.params, x)
+        params = state.params
+        error = jnp.mean((model.decode(params, model.encode(params, x)) - x) ** 2)
+        metrics = {
+            **{name: jnp.zeros(()) for name in _NAMES},
+            "loss": loss,
+            "reconstruction_loss": loss,
+            "reconstruction_error": error,
+        }
+        after = advance(state, optimizer, grads, state.chains, metrics, average_decay=decay)
+        return _with_kept(after, state, ("energy", "location", "scale"))
+
+    def energy_update(state: TrainState, key: PRNGKey, x: Array) -> TrainState:
+        replay_key, chain_key = jax.random.split(key)
+        params, buffer, batch = state.params, state.chains, None
+        z = model.encode(params, x)
+        initial = z
+        if is_persistent:
+            batch = replay.sample(replay_key, buffer, x.shape[0], start, config.chain.restart)
+            initial = divide(batch.position, 0)
+        end = model.codes.run_chains(chain_key, params.energy, initial)
+        loss, grads = jax.value_and_grad(model.energy_loss)(params, x, end.position)
+        if batch is not None:
+            buffer = replay.update(buffer, batch, end.position, num_steps=config.chain.steps)
+        data_energy = -model.codes.negative_energy(params.energy, z).mean()
+        sample_energy = -end.negative_energy.mean()
+        metrics = {
+            "loss": loss,
+            "reconstruction_loss": model.reconstruction_loss(params, x),
+            "reconstruction_error": jnp.mean((model.decode(params, z) - x) ** 2),
+            "data_energy": data_energy,
+            "sample_energy": sample_energy,
+            "energy_gap": sample_energy - data_energy,
+            "acceptance_rate": end.statistic.mean(),
+            "code_second_moment": jnp.mean(end.position**2),
+        }
+        after = advance(state, optimizer, grads, buffer, metrics, average_decay=decay)
+        return _with_kept(after, state, ("encoder", "decoder", "location", "scale"))
+
+    def validate(rng_key: PRNGKey, params: AutoencoderEBMParams, x: Array) -> dict[str, Array]:
+        x = binarized(config, x)
+        return {"validation_reconstruction_loss": model.reconstruction_loss(params, x)}
+
+    def picture(rng_key: PRNGKey, state: TrainState) -> Array:
+        return 2 * model.generate(rng_key, sampling_params(state), _PICTURED) - 1
+
+    return Learner(
+        metric_names=_NAMES,
+        init=init,
+        update=update,
+        shown="reconstruction_error",
+        validation_names=("validation_reconstruction_loss",),
+        validate=validate,
+        picture=picture,
+    )
+
+
+def _freeze_autoencoder(model: AutoencoderEBM, state: TrainState, x: Array) -> TrainState:
+    """Fix the autoencoder as it is sampled from, and measure the codes of the training set."""
+    sampled = sampling_params(state)
+    params = model.standardize(
+        state.params._replace(encoder=sampled.encoder, decoder=sampled.decoder), x
+    )
+    average = None if state.average is None else params
+    return state._replace(params=params, average=average)
+
+
+def _with_kept(after: TrainState, before: TrainState, names: tuple[str, ...]) -> TrainState:
+    """An update without the parts that it does not train: momenta would go on to move them."""
+
+    def keep(new: Any, old: Any) -> Any:
+        return new._replace(**{name: getattr(old, name) for name in names})
+
+    average = None if after.average is None else keep(after.average, before.average)
+    return after._replace(params=keep(after.params, before.params), average=average)
+
+
+def generate(
+    config: AutoencoderConfig,
+    event_shape: tuple[int, ...],
+    params: AutoencoderEBMParams,
+    rng_key: PRNGKey,
+    num_samples: int,
+) -> np.ndarray:
+    """Probabilities of white pixels, brought to [-1, 1], at codes from long chains.
+
+    Raises:
+        DivergedError: if the chains are not finite.
+    """
+    model = build_model(config, event_shape, sampling=True)
+    images = np.asarray(2 * model.generate(rng_key, params, num_samples) - 1)
+    if not np.all(np.isfinite(images)):
+        raise DivergedError("the chains on codes diverged: expected finite values")
+    return images
