@@ -46,7 +46,7 @@ class LangevinConfig:
     """Bound on every coordinate of the gradient. Default: none."""
     metropolis: bool = False
     """Correct every step by a Metropolis test (MALA)."""
-    sampling_steps: int = 1000
+    sampling_steps: int | None = 1000
     """Steps of the chains with which a trained model is sampled; they start like new chains."""
 
 
@@ -83,7 +83,8 @@ def validate_langevin(config: LangevinConfig) -> None:
     """
     if config.steps is not None:
         checks.at_least("--steps", config.steps, 1)
-    checks.at_least("--sampling-steps", config.sampling_steps, 1)
+    if config.sampling_steps is not None:
+        checks.at_least("--sampling-steps", config.sampling_steps, 1)
     for flag, value in (
         ("--step-size", config.step_size),
         ("--final-step-size", config.final_step_size),

@@ -38,7 +38,7 @@ def build_model(
         energy=build_network(model, 1),
         event_shape=event_shape,
         chain=DataChain(
-            num_steps=chain.sampling_steps if sampling else chain.steps or 1,
+            num_steps=(chain.sampling_steps if sampling else chain.steps) or 1,
             step_size=chain.step_size or 1.0,
             final_step_size=chain.final_step_size,
             noise_scale=chain.noise_scale,

@@ -69,6 +69,9 @@ class ChainConfig(LangevinConfig):
     step_size: float | None = None
     """Step size h. Default: 1 for images; for points the mean square of the data times 0.015 with a
     ladder, 0.002 without."""
+    sampling_steps: int | None = None
+    """Steps of the chains with which a trained model is sampled; they start like new chains.
+    Default: 200 with a ladder, else 1000."""
     num_temperatures: int | None = None
     """Replicas of every chain, on a ladder from the reference normal to the model, that swap places
     and let chains cross between modes; 1 for none. Their steps are Metropolis-adjusted. Default: 6
@@ -214,6 +217,7 @@ def resolve(config: DataEBMConfig, dataset: AnyDataset) -> DataEBMConfig:
         steps=chain.steps or (5 if has_ladder(chain) else 20 if is_points else 30),
         step_size=_default(chain.step_size, step_size),
         noise_scale=noise,
+        sampling_steps=chain.sampling_steps or (200 if has_ladder(chain) else 1000),
     )
     replay = dataclasses.replace(
         config.replay,

@@ -46,7 +46,7 @@ def build_model(config: JEMConfig, event_shape: tuple[int, ...], *, sampling: bo
         event_shape=event_shape,
         num_classes=num_classes,
         chain=DataChain(
-            num_steps=chain.sampling_steps if sampling else chain.steps or 1,
+            num_steps=(chain.sampling_steps if sampling else chain.steps) or 1,
             step_size=chain.step_size or 1.0,
             final_step_size=chain.final_step_size,
             noise_scale=chain.noise_scale,
