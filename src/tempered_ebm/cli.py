@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tempered_ebm.training.run_folder import RunFolder
 
 _INTERRUPTED = 130
+_WATCHED = 100
 _WITH_RESUME = (
     "--resume",
     "--evaluate",
@@ -113,6 +114,10 @@ class Sample:
     """Number of draws."""
     seed: int = 0
     """Seed of the chains."""
+    animate: bool = False
+    """Write samples.gif as well: the first 100 chains on their way from where they start."""
+    num_frames: int = 25
+    """Frames of samples.gif."""
     checkpoint: Literal["newest", "best"] = "newest"
     """Which checkpoint: the newest, or the best by the --best-metric of the run."""
 
@@ -313,15 +318,19 @@ def _sample(command: Sample) -> int:
     import numpy as np
 
     from tempered_ebm import checks, plotting
-    from tempered_ebm.training import loop, run_folder
+    from tempered_ebm.training import loop, run_folder, walks
 
     checks.at_least("--num-samples", command.num_samples, 1)
+    checks.at_least("--num-frames", command.num_frames, 2)
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
+    hooks = kinds.of(folder.config).hooks
+    if command.animate and hooks.walk is None:
+        raise InputError(f"--animate needs a model with chains, and {folder.path} has none")
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     config = loop.settled_config(folder, step)
-    images = kinds.of(config).hooks.generate(
+    images = hooks.generate(
         config, folder, params, jax.random.key(command.seed), command.num_samples
     )
     archive = io.BytesIO()
@@ -334,6 +343,12 @@ def _sample(command: Sample) -> int:
     np.savez_compressed(archive, x=x)
     run_folder.write_atomically(folder.path / "samples.npz", archive.getvalue())
     run_folder.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
+    if command.animate and hooks.walk is not None:
+        start_key, walk_key = jax.random.split(jax.random.key(command.seed))
+        num_chains = min(command.num_samples, _WATCHED)
+        walk = hooks.walk(config, folder, params, start_key, num_chains, command.num_frames)
+        gif = plotting.sampling(walks.frames(walk, walk_key, command.num_frames))
+        run_folder.write_atomically(folder.path / "samples.gif", gif)
     print(f"{len(images)} draws in {folder.path / 'samples.npz'}, picture beside it")
     return 0
 

@@ -2,6 +2,7 @@
 
 from tempered_ebm.plotting.animation import integrand_over_training as integrand_over_training
 from tempered_ebm.plotting.animation import ladder_over_training as ladder_over_training
+from tempered_ebm.plotting.animation import sampling as sampling
 from tempered_ebm.plotting.animation import to_gif as to_gif
 from tempered_ebm.plotting.densities import learned_density as learned_density
 from tempered_ebm.plotting.densities import scatter as scatter

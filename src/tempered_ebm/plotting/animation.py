@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tempered_ebm.errors import InputError
+from tempered_ebm.plotting.densities import scatter
 from tempered_ebm.plotting.figures import INK, SECOND, figure_with_axes, remove_box
+from tempered_ebm.plotting.images import image_panels
 
 _DPI = 80
 
@@ -30,7 +32,7 @@ def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5) -> bytes:
     for figure in figures:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI)
-        frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        frames.append(Image.open(buffer).convert("RGB").quantize(64))
     durations = [int(1000 * seconds)] * len(frames)
     durations[-1] *= 4
     result = io.BytesIO()
@@ -38,6 +40,36 @@ def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5) -> bytes:
         result, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
     )
     return result.getvalue()
+
+
+def sampling(
+    frames: Iterable[Float[np.ndarray, "n ..."]], bounds: tuple[float, float] | None = None
+) -> bytes:
+    """Chains on their way, as a GIF: images as tiles, points of the plane as dots.
+
+    Args:
+        frames: observations of the same chains, frame after frame; images in [-1, 1].
+        bounds: lowest and highest coordinate shown of points; those of the last frame by default.
+
+    Raises:
+        InputError: if there is no frame.
+    """
+    shots = [np.asarray(frame) for frame in frames]
+    if not shots:
+        raise InputError("frames must hold at least one frame, got none")
+    figures = []
+    if bounds is None:
+        reach = 1.1 * float(np.abs(shots[-1]).max())
+        bounds = -reach, reach
+    for i, shot in enumerate(shots):
+        title = f"{i} of {len(shots) - 1}"
+        if shot.ndim == 4:
+            figures.append(image_panels({title: shot.clip(-1, 1)}))
+        else:
+            figure = scatter(shot, title)
+            figure.axes[0].set(xlim=bounds, ylim=bounds)
+            figures.append(figure)
+    return to_gif(figures, seconds=0.15)
 
 
 def _frames(

@@ -21,6 +21,7 @@ from tempered_ebm.training.jem import config as jem
 from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.vae import config as vae
+from tempered_ebm.training.walks import Walk
 from tempered_ebm.types import Params
 
 
@@ -33,12 +34,15 @@ class Hooks(NamedTuple):
         generate: ``(config, folder, params, rng_key, num_samples) -> observations``.
         evaluate: ``(folder, dataset, params, step, seed=) -> table`` to be printed; writes it,
             and pictures, into the folder.
+        walk: ``(config, folder, params, rng_key, num_samples, num_frames) -> walk`` of chains that
+            start as sampling does, or None for a model that is sampled without chains.
     """
 
     build_learner: Callable[..., Learner]
     init_params: Callable[..., Params]
     generate: Callable[..., np.ndarray]
     evaluate: Callable[..., Any]
+    walk: Callable[..., Walk] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import ACTIVATIONS
 from tempered_ebm.training.optimizers import build_adam
 from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
+from tempered_ebm.training.walks import Walk, segment
 from tempered_ebm.types import PRNGKey
 
 _PICTURED = 100
@@ -193,6 +195,25 @@ def _with_kept(after: TrainState, before: TrainState, names: tuple[str, ...]) ->
 
     average = None if after.average is None else keep(after.average, before.average)
     return after._replace(params=keep(after.params, before.params), average=average)
+
+
+def walk(
+    config: AutoencoderConfig,
+    event_shape: tuple[int, ...],
+    params: AutoencoderEBMParams,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    """Chains on codes from N(0, I), shown as the images they decode to."""
+    steps = segment(config.chain.sampling_steps, num_frames)
+    chain = dataclasses.replace(config.chain, sampling_steps=steps)
+    model = build_model(dataclasses.replace(config, chain=chain), event_shape, sampling=True)
+    return Walk(
+        jax.random.normal(rng_key, (num_samples, model.latent_dim)),
+        lambda key, z: model.codes.run_chains(key, params.energy, z).position,
+        lambda z: 2 * model.decode(params, z) - 1,
+    )
 
 
 def generate(

@@ -7,6 +7,7 @@ from tempered_ebm.training.autoencoder import build, evaluation
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.kinds import Hooks
 from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.walks import Walk
 from tempered_ebm.types import PRNGKey
 
 
@@ -20,4 +21,15 @@ def _generate(
     return build.generate(config, folder.event_shape, params, rng_key, num_samples)
 
 
-HOOKS = Hooks(build.build_learner, build.init_params, _generate, evaluation.evaluate)
+def _walk(
+    config: AutoencoderConfig,
+    folder: RunFolder,
+    params: AutoencoderEBMParams,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    return build.walk(config, folder.event_shape, params, rng_key, num_samples, num_frames)
+
+
+HOOKS = Hooks(build.build_learner, build.init_params, _generate, evaluation.evaluate, _walk)

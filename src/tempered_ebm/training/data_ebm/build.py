@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import build_network
 from tempered_ebm.training.optimizers import build_adam
 from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
+from tempered_ebm.training.walks import Walk, segment
 from tempered_ebm.types import Params, PRNGKey
 
 _PICTURED = 100
@@ -210,6 +213,28 @@ def _metrics(
         "virial_temperature": temperature,
         "sample_second_moment": jnp.mean(end.position**2) / scale,
     }
+
+
+def walk(
+    config: DataEBMConfig,
+    x_train: np.ndarray,
+    params: Params,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    """Chains, or the replicas at the model of ladders, that start like new chains of training."""
+    steps = segment(config.chain.sampling_steps, num_frames)
+    chain = dataclasses.replace(config.chain, sampling_steps=steps)
+    model = build_model(dataclasses.replace(config, chain=chain), x_train.shape[1:], sampling=True)
+    initial = build_start(config, x_train)(rng_key, jnp.zeros(num_samples, jnp.int32))
+    if model.temperatures is None:
+        return Walk(initial, lambda key, x: model.run_chains(key, params, x).position, lambda x: x)
+    return Walk(
+        initial,
+        lambda key, x: model.run_ladders(key, params, x).position,
+        lambda x: x[:, -1],
+    )
 
 
 def generate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import build_network
 from tempered_ebm.training.optimizers import build_adam
 from tempered_ebm.training.state import TrainState, advance, begin
+from tempered_ebm.training.walks import Walk, segment
 from tempered_ebm.types import Params, PRNGKey
 
 _PICTURED = 100
@@ -184,6 +187,28 @@ def _metrics(found: JEMLoss) -> dict[str, Array]:
         "sample_energy": found.sample_energy,
         "energy_gap": found.sample_energy - found.data_energy,
     }
+
+
+def walk(
+    config: JEMConfig,
+    dataset: ImageDataset,
+    params: Params,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    """Chains on p(x|y), all classes in turn, that start like new chains of training."""
+    steps = segment(config.chain.sampling_steps, num_frames)
+    chain = dataclasses.replace(config.chain, sampling_steps=steps)
+    model = build_model(
+        dataclasses.replace(config, chain=chain), dataset.event_shape, sampling=True
+    )
+    label = jnp.arange(num_samples, dtype=jnp.int32) % model.num_classes
+    return Walk(
+        build_start(config, dataset)(rng_key, label),
+        lambda key, x: model.run_chains(key, params, x, label).position,
+        lambda x: x,
+    )
 
 
 def generate(

@@ -11,6 +11,7 @@ from tempered_ebm.training.jem import build, evaluation
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.kinds import Hooks
 from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.walks import Walk
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -21,4 +22,16 @@ def _generate(
     return build.generate(config, dataset, params, rng_key, num_samples)
 
 
-HOOKS = Hooks(build.build_learner, build.init_params, _generate, evaluation.evaluate)
+def _walk(
+    config: JEMConfig,
+    folder: RunFolder,
+    params: Params,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    dataset: Any = run_folder.load_dataset(folder)
+    return build.walk(config, dataset, params, rng_key, num_samples, num_frames)
+
+
+HOOKS = Hooks(build.build_learner, build.init_params, _generate, evaluation.evaluate, _walk)

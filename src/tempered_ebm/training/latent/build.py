@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from tempered_ebm.training.latent.optimizers import build_optimizer
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import ACTIVATIONS, build_generator
 from tempered_ebm.training.state import TrainState, sampling_params
+from tempered_ebm.training.walks import Walk, segment
 from tempered_ebm.types import PRNGKey
 
 _PICTURED = 100
@@ -98,6 +100,25 @@ def generate(
     images = np.asarray(model.generate(rng_key, params, num_samples))
     require_finite("prior", images)
     return images
+
+
+def walk(
+    config: LatentConfig,
+    image_shape: tuple[int, int, int],
+    params: LatentEBMParams,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    """Prior chains from N(0, I), shown as images."""
+    steps = segment(config.chain.sampling_steps, num_frames)
+    chain = dataclasses.replace(config.chain, sampling_steps=steps)
+    model = build_model(dataclasses.replace(config, chain=chain), image_shape, sampling=True)
+    return Walk(
+        jax.random.normal(rng_key, (num_samples, model.latent_dim)),
+        lambda key, z: model.sample_prior(key, params, num_samples, initial=z),
+        lambda z: model.decode(params, z),
+    )
 
 
 def build_estimator(config: LatentConfig) -> learning.Estimator:

@@ -9,6 +9,7 @@ from tempered_ebm.training.kinds import Hooks
 from tempered_ebm.training.latent import build, evaluation
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.walks import Walk
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -23,4 +24,16 @@ def _generate(
     return build.generate(config, shape, params, rng_key, num_samples)
 
 
-HOOKS = Hooks(_build_learner, build.init_params, _generate, evaluation.evaluate)
+def _walk(
+    config: Any,
+    folder: RunFolder,
+    params: Params,
+    rng_key: PRNGKey,
+    num_samples: int,
+    num_frames: int,
+) -> Walk:
+    shape: Any = folder.event_shape
+    return build.walk(config, shape, params, rng_key, num_samples, num_frames)
+
+
+HOOKS = Hooks(_build_learner, build.init_params, _generate, evaluation.evaluate, _walk)
