@@ -97,7 +97,8 @@ def test_sample_writes_images_and_a_picture(finished_run):
     assert first.shape == (7, 8, 8, 1)
     assert first.dtype == np.uint8
     assert (finished_run / "samples.png").read_bytes().startswith(b"\x89PNG")
-    assert run("sample", finished_run, "--num-samples", 7, "--seed", 1) == 0
+    assert run("sample", finished_run, "--num-samples", 7, "--seed", 1, "--animate") == 0
+    assert (finished_run / "samples.gif").read_bytes().startswith(b"GIF")
     with np.load(finished_run / "samples.npz") as archive:
         assert not np.array_equal(first, archive["x"])
 

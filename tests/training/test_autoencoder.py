@@ -186,5 +186,6 @@ def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys, monk
     assert saved["log_normalizer"] == pytest.approx(saved["log_normalizer_by_importance"], abs=0.05)
     table = metrics_log.read(tmp_path / "run" / "metrics.csv")
     assert "code_second_moment" in table
-    assert run("sample", tmp_path / "run", "--num-samples", 5) == 0
+    assert run("sample", tmp_path / "run", "--num-samples", 5, "--animate", "--num-frames", 2) == 0
+    assert (tmp_path / "run" / "samples.gif").read_bytes().startswith(b"GIF")
     assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (5, 8, 8, 1)

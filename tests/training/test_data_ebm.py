@@ -180,6 +180,13 @@ def run(*arguments):
     return stop.value.code
 
 
+def frames_of(path):
+    from PIL import Image
+
+    with Image.open(path) as gif:
+        return gif.n_frames
+
+
 def test_the_command_line_trains_on_points(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(points, "_INTERVALS", 64)
     assert run("train", "data", "--dataset", "moons", "--num-steps", 12, "--num-points", 500,
@@ -191,7 +198,8 @@ def test_the_command_line_trains_on_points(tmp_path, capsys, monkeypatch):
     saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert saved["entropy"] == pytest.approx(toy.moons().entropy)
     assert (tmp_path / "run" / "figures" / "density.png").exists()
-    assert run("sample", tmp_path / "run", "--num-samples", 9) == 0
+    assert run("sample", tmp_path / "run", "--num-samples", 9, "--animate", "--num-frames", 3) == 0
+    assert frames_of(tmp_path / "run" / "samples.gif") == 3
     assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (9, 2)
 
 

@@ -155,5 +155,6 @@ def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
         "uniform noise",
         "inverted images",
     ]
-    assert run("sample", tmp_path / "run", "--num-samples", 12) == 0
+    assert run("sample", tmp_path / "run", "--num-samples", 12, "--animate") == 0
+    assert (tmp_path / "run" / "samples.gif").read_bytes().startswith(b"GIF")
     assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (12, 8, 8, 1)

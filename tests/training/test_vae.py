@@ -88,6 +88,10 @@ def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
         cli.main(["sample", str(tmp_path / "run"), "--num-samples", "5"])
     assert stop.value.code == 0
     assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (5, 8, 8, 1)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["sample", str(tmp_path / "run"), "--animate"])
+    assert stop.value.code == 2
+    assert "--animate needs a model with chains" in capsys.readouterr().err
 
 
 def test_a_run_of_an_unknown_kind_is_named(tmp_path):
