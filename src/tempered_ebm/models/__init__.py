@@ -11,6 +11,8 @@ from tempered_ebm.models.jem import JEM as JEM
 from tempered_ebm.models.jem import JEMLoss as JEMLoss
 from tempered_ebm.models.latent_ebm import LatentEBM as LatentEBM
 from tempered_ebm.models.latent_ebm import LatentEBMParams as LatentEBMParams
+from tempered_ebm.models.restoration import denoise as denoise
+from tempered_ebm.models.restoration import inpaint as inpaint
 from tempered_ebm.models.vae import VAE as VAE
 from tempered_ebm.models.vae import VAEParams as VAEParams
 from tempered_ebm.models.vae import latent_ebm_params as latent_ebm_params
