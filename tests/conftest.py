@@ -1,5 +1,6 @@
 """Settings of the whole suite, and its budget of false alarms."""
 
+import gc
 import os
 import signal
 from collections import Counter
@@ -15,12 +16,27 @@ if version("jaxlib").startswith("0.10."):
     FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
+MOST_MEMORY = 4 * 2**30
+"""Bytes of a process after which compiled programs are forgotten, between two files of tests."""
+
 pytest.register_assert_rewrite(
     "tests.ground_truths",
     *(f"tests.{path.stem}" for path in Path(__file__).parent.glob("checks_*")),
 )
 
 decisions_by_test: Counter = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_is_given_back():
+    """Compiled programs stay for the life of a process: forget them once they fill gigabytes."""
+    yield
+    import jax
+
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc").exists() else 0
+    if pages * os.sysconf("SC_PAGE_SIZE") > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
