@@ -73,7 +73,7 @@ def lower_bound_has_its_closed_form() -> None:
     expected = log_joint(mean) + 0.5 * curvature @ variance + entropy
     vae, params = linear_vae(), params_of(mean_slopes, log_sd)
     with jax.enable_x64(True):
-        x = jnp.broadcast_to(jnp.asarray(X), (20_000, 3))
+        x = jnp.broadcast_to(jnp.asarray(X), (100_000, 3))
         loglikelihood, kl = vae.evidence_terms(gt.key(310), params, x)
     gt.assert_expectations(np.asarray(loglikelihood - kl)[:, None], expected, "lower bound")
 
