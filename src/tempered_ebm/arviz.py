@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -51,7 +52,7 @@ def from_evidence(report: EvidenceReport) -> Any:
         "coords": {"temperature": report.temperatures},
     }
     library: Any = arviz
-    if hasattr(library, "InferenceData"):
+    if "posterior" in inspect.signature(library.from_dict).parameters:
         data = library.from_dict(**groups, **labels)
     else:
         data = library.from_dict(groups, **labels)

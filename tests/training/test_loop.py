@@ -163,6 +163,14 @@ def test_only_the_chains_of_the_batch_move(tmp_path):
     np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(100, 500))
 
 
+def without_constant(state):
+    """f is known up to a constant: its last bias has no gradient, and Adam moves it by rounding."""
+    prior = {name: dict(leaves) for name, leaves in state.params.prior.items()}
+    last = sorted(prior)[-1]
+    prior[last]["b"] = jnp.zeros_like(prior[last]["b"])
+    return state._replace(params=state.params._replace(prior=prior))
+
+
 def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
     config = tiny_config(tmp_path, **VARIANTS["path"])
     learner, model = learner_and_model(config)
@@ -186,7 +194,9 @@ def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
             alone = single(alone, keys[i], ladders[i], images, index[i])
         mine = jax.tree.map(lambda leaf, i=i: leaf[i], both)
         jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), mine, alone
+            functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5),
+            without_constant(mine),
+            without_constant(alone),
         )
     assert not np.array_equal(both.chains.prior[0], both.chains.prior[1])
 
