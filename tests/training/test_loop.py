@@ -168,7 +168,9 @@ def without_constant(state):
     prior = {name: dict(leaves) for name, leaves in state.params.prior.items()}
     last = sorted(prior)[-1]
     prior[last]["b"] = jnp.zeros_like(prior[last]["b"])
-    return state._replace(params=state.params._replace(prior=prior))
+    sums = dict(state.metric_sums)
+    sums["posterior_energy"] -= sums.pop("prior_energy")
+    return state._replace(params=state.params._replace(prior=prior), metric_sums=sums)
 
 
 def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
