@@ -1,4 +1,4 @@
-"""Networks that options describe."""
+"""Networks and chains that options describe."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import jax
 from tempered_ebm.encoders import conv_encoder, mlp_encoder
 from tempered_ebm.energies import conv_network, residual_network
 from tempered_ebm.generators import deconv_generator, mlp_generator
+from tempered_ebm.models import DataChain
 from tempered_ebm.training.generator_options import GeneratorConfig
-from tempered_ebm.training.network_options import NetworkConfig
+from tempered_ebm.training.network_options import LangevinConfig, NetworkConfig
 
 ACTIVATIONS: dict[str, Callable] = {
     "gelu": jax.nn.gelu,
@@ -52,4 +53,16 @@ def build_network(config: NetworkConfig, num_outputs: int) -> hk.Transformed:
         blocks_per_size=config.depth,
         activation=activation,
         spectral_norm=config.spectral_norm,
+    )
+
+
+def build_chain(config: LangevinConfig, *, sampling: bool) -> DataChain:
+    """Chain of resolved options, of the length of sampling or of an update."""
+    return DataChain(
+        num_steps=(config.sampling_steps if sampling else config.steps) or 1,
+        step_size=config.step_size or 1.0,
+        final_step_size=config.final_step_size,
+        noise_scale=config.noise_scale,
+        max_drift=config.max_drift,
+        metropolis=config.metropolis,
     )

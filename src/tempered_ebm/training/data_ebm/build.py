@@ -12,11 +12,11 @@ from jaxtyping import Array
 from tempered_ebm import replay, schedules
 from tempered_ebm.diagnostics import virial_temperature
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import ChainEnd, DataChain, DataEBM
+from tempered_ebm.models import ChainEnd, DataEBM
 from tempered_ebm.training.data import AnyDataset
 from tempered_ebm.training.data_ebm.config import DataEBMConfig, has_ladder, is_adjusted
 from tempered_ebm.training.learner import Learner, Shard
-from tempered_ebm.training.networks import build_network
+from tempered_ebm.training.networks import build_chain, build_network
 from tempered_ebm.training.optimizers import build_adam
 from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
 from tempered_ebm.training.walks import Walk, segment
@@ -40,14 +40,7 @@ def build_model(
     return DataEBM(
         energy=build_network(model, 1),
         event_shape=event_shape,
-        chain=DataChain(
-            num_steps=(chain.sampling_steps if sampling else chain.steps) or 1,
-            step_size=chain.step_size or 1.0,
-            final_step_size=chain.final_step_size,
-            noise_scale=chain.noise_scale,
-            max_drift=chain.max_drift,
-            metropolis=chain.metropolis,
-        ),
+        chain=build_chain(chain, sampling=sampling),
         base_scale=model.base_scale,
         temperatures=None if rungs == 1 else schedules.power(rungs, chain.power),
     )

@@ -12,10 +12,10 @@ from jaxtyping import Array
 from tempered_ebm import replay
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import JEM, DataChain, JEMLoss
+from tempered_ebm.models import JEM, JEMLoss
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.learner import Learner, Shard
-from tempered_ebm.training.networks import build_network
+from tempered_ebm.training.networks import build_chain, build_network
 from tempered_ebm.training.optimizers import build_adam
 from tempered_ebm.training.state import TrainState, advance, begin
 from tempered_ebm.training.walks import Walk, segment
@@ -43,19 +43,12 @@ def build_model(config: JEMConfig, event_shape: tuple[int, ...], *, sampling: bo
         event_shape: shape of one observation.
         sampling: whether its chains are those of sampling, or of an update.
     """
-    chain, num_classes = config.chain, config.model.num_classes or 2
+    num_classes = config.model.num_classes or 2
     return JEM(
         classifier=build_network(config.model, num_classes),
         event_shape=event_shape,
         num_classes=num_classes,
-        chain=DataChain(
-            num_steps=(chain.sampling_steps if sampling else chain.steps) or 1,
-            step_size=chain.step_size or 1.0,
-            final_step_size=chain.final_step_size,
-            noise_scale=chain.noise_scale,
-            max_drift=chain.max_drift,
-            metropolis=chain.metropolis,
-        ),
+        chain=build_chain(config.chain, sampling=sampling),
     )
 
 
@@ -64,14 +57,23 @@ def init_params(config: JEMConfig, event_shape: tuple[int, ...], rng_key: PRNGKe
     return build_model(config, event_shape).init(rng_key)
 
 
-def build_start(config: JEMConfig, dataset: ImageDataset) -> replay.Start:
-    """Where new chains start, given their class."""
+def build_start(
+    config: JEMConfig, dataset: ImageDataset, images: Array | None = None
+) -> replay.Start:
+    """Where new chains start, given their class.
+
+    Args:
+        config: resolved configuration.
+        dataset: its data.
+        images: the training images where they already are on the device, so that a compiled
+            update does not hold a copy of them.
+    """
     x = dataset.x_train
     if config.replay.start == "uniform":
         low, high = config.replay.start_low or 0.0, config.replay.start_high or 0.0
         return replay.uniform_start(x.shape[1:], low, high)
     if config.replay.start == "data":
-        return replay.data_start(jnp.asarray(x))
+        return replay.data_start(jnp.asarray(x) if images is None else images)
     labels = np.asarray(dataset.y_train)
     classes = [x[labels == c] for c in range(config.model.num_classes or 0)]
     # A class without training images has the normal of all of them.
@@ -96,7 +98,6 @@ def build_learner(config: JEMConfig, dataset: ImageDataset, shard: Shard | None 
     decay = config.optimizer.average_decay
     divide = shard or (lambda array, axis: array)
     labels = jnp.asarray(dataset.y_train, jnp.int32)
-    start = build_start(config, dataset)
     has_density = goal.density != "none"
     is_joint = goal.density == "joint"
     scale = float(np.mean(np.square(dataset.x_train, dtype=np.float64)))
@@ -105,6 +106,7 @@ def build_learner(config: JEMConfig, dataset: ImageDataset, shard: Shard | None 
         params_key, buffer_key = jax.random.split(rng_key)
         buffer = None
         if has_density:
+            start = build_start(config, dataset)
             buffer = replay.init(buffer_key, config.replay.capacity, start, num_classes=num_classes)
         return begin(model.init(params_key), optimizer, buffer, _NAMES, averages=decay is not None)
 
@@ -123,6 +125,7 @@ def build_learner(config: JEMConfig, dataset: ImageDataset, shard: Shard | None 
             metrics = _metrics(found)
             return advance(state, optimizer, grads, None, metrics, average_decay=decay)
         buffer = state.chains
+        start = build_start(config, dataset, images)
         batch = replay.sample(replay_key, buffer, len(index), start, config.replay.restart)
         initial = divide(batch.position, 0)
         end = model.run_chains(chain_key, state.params, initial, batch.label if is_joint else None)
