@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import checks
+from tempered_ebm.energies.convolution import convolution
 
 Activation = Callable[[Array], Array]
 
@@ -57,9 +58,7 @@ class _Convolution(hk.Module):
         b = hk.get_parameter("b", shape[-1:], x.dtype, jnp.zeros)
         if self.spectral_norm:
             w = spectrally_normalized(w)
-        stride = (self.stride, self.stride)
-        dimensions = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, w, stride, "SAME", dimension_numbers=dimensions) + b
+        return convolution(x, w, stride=self.stride) + b
 
 
 class _Linear(hk.Module):
