@@ -43,6 +43,7 @@ from tempered_ebm.metrics.moments import load_feature_moments as load_feature_mo
 from tempered_ebm.metrics.moments import merge_feature_moments as merge_feature_moments
 from tempered_ebm.metrics.moments import save_feature_moments as save_feature_moments
 from tempered_ebm.metrics.moments import update_feature_moments as update_feature_moments
+from tempered_ebm.metrics.psnr import psnr as psnr
 from tempered_ebm.metrics.scores import InceptionScore as InceptionScore
 from tempered_ebm.metrics.scores import inception_score as inception_score
 from tempered_ebm.metrics.torch_checkpoint import read_torch_checkpoint as read_torch_checkpoint

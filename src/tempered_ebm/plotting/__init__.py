@@ -1,5 +1,6 @@
 """Figures, made without Matplotlib's global state."""
 
+from tempered_ebm.plotting.animation import downhill as downhill
 from tempered_ebm.plotting.animation import integrand_over_training as integrand_over_training
 from tempered_ebm.plotting.animation import ladder_over_training as ladder_over_training
 from tempered_ebm.plotting.animation import sampling as sampling

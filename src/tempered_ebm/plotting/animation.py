@@ -1,4 +1,4 @@
-"""Moving pictures of a ladder over training, as GIF files."""
+"""Moving pictures of chains, and of a ladder over training, as GIF files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from matplotlib.figure import Figure
 
 from tempered_ebm.errors import InputError
 from tempered_ebm.plotting.densities import scatter
-from tempered_ebm.plotting.figures import INK, SECOND, figure_with_axes, remove_box
-from tempered_ebm.plotting.images import image_panels
+from tempered_ebm.plotting.figures import GREY, INK, SECOND, figure_with_axes, remove_box
+from tempered_ebm.plotting.images import image_panels, show_images
 
 _DPI = 80
 
 
-def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5) -> bytes:
+def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5, num_colors: int = 64) -> bytes:
     """Render figures of one size to the bytes of a GIF that repeats; the last frame stays longer.
+
+    Args:
+        figures: the frames.
+        seconds: time that each is shown.
+        num_colors: of every frame, from 2 to 256.
 
     Raises:
         InputError: if there is no figure.
@@ -32,7 +37,7 @@ def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5) -> bytes:
     for figure in figures:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI)
-        frames.append(Image.open(buffer).convert("RGB").quantize(64))
+        frames.append(Image.open(buffer).convert("RGB").quantize(num_colors))
     durations = [int(1000 * seconds)] * len(frames)
     durations[-1] *= 4
     result = io.BytesIO()
@@ -70,6 +75,67 @@ def sampling(
             figure.axes[0].set(xlim=bounds, ylim=bounds)
             figures.append(figure)
     return to_gif(figures, seconds=0.15)
+
+
+def _principal_plane(codes: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:
+    """Orthonormal axes of largest variance; the only axis and a zero one for d = 1."""
+    _, _, axes = np.linalg.svd(codes - codes.mean(0), full_matrices=False)
+    plane = np.zeros((codes.shape[1], 2))
+    plane[:, : min(2, len(axes))] = axes[:2].T
+    return plane
+
+
+def downhill(
+    codes: Sequence[Float[np.ndarray, "n d"]],
+    potential: Sequence[Float[np.ndarray, "n"]],
+    images: Sequence[Float[np.ndarray, "n h w c"]],
+) -> bytes:
+    r"""Chains on latent codes on their way, as a GIF, beside the images that the codes decode to.
+
+    Codes are shown in the plane of their two principal axes, all frames together, with a line to
+    where each was a frame before; their colour is minus the log density, whose mean over the chains is
+    written above.
+
+    Args:
+        codes: of the same chains, frame after frame.
+        potential: minus their log densities, up to a constant of all frames, in nats.
+        images: what they decode to, in [-1, 1].
+
+    Raises:
+        InputError: if there is no frame, or the frames do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm.plotting import downhill
+        >>> z = np.zeros((3, 5, 2))
+        >>> downhill(z, np.zeros((3, 5)), np.zeros((3, 5, 8, 8, 1)))[:3]
+        b'GIF'
+    """
+    lengths = len(codes), len(potential), len(images)
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise InputError(
+            f"codes, potential and images must hold as many frames, at least one, got {lengths}"
+        )
+    path, height = np.asarray(codes, np.float64), np.asarray(potential, np.float64)
+    every = path.reshape(-1, path.shape[-1])
+    path = path @ _principal_plane(every)
+    limits = [_limits(path[..., i]) for i in range(2)]
+    low, high = _limits(height)
+    figures = []
+    for i, shot in enumerate(images):
+        figure, (axis, tiles) = figure_with_axes(1, 2, 9.0, 4.6)
+        tail = path[max(0, i - 1) : i + 1]
+        axis.plot(*np.moveaxis(tail, -1, 0), color=GREY, linewidth=0.5, alpha=0.6, zorder=1)
+        first, second = path[i].T
+        dots = axis.scatter(first, second, 16, height[i], cmap="viridis", vmin=low, vmax=high)
+        label = "minus log density, up to a constant (nats)"
+        figure.colorbar(dots, ax=axis, shrink=0.8, label=label)
+        axis.set(xlim=limits[0], ylim=limits[1])
+        axis.set(xlabel="first principal axis", ylabel="second principal axis")
+        axis.set_title(f"codes: {height[i].mean():.2f} nats on average", fontsize=11)
+        show_images(tiles, np.asarray(shot).clip(-1, 1), 10, f"images: {i} of {len(images) - 1}")
+        figures.append(figure)
+    return to_gif(figures, seconds=0.15, num_colors=192)
 
 
 def _frames(

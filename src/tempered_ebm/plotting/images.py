@@ -26,7 +26,10 @@ def tile(
     return canvas
 
 
-def _show_images(axis: Axes, images: np.ndarray, num_columns: int, title: str) -> None:
+def show_images(
+    axis: Axes, images: Float[np.ndarray, "n h w c"], num_columns: int, title: str
+) -> None:
+    """Draw images in [-1, 1] as tiles on axes of a figure."""
     canvas = tile(images, num_columns)
     if canvas.shape[-1] == 1:
         axis.imshow(canvas[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -37,13 +40,17 @@ def _show_images(axis: Axes, images: np.ndarray, num_columns: int, title: str) -
 
 
 def image_panels(
-    panels: Mapping[str, Float[np.ndarray, "n h w c"]], *, num_columns: int = 10
+    panels: Mapping[str, Float[np.ndarray, "n h w c"]],
+    *,
+    num_columns: int = 10,
+    panels_in_row: int = 2,
 ) -> Figure:
-    """Sets of images, one panel each, two panels in a row.
+    """Sets of images, one panel each, a few panels in a row.
 
     Args:
         panels: title to images in [-1, 1].
         num_columns: images in a row of a panel.
+        panels_in_row: panels in a row of the figure.
 
     Example:
         >>> import numpy as np
@@ -55,11 +62,11 @@ def image_panels(
     first = next(iter(panels.values()))
     rows = max(math.ceil(len(images) / num_columns) for images in panels.values())
     aspect = rows * first.shape[1] / (num_columns * first.shape[2])
-    across = min(2, len(panels))
+    across = min(panels_in_row, len(panels))
     down = math.ceil(len(panels) / across)
     figure, axes = figure_with_axes(down, across, 4.5 * across, (4.5 * aspect + 0.25) * down)
     for axis, (title, images) in zip(axes, panels.items(), strict=False):
-        _show_images(axis, np.asarray(images), num_columns, title)
+        show_images(axis, np.asarray(images), num_columns, title)
     for axis in axes[len(panels) :]:
         axis.remove()
     return figure
