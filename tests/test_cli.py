@@ -154,7 +154,7 @@ ERRORS = {
     "unknown option": (["train", "--num-step", "3"], r"--num-step.*did you mean --num-steps"),
     "unknown option, no guess": (["train", "--foo"], r"--foo.*--help"),
     "unknown command": (["fly"], r"fly"),
-    "no command": ([], r"train, sample, evaluate, evidence"),
+    "no command": ([], r"train, sample, inpaint, denoise, evaluate, evidence"),
     "not a number": (["train", "--num-steps", "abc"], r"--num-steps.*'abc'"),
     "not a choice": (["train", "--dataset", "cifar"], r"'cifar'.*digits"),
     "K=1": (["train", "--num-temperatures", "1"], r"--num-temperatures must be .* >= 2, got 1"),

@@ -1,4 +1,7 @@
-"""The command line: ``tempered-ebm train | sample | evaluate | evidence | study | report``."""
+"""The command line, ``tempered-ebm`` with a command.
+
+Commands are train, sample, inpaint, denoise, evaluate, evidence, study and report.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from tempered_ebm.commands import Evaluate, Evidence, Report, Sample, Study, Training, parse
+from tempered_ebm.commands import (
+    Denoise,
+    Evaluate,
+    Evidence,
+    Inpaint,
+    Report,
+    Sample,
+    Study,
+    Training,
+    parse,
+)
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training import kinds
@@ -112,11 +125,12 @@ def _sample(command: Sample) -> int:
     hooks = kinds.of(folder.config).hooks
     if command.animate and hooks.walk is None:
         raise InputError(f"--animate needs a model with chains, and {folder.path} has none")
+    of_class = _of_class(command, folder)
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     config = loop.settled_config(folder, step)
     images = hooks.generate(
-        config, folder, params, jax.random.key(command.seed), command.num_samples
+        config, folder, params, jax.random.key(command.seed), command.num_samples, **of_class
     )
     archive = io.BytesIO()
     title = "draws from the model"
@@ -131,10 +145,49 @@ def _sample(command: Sample) -> int:
     if command.animate and hooks.walk is not None:
         start_key, walk_key = jax.random.split(jax.random.key(command.seed))
         num_chains = min(command.num_samples, _WATCHED)
-        walk = hooks.walk(config, folder, params, start_key, num_chains, command.num_frames)
-        gif = plotting.sampling(walks.frames(walk, walk_key, command.num_frames))
+        of_class = {name: label[:num_chains] for name, label in of_class.items()}
+        walk = hooks.walk(
+            config, folder, params, start_key, num_chains, command.num_frames, **of_class
+        )
+        gif = walks.moving_picture(walk, walk_key, command.num_frames)
         run_folder.write_atomically(folder.path / "samples.gif", gif)
     print(f"{len(images)} draws in {folder.path / 'samples.npz'}, picture beside it")
+    return 0
+
+
+def _of_class(command: Sample, folder: RunFolder) -> dict[str, Any]:
+    """What --label adds to the arguments of sampling."""
+    import numpy as np
+
+    if command.label is None:
+        return {}
+    kind = kinds.of(folder.config)
+    if kind.hooks.num_classes is None:
+        raise InputError(
+            f"--label needs a joint energy-based model, and {folder.path} is a run of train "
+            f"{kind.name}"
+        )
+    count = kind.hooks.num_classes(folder.config)
+    if not 0 <= command.label < count:
+        raise InputError(f"--label must be from 0 to {count - 1}, got {command.label}")
+    return {"label": np.full(command.num_samples, command.label)}
+
+
+def _restore(command: Inpaint | Denoise) -> int:
+    from tempered_ebm.training import restoration, run_folder
+
+    choice = restoration.Choice(
+        command.num_images, command.num_steps, command.seed, command.checkpoint == "best"
+    )
+    folder = run_folder.open_run(command.run)
+    with _complaining():
+        if isinstance(command, Inpaint):
+            found = restoration.inpaint_images(folder, choice, command.missing, command.fraction)
+        else:
+            found = restoration.denoise_images(
+                folder, choice, command.noise_scale, command.prior_weight
+            )
+    print(found)
     return 0
 
 
@@ -144,11 +197,14 @@ def _evaluate(command: Evaluate) -> int:
 
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
+    hooks = kinds.of(folder.config).hooks
+    if command.others and not (hooks.takes_others and len(folder.event_shape) == 3):
+        raise InputError(f"--others needs a density of images, and {folder.path} has none")
+    options: dict[str, Any] = {"others": command.others} if command.others else {}
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     dataset = run_folder.load_dataset(folder)
-    hooks = kinds.of(folder.config).hooks
-    print(hooks.evaluate(folder, dataset, params, step, seed=command.seed))
+    print(hooks.evaluate(folder, dataset, params, step, seed=command.seed, **options))
     return 0
 
 
@@ -218,6 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 status = _train(command, arguments)
             case Sample() as command:
                 status = _sample(command)
+            case Inpaint() | Denoise() as command:
+                status = _restore(command)
             case Evaluate() as command:
                 status = _evaluate(command)
             case Evidence() as command:

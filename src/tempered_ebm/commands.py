@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,10 +66,19 @@ class TrainVAE(Training, VAEConfig):
 class TrainData(Training, DataEBMConfig):
     """Train an energy-based model of the data themselves, points of the plane or images."""
 
+    preset: str | None = None
+    """Begin from a named configuration; other options change it: igebm, anatomy,
+    anatomy-persistent (of papers), mnist, fashion_mnist, svhn, cifar10 (long, for accelerators),
+    toy, mnist-small, fashion-small, svhn-small, cifar10-small (for two cores)."""
+
 
 @dataclass(frozen=True)
 class TrainJEM(Training, JEMConfig):
     """Train a joint energy-based model: a classifier that is a density of its images, too."""
+
+    preset: str | None = None
+    """Begin from a named configuration; other options change it: jem (of the paper, long, for
+    accelerators), mnist-small, fashion-small (for two cores)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,12 @@ _TRAIN: dict[str, type[Training]] = {
     "jem": TrainJEM,
     "vae": TrainVAE,
 }
+_PRESETS: dict[str, str] = {
+    "latent": "tempered_ebm.training.latent.presets",
+    "data": "tempered_ebm.training.data_ebm.presets",
+    "jem": "tempered_ebm.training.jem.presets",
+}
+"""Modules with a function ``preset``, by the model that it configures."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,8 @@ class Sample:
     """Run folder, such as runs/LAST."""
     num_samples: int = 100
     """Number of draws."""
+    label: int | None = None
+    """Class of all draws, for a joint energy-based model. Default: all classes in turn."""
     seed: int = 0
     """Seed of the chains."""
     animate: bool = False
@@ -104,11 +122,61 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Measure a run: Fréchet and kernel distance, reconstruction error, log-evidence; pictures."""
+class Inpaint:
+    """Hide a part of held-out images and fill it in by chains; writes inpainted.npz and .png.
+
+    For models of images with a density: those of train data and train jem.
+    """
 
     run: tyro.conf.Positional[Path]
     """Run folder, such as runs/LAST."""
+    missing: Literal["left", "right", "top", "bottom", "centre", "random"] = "left"
+    """Which part is hidden: a side, a square in the middle, or every pixel with a probability."""
+    fraction: float = 0.5
+    """How much of each image is hidden, or with which probability a pixel is."""
+    num_images: int = 16
+    """Held-out images, the first ones."""
+    num_steps: int | None = None
+    """Steps of the chains. Default: the --sampling-steps of the run."""
+    seed: int = 0
+    """Seed of hidden pixels, starts and chains."""
+    checkpoint: Literal["newest", "best"] = "newest"
+    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
+
+
+@dataclass(frozen=True)
+class Denoise:
+    """Add noise to held-out images and take it off by chains; writes denoised.npz and .png.
+
+    For models of images with a density: those of train data and train jem.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run folder, such as runs/LAST."""
+    noise_scale: float = 0.3
+    """Standard deviation of the noise, for pixels in [-1, 1]."""
+    prior_weight: float | None = None
+    """Weight of the energy against the likelihood; 1/T, with the temperature T of the chains of the
+    run, is the posterior under the density that they follow. Default: T to the power -1/2."""
+    num_images: int = 16
+    """Held-out images, the first ones."""
+    num_steps: int | None = None
+    """Steps of the chains. Default: the --sampling-steps of the run."""
+    seed: int = 0
+    """Seed of noise and chains."""
+    checkpoint: Literal["newest", "best"] = "newest"
+    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run on held-out data, what its model is measured by; pictures."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder, such as runs/LAST."""
+    others: tuple[Path, ...] = ()
+    """npz files of other data sets, whose test images a density of images is to tell from its own
+    held-out ones."""
     seed: int = 0
     """Seed of the chains."""
     checkpoint: Literal["newest", "best"] = "newest"
@@ -162,6 +230,8 @@ class Report:
 
 _Others = (
     Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
+    | Annotated[Denoise, tyro.conf.subcommand("denoise")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Evidence, tyro.conf.subcommand("evidence")]
     | Annotated[Study, tyro.conf.subcommand("study")]
@@ -202,12 +272,10 @@ def _split_kind(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def _commands(kind: str, arguments: Sequence[str]) -> Any:
     train: Any = _TRAIN[kind]
-    name = _named_preset(arguments) if train is TrainLatent and arguments[:1] == ["train"] else None
+    name = _named_preset(arguments) if kind in _PRESETS and arguments[:1] == ["train"] else None
     default = train()
     if name is not None:
-        from tempered_ebm.training.latent.presets import preset
-
-        default = train(**vars(preset(name)))
+        default = train(**vars(importlib.import_module(_PRESETS[kind]).preset(name)))
     return Annotated[train, tyro.conf.subcommand("train", default=default)] | _Others
 
 

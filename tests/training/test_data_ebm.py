@@ -13,7 +13,7 @@ from tempered_ebm import cli
 from tempered_ebm.energies import toy
 from tempered_ebm.training import data, events, kinds, loop, metrics_log, run_folder
 from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.data_ebm import build, points
+from tempered_ebm.training.data_ebm import build, images, points
 from tempered_ebm.training.data_ebm import config as configs
 from tempered_ebm.training.options import AdamConfig, GuardConfig, RunConfig
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
@@ -207,8 +207,48 @@ def test_the_command_line_trains_on_images(tmp_path, capsys):
     assert run("train", "data", "--dataset", "digits", "--num-steps", 4, "--width", 4,
                "--batch-size", 20, "--steps", 2, "--capacity", 50, "--sampling-steps", 3,
                "--output-dir", tmp_path, "--name", "run") == 0  # fmt: skip
-    assert "starts of the chains" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "\ninception score\n  held-out images (ceiling) " in printed
+    assert "\narea under ROC against " in printed
     assert (tmp_path / "run" / "figures" / "samples.png").exists()
+    saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    made = ["samples", "starts of the chains"]
+    assert [row["images"] for row in saved["distances"]] == ["training set (floor)", *made]
+    scores = {row["images"]: row["mean"] for row in saved["inception_scores"]}
+    assert list(scores) == ["held-out images (ceiling)", *made]
+    assert all(1 <= mean <= 10 for mean in scores.values())
+    assert scores["held-out images (ceiling)"] > 5 > scores["starts of the chains"]
+    found = saved["out_of_distribution"]
+    kinds_of_others = ["shuffled pixels", "uniform noise", "inverted images"]
+    assert [row["images"] for row in found] == kinds_of_others
+    assert all(set(row["areas"]) == {"log p(x)", "-|grad log p|"} for row in found)
+    np.savez(tmp_path / "ones.npz", x_train=np.full((10, 8, 8), 255, np.uint8))
+    assert run("evaluate", tmp_path / "run", "--others", tmp_path / "ones.npz") == 0
+    assert "\n  ones " in capsys.readouterr().out
+
+
+def test_images_without_labels_have_no_inception_score(tmp_path):
+    dataset = dataclasses.replace(DIGITS, y_train=None, y_test=None)
+    chain = configs.ChainConfig(steps=2, sampling_steps=2)
+    folder = create(tmp_path, dataset=dataset, chain=chain)
+    params = build.init_params(folder.config, dataset.event_shape, jax.random.key(0))
+    found = images.evaluate(folder, dataset, params, 0)
+    assert found.inception_scores == []
+    assert "inception score" not in str(found)
+    assert found.feature_space.endswith("principal components")
+
+
+def test_the_scores_of_outliers_are_the_log_density_and_the_norm_of_its_gradient():
+    """Of a quadratic energy with a reference normal, where both are known."""
+    model = te.models.DataEBM(
+        lambda x: -1.5 * (x**2).sum((1, 2, 3)), event_shape=(2, 2, 1), base_scale=2.0
+    )
+    x = np.random.default_rng(0).normal(size=(5, 2, 2, 1)).astype(np.float32)
+    value, score = images._scores(model, {}, jnp.asarray(x)).T
+    squares = (x**2).sum((1, 2, 3))
+    constant = -4 * np.log(2.0 * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(value, -0.5 * 3.25 * squares + constant, rtol=1e-5)
+    np.testing.assert_allclose(score, -3.25 * np.sqrt(squares), rtol=1e-5)
 
 
 def test_the_baseline_is_near_the_truth_where_kernels_fit():

@@ -12,7 +12,7 @@ import tempered_ebm as te
 from tempered_ebm import cli
 from tempered_ebm.training import kinds, loop, metrics_log, run_folder
 from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.jem import build, evaluation
+from tempered_ebm.training.jem import build
 from tempered_ebm.training.jem import config as configs
 from tempered_ebm.training.options import AdamConfig, LoggingConfig, RunConfig
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
@@ -131,15 +131,6 @@ def test_data_without_labels_are_named():
         configs.resolve(configs.JEMConfig(), unlabelled)
 
 
-def test_other_images_are_none_of_the_data():
-    x = DIGITS.x_test[:20]
-    others = evaluation.other_images(np.random.default_rng(0), x)
-    assert set(others) == {"shuffled pixels", "uniform noise", "inverted images"}
-    shuffled = others["shuffled pixels"].reshape(20, -1)
-    np.testing.assert_array_equal(np.sort(shuffled), np.sort(x.reshape(20, -1)))
-    assert not np.array_equal(others["shuffled pixels"], x)
-
-
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
@@ -155,6 +146,9 @@ def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
         "uniform noise",
         "inverted images",
     ]
+    np.savez(tmp_path / "ones.npz", x_train=np.full((10, 8, 8), 255, np.uint8))
+    assert run("evaluate", tmp_path / "run", "--others", tmp_path / "ones.npz") == 0
+    assert "\n  ones " in capsys.readouterr().out
     assert run("sample", tmp_path / "run", "--num-samples", 12, "--animate") == 0
     assert (tmp_path / "run" / "samples.gif").read_bytes().startswith(b"GIF")
     assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (12, 8, 8, 1)

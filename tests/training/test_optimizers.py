@@ -9,6 +9,8 @@ from tempered_ebm.models import LatentEBMParams
 from tempered_ebm.training.latent import build
 from tempered_ebm.training.latent.config import OptimizerConfig, RateConfig, UpdateConfig
 from tempered_ebm.training.latent.optimizers import build_optimizer, rate_schedule
+from tempered_ebm.training.optimizers import build_adam
+from tempered_ebm.training.options import AdamConfig
 from tests.training.runs import DIGITS, tiny_config
 
 RATES = RateConfig(rate_warmup=10, rate_decay=0.5, rate_decay_every=20)
@@ -107,3 +109,19 @@ def test_gradients_in_bfloat16_agree_with_float32_and_all_else_stays_in_float32(
     assert all("bf16" in line.split("=")[0] for line in products)
     sampler = build.build_model(half, DIGITS.image_shape, sampling=True)
     assert "bf16" not in str(jax.make_jaxpr(sampler.decode)(params, jnp.zeros((2, 3))))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
+def test_adam_averages_gradients_at_the_decay_that_is_asked_for(decay):
+    """By Kingma and Ba (2015), algorithm 1, for gradients 1 and -2."""
+    optimizer = build_adam(
+        AdamConfig(learning_rate=0.1, rate_schedule="constant", first_moment_decay=decay)
+    )
+    params = jnp.zeros(1)
+    state, first, second = optimizer.init(params), 0.0, 0.0
+    for n, grad in enumerate((1.0, -2.0), 1):
+        first = decay * first + (1 - decay) * grad
+        second = 0.999 * second + 0.001 * grad**2
+        expected = -0.1 * first / (1 - decay**n) / np.sqrt(second / (1 - 0.999**n))
+        update, state = optimizer.update(jnp.full(1, grad), state, params)
+        assert float(update[0]) == pytest.approx(expected, rel=1e-4)

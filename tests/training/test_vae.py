@@ -60,6 +60,10 @@ def test_its_configuration_survives_json_and_rollbacks_shrink_its_rate():
         ({"model": configs.ModelConfig(sigma=0.0)}, "--sigma must be positive"),
         ({"model": configs.ModelConfig(latent_dim=0)}, "--latent-dim must be an integer >= 1"),
         ({"optimizer": AdamConfig(learning_rate=-1.0)}, "--learning-rate must be positive"),
+        (
+            {"optimizer": AdamConfig(first_moment_decay=1.0)},
+            "--first-moment-decay must be at least 0 and below 1, got 1",
+        ),
         ({"optimizer": AdamConfig(clip=0.0)}, "--clip must be positive and finite, got 0"),
         ({"optimizer": AdamConfig(average_decay=1.0)}, "--average-decay must be between 0 and 1"),
     ],

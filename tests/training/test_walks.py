@@ -1,3 +1,5 @@
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,15 +10,15 @@ from tempered_ebm import plotting
 from tempered_ebm.training import walks
 
 
-def test_a_walk_shows_its_start_and_every_advance():
+def test_a_walk_has_its_start_and_every_advance():
     walk = walks.Walk(jnp.zeros(3), lambda key, x: x + 1, lambda x: 10 * x)
-    shown = list(walks.frames(walk, jax.random.key(0), 4))
-    np.testing.assert_array_equal(shown, [[0] * 3, [10] * 3, [20] * 3, [30] * 3])
+    path = list(walks.positions(walk, jax.random.key(0), 4))
+    np.testing.assert_array_equal(path, [[0] * 3, [1] * 3, [2] * 3, [3] * 3])
 
 
 def test_every_advance_has_a_key_of_its_own():
     walk = walks.Walk(jnp.zeros(1), lambda key, x: jax.random.normal(key, (1,)), lambda x: x)
-    values = np.ravel(list(walks.frames(walk, jax.random.key(0), 5)))
+    values = np.ravel(list(walks.positions(walk, jax.random.key(0), 5)))
     assert len(set(values.tolist())) == 5
 
 
@@ -27,8 +29,6 @@ def test_frames_share_the_steps(steps, frames, each):
 
 def test_a_moving_picture_keeps_its_colours():
     """Black and white tiles stay black and white."""
-    import io
-
     from PIL import Image
 
     images = np.random.default_rng(0).uniform(-1, 1, (2, 9, 8, 8, 1))
@@ -42,3 +42,42 @@ def test_a_moving_picture_keeps_its_colours():
 def test_no_frame_is_named():
     with pytest.raises(te.InputError, match="frames must hold at least one frame"):
         plotting.sampling([])
+
+
+def frames_of(gif):
+    from PIL import Image
+
+    return getattr(Image.open(io.BytesIO(gif)), "n_frames", 1)
+
+
+def test_codes_are_shown_beside_what_they_decode_to(monkeypatch):
+    seen = {}
+
+    def downhill(codes, potential, images):
+        seen.update(codes=codes, potential=potential, images=images)
+        return b"GIF"
+
+    monkeypatch.setattr(plotting, "downhill", downhill)
+    walk = walks.Walk(
+        jnp.ones((2, 3)),
+        lambda key, z: z / 2,
+        lambda z: jnp.broadcast_to(z[:, :1, None, None], (2, 4, 4, 1)),
+        lambda z: 0.5 * (z**2).sum(-1),
+    )
+    assert walks.moving_picture(walk, jax.random.key(0), 3) == b"GIF"
+    np.testing.assert_array_equal([z[0, 0] for z in seen["codes"]], [1, 0.5, 0.25])
+    np.testing.assert_allclose([v[0] for v in seen["potential"]], [1.5, 0.375, 0.09375])
+    np.testing.assert_array_equal([x[0, 2, 2, 0] for x in seen["images"]], [1, 0.5, 0.25])
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 5])
+def test_codes_of_any_dimension_are_drawn(dimension):
+    z = np.random.default_rng(0).normal(size=(3, 7, dimension))
+    gif = plotting.downhill(z, 0.5 * (z**2).sum(-1), np.zeros((3, 7, 4, 4, 1)))
+    assert frames_of(gif) == 3
+
+
+def test_frames_of_codes_that_do_not_match_are_named():
+    z = np.zeros((3, 7, 2))
+    with pytest.raises(te.InputError, match=r"as many frames, at least one, got \(3, 2, 3\)"):
+        plotting.downhill(z, z[:2, :, 0], np.zeros((3, 7, 4, 4, 1)))

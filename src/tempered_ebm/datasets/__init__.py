@@ -16,6 +16,7 @@ from tempered_ebm.datasets.images import ImageDataset as ImageDataset
 from tempered_ebm.datasets.images import from_bytes as from_bytes
 from tempered_ebm.datasets.inert_pickle import load_inert_pickle as load_inert_pickle
 from tempered_ebm.datasets.npz import load_npz as load_npz
+from tempered_ebm.datasets.npz import load_npz_held_out as load_npz_held_out
 from tempered_ebm.datasets.order import batch_index as batch_index
 from tempered_ebm.datasets.order import process_slice as process_slice
 from tempered_ebm.datasets.order import wrapped_batch_index as wrapped_batch_index

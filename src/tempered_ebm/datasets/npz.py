@@ -16,15 +16,16 @@ _DAMAGE = (ValueError, EOFError, OSError, MemoryError, RuntimeError, zipfile.Bad
 _KEYS = ("x_train", "x_test", "y_train", "y_test")
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, accepted: tuple[str, ...] = ("x_train",)) -> dict[str, np.ndarray]:
+    """Arrays by key, among them at least one of the accepted ones."""
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(f"data_file {path} is a single array; expected an .npz archive")
         with archive:
-            if "x_train" not in archive.files:
-                found = ", ".join(sorted(archive.files)) or "nothing"
-                raise InputError(f"data_file {path} has no array x_train; it holds {found}")
+            if not set(accepted) & set(archive.files):
+                found, wanted = ", ".join(sorted(archive.files)) or "nothing", " or ".join(accepted)
+                raise InputError(f"data_file {path} has no array {wanted}; it holds {found}")
             arrays = {key: archive[key] for key in _KEYS if key in archive.files}
         for key, array in arrays.items():
             if not isinstance(array, np.ndarray):
@@ -132,3 +133,32 @@ def load_npz(path: Path | str) -> ImageDataset:
         labels.get("y_train"),
         labels.get("y_test"),
     )
+
+
+def load_npz_held_out(path: Path | str) -> ImageDataset:
+    """Load the held-out images of an ``.npz`` file, to compare others with.
+
+    Args:
+        path: a file as :func:`load_npz` takes it, or one without ``x_train``.
+
+    Returns:
+        A set whose training part is its held-out one: ``x_test``, or the fifth of ``x_train`` that
+        :func:`load_npz` holds out.
+
+    Raises:
+        InputError: as :func:`load_npz` does.
+
+    Example:
+        >>> import pathlib, tempfile, numpy as np, tempered_ebm as te
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "images.npz"
+        >>> np.savez(path, x_test=np.zeros((10, 8, 8), np.uint8))
+        >>> te.datasets.load_npz_held_out(path).x_test.shape
+        (10, 8, 8, 1)
+    """
+    path = Path(path)
+    arrays = _read(path, ("x_test", "x_train"))
+    if "x_test" in arrays:
+        x = _as_images(path, "x_test", arrays["x_test"])
+    else:
+        x = load_npz(path).x_test
+    return ImageDataset(path.stem, x, x)

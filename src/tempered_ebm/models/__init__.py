@@ -12,6 +12,7 @@ from tempered_ebm.models.jem import JEMLoss as JEMLoss
 from tempered_ebm.models.latent_ebm import LatentEBM as LatentEBM
 from tempered_ebm.models.latent_ebm import LatentEBMParams as LatentEBMParams
 from tempered_ebm.models.restoration import denoise as denoise
+from tempered_ebm.models.restoration import denoising_chain as denoising_chain
 from tempered_ebm.models.restoration import inpaint as inpaint
 from tempered_ebm.models.vae import VAE as VAE
 from tempered_ebm.models.vae import VAEParams as VAEParams

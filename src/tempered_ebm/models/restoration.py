@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.models.data_ebm import DataEBM, run_chain
+from tempered_ebm.models.data_ebm import DataChain, DataEBM, run_chain
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -84,13 +85,16 @@ def denoise(
     params: Params,
     noisy: Float[Array, "n ..."],
     noise_scale: float,
+    prior_weight: float = 1.0,
 ) -> Float[Array, "n ..."]:
     r"""Take normal noise off, by chains on the posterior of what was there before.
 
-    .. math:: p(x \mid y) \propto p(x)\, N(y; x, \sigma^2 I)
+    .. math:: p(x \mid y) \propto p(x)^w\, N(y; x, \sigma^2 I)
 
     Chains start at the noisy observations. A chain of another temperature than 1 follows that
-    posterior to the power of the inverse temperature, the likelihood included.
+    posterior to the power of the inverse temperature, the likelihood included. A step size that
+    fits p is too large for the likelihood where h/σ² is above 2: :func:`denoising_chain` has one
+    that fits both.
 
     Args:
         model: density of clean observations; its chain settings are used.
@@ -98,9 +102,10 @@ def denoise(
         params: parameters of the model.
         noisy: observations with noise.
         noise_scale: σ, positive.
+        prior_weight: w, positive; at 1 the posterior.
 
     Raises:
-        InputError: if ``noisy`` is not observations, or σ is not positive.
+        InputError: if ``noisy`` is not observations, or σ or w is not positive.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -110,24 +115,69 @@ def denoise(
         (5, 2)
     """
     checks.positive("noise_scale", noise_scale)
+    checks.positive("prior_weight", prior_weight)
     _require_observations(model, noisy)
-    return _denoise(model, rng_key, params, noisy, noise_scale)
+    return _denoise(model, rng_key, params, noisy, noise_scale, prior_weight)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _denoise(
-    model: DataEBM, rng_key: PRNGKey, params: Params, noisy: Array, noise_scale: Array | float
+    model: DataEBM,
+    rng_key: PRNGKey,
+    params: Params,
+    noisy: Array,
+    noise_scale: Array | float,
+    prior_weight: Array | float,
 ) -> Array:
     axes = tuple(range(1, noisy.ndim))
 
     def log_posterior(x: Array) -> Array:
         misfit = 0.5 * jnp.sum(((x - noisy) / noise_scale) ** 2, axes)
-        return model.logdensity(params, x) - misfit
+        return prior_weight * model.logdensity(params, x) - misfit
 
     end = run_chain(
         rng_key, model.chain, log_posterior, noisy, lambda x: model.negative_energy(params, x)
     )
     return end.position
+
+
+def denoising_chain(chain: DataChain, noise_scale: float, prior_weight: float = 1.0) -> DataChain:
+    r"""Chain for :func:`denoise`, from one that fits the density alone.
+
+    .. math:: h' = \left(\frac{w}{h} + \frac{1}{\sigma^2}\right)^{-1}, \qquad
+              s'^2 = 2 h' w T, \qquad T = \frac{s^2}{2h}
+
+    Precisions add: where steps of h are stable on p, those of h' are on the posterior. The
+    temperature is wT, so that p has the power 1/T that the chain gives it alone, and the likelihood
+    1/(wT): w = 1 raises the posterior as a whole, and w = 1/T leaves the likelihood as it is. A
+    chain without a noise scale of its own stays at temperature 1.
+
+    Args:
+        chain: settings that fit the density; a bound on the drift is multiplied by w.
+        noise_scale: σ, positive.
+        prior_weight: w, positive.
+
+    Raises:
+        InputError: if σ or w is not positive.
+
+    Example:
+        >>> from tempered_ebm.models import DataChain, denoising_chain
+        >>> round(denoising_chain(DataChain(step_size=1.0), 0.5).step_size, 6)
+        0.2
+    """
+    checks.positive("noise_scale", noise_scale)
+    checks.positive("prior_weight", prior_weight)
+
+    def both(step_size: float) -> float:
+        return 1 / (prior_weight / step_size + 1 / noise_scale**2)
+
+    last = None if chain.final_step_size is None else both(chain.final_step_size)
+    first, noise = both(chain.step_size), chain.noise_scale
+    if noise is not None:
+        temperature = prior_weight * chain.effective_temperature
+        noise = math.sqrt(2 * (first if last is None else last) * temperature)
+    drift = None if chain.max_drift is None else chain.max_drift * prior_weight
+    return chain._replace(step_size=first, final_step_size=last, noise_scale=noise, max_drift=drift)
 
 
 def _require_observations(model: DataEBM, x: Array) -> None:

@@ -61,7 +61,7 @@ def build_judge(dataset: ImageDataset) -> Judge:
     """Fit the feature space of a data set; the same wherever it is fitted."""
     from tempered_ebm.training.evaluation import fit_features
 
-    features, _ = fit_features(dataset)
+    features = fit_features(dataset).features
     return Judge(features, features(dataset.x_test))
 
 

@@ -129,9 +129,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     options = get_args(hint) if get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if value is None and type(None) in options:
         return None
-    hint = next(option for option in options if option is not type(None))
+    known = [option for option in options if option is not type(None)]
+    hint = known[0]
     if get_origin(hint) is Literal:
-        matches = value in get_args(hint)
+        hint = [choice for option in known for choice in get_args(option)]
+        matches = value in hint
     elif get_origin(hint) is tuple:
         matches = isinstance(value, list) and all(type(item) is int for item in value)
         value = tuple(value) if matches else value
@@ -143,5 +145,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     else:
         matches = type(value) is hint
     if not matches:
-        raise InputError(f"{where} must be {hint}, got {value!r}")
+        expected = f"one of {', '.join(map(str, hint))}" if isinstance(hint, list) else hint
+        raise InputError(f"{where} must be {expected}, got {value!r}")
     return value

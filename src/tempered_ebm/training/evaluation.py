@@ -14,9 +14,9 @@ from jaxtyping import Float
 from tempered_ebm import metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.evidence import EvidenceEstimate
-from tempered_ebm.training import anomalies, metrics_log
+from tempered_ebm.training import anomalies, pictures
 from tempered_ebm.training.anomalies import AnomalyRow, Scorer
-from tempered_ebm.training.run_folder import RunFolder, write_atomically, write_json
+from tempered_ebm.training.run_folder import RunFolder, write_json
 
 MOST_IMAGES = 5000
 """Images of each set whose distance is taken."""
@@ -103,17 +103,31 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def fit_features(dataset: ImageDataset) -> tuple[metrics.FeatureMap, str]:
+class FeatureSpace(NamedTuple):
+    """What a training set says of images.
+
+    Attributes:
+        features: images to features, for distances.
+        name: how they were made.
+        probabilities: images to class probabilities, or None without labels.
+    """
+
+    features: metrics.FeatureMap
+    name: str
+    probabilities: metrics.FeatureMap | None = None
+
+
+def fit_features(dataset: ImageDataset) -> FeatureSpace:
     """Feature space of a training set: a small classifier's, or PCA without labels."""
     if dataset.y_train is None or len(np.unique(dataset.y_train)) < 2:
         components = f"{metrics.features.FEATURE_DIM} principal components"
-        return metrics.fit_pca_features(dataset.x_train[:MOST_IMAGES]), components
+        return FeatureSpace(metrics.fit_pca_features(dataset.x_train[:MOST_IMAGES]), components)
     classifier = metrics.fit_classifier_features(dataset.x_train, dataset.y_train)
     name = "last hidden layer of a classifier"
     if dataset.y_test is not None:
         accuracy = np.mean(classifier.predict(dataset.x_test) == dataset.y_test)
         name += f" of held-out accuracy {accuracy:.3f}"
-    return classifier.features, name
+    return FeatureSpace(classifier.features, name, classifier.probabilities)
 
 
 def in_batches(
@@ -172,7 +186,7 @@ def conclude(
     Raises:
         OSError: if the folder cannot be written.
     """
-    feature_map, feature_space = fit_features(dataset)
+    feature_map, feature_space, _ = fit_features(dataset)
     held_out = dataset.x_test[:MOST_IMAGES]
     num_samples = len(next(iter(generated.values())))
     sets = {"training set (floor)": dataset.x_train[:num_samples], **generated}
@@ -227,8 +241,4 @@ def _draw(
             title="thermodynamic integrand of held-out images; the ladder in red",
         ),
     }
-    if folder.metrics.exists():
-        figures["training_curves"] = plotting.training_curves(metrics_log.read(folder.metrics))
-    folder.figures.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        write_atomically(folder.figures / f"{name}.png", plotting.to_png(figure))
+    pictures.write(folder, figures)

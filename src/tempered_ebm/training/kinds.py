@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from tempered_ebm.training.vae import config as vae
 from tempered_ebm.training.walks import Walk
 from tempered_ebm.types import Params
 
+if TYPE_CHECKING:
+    from tempered_ebm.models import DataEBM
+
 
 class Hooks(NamedTuple):
     """What training, sampling and evaluation ask of a kind of model.
@@ -36,6 +39,13 @@ class Hooks(NamedTuple):
             and pictures, into the folder.
         walk: ``(config, folder, params, rng_key, num_samples, num_frames) -> walk`` of chains that
             start as sampling does, or None for a model that is sampled without chains.
+        takes_others: whether ``evaluate`` takes ``others``, files of images to be told from the
+            data.
+        density: ``(config, event_shape, num_steps) -> model`` of observations, a ``DataEBM`` that
+            shares the parameters and has the chain of sampling, of ``num_steps`` steps if that is
+            not None; None for a model without a density of observations.
+        num_classes: ``(config) -> number``, if ``generate`` and ``walk`` take the ``label`` of
+            each chain.
     """
 
     build_learner: Callable[..., Learner]
@@ -43,6 +53,9 @@ class Hooks(NamedTuple):
     generate: Callable[..., np.ndarray]
     evaluate: Callable[..., Any]
     walk: Callable[..., Walk] | None = None
+    takes_others: bool = False
+    density: Callable[..., DataEBM] | None = None
+    num_classes: Callable[..., int] | None = None
 
 
 @dataclass(frozen=True)

@@ -51,4 +51,4 @@ def build_adam(config: AdamConfig) -> optax.GradientTransformation:
         config: its options; ``num_steps`` is resolved.
     """
     rates = rate_schedule(config.rate_schedule, config.learning_rate, config.num_steps or 1, config)
-    return skip_nonfinite(adamw(rates, 0.9, config.weight_decay, config.clip))
+    return skip_nonfinite(adamw(rates, config.first_moment_decay, config.weight_decay, config.clip))

@@ -50,6 +50,8 @@ class AdamConfig(RateShape, BaseOptimizerConfig):
     steps."""
     clip: float | None = None
     """Largest norm of the gradient; a longer one is shortened to it. Default: no limit."""
+    first_moment_decay: float = 0.9
+    """Decay of Adam's moving average of the gradient; 0 for the newest gradient alone."""
     average_decay: float | None = None
     """Decay of an exponential moving average of the parameters, such as 0.999; sampling and
     evaluation then use the average. Default: none is kept."""
@@ -163,6 +165,10 @@ def validate_adam(config: AdamConfig) -> None:
     validate_rates((config.rate_schedule,), config, config.num_steps)
     if config.clip is not None:
         checks.positive("--clip", config.clip)
+    if not 0 <= config.first_moment_decay < 1:
+        raise InputError(
+            f"--first-moment-decay must be at least 0 and below 1, got {config.first_moment_decay}"
+        )
     if config.average_decay is not None:
         proper_fraction("--average-decay", config.average_decay)
 

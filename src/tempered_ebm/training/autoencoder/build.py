@@ -213,6 +213,7 @@ def walk(
         jax.random.normal(rng_key, (num_samples, model.latent_dim)),
         lambda key, z: model.codes.run_chains(key, params.energy, z).position,
         lambda z: 2 * model.decode(params, z) - 1,
+        lambda z: -model.codes.logdensity(params.energy, z),
     )
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from tempered_ebm import metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams
-from tempered_ebm.training import events, metrics_log
+from tempered_ebm.training import events, pictures
 from tempered_ebm.training.autoencoder import build
-from tempered_ebm.training.run_folder import RunFolder, write_atomically, write_json
+from tempered_ebm.training.run_folder import RunFolder, write_json
 
 _MOST_CODES = 2000
 _IMPORTANCE_DRAWS = 500_000
@@ -145,9 +145,5 @@ def evaluate(
     }
     panels = {name: np.asarray(2 * images - 1) for name, images in shown.items()}
     figures = {"samples": plotting.image_panels(panels)}
-    if folder.metrics.exists():
-        figures["training_curves"] = plotting.training_curves(metrics_log.read(folder.metrics))
-    folder.figures.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        write_atomically(folder.figures / f"{name}.png", plotting.to_png(figure))
+    pictures.write(folder, figures)
     return evaluation

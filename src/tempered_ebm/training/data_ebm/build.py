@@ -46,6 +46,21 @@ def build_model(
     )
 
 
+def density(
+    config: DataEBMConfig, event_shape: tuple[int, ...], num_steps: int | None = None
+) -> DataEBM:
+    """The model with the chain of sampling, or one of ``num_steps`` steps.
+
+    In place of a ladder its chains are Metropolis-adjusted, as all steps of a ladder are.
+    """
+    chain = dataclasses.replace(
+        config.chain,
+        sampling_steps=config.chain.sampling_steps if num_steps is None else num_steps,
+        metropolis=is_adjusted(config.chain),
+    )
+    return build_model(dataclasses.replace(config, chain=chain), event_shape, sampling=True)
+
+
 def build_start(config: DataEBMConfig, x: np.ndarray | Array) -> replay.Start:
     """Where new chains, or all replicas of new ladders, start.
 

@@ -30,4 +30,12 @@ def _walk(
     return build.walk(config, x_train, params, rng_key, num_samples, num_frames)
 
 
-HOOKS = Hooks(build.build_learner, build.init_params, _generate, evaluation.evaluate, _walk)
+HOOKS = Hooks(
+    build.build_learner,
+    build.init_params,
+    _generate,
+    evaluation.evaluate,
+    _walk,
+    takes_others=True,
+    density=build.density,
+)

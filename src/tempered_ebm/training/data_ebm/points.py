@@ -13,9 +13,9 @@ from tempered_ebm import plotting
 from tempered_ebm.datasets import PointDataset
 from tempered_ebm.energies.toy import Bounds, quadrature
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.training import events, metrics_log
+from tempered_ebm.training import events, pictures
 from tempered_ebm.training.data_ebm import build
-from tempered_ebm.training.run_folder import RunFolder, write_atomically, write_json
+from tempered_ebm.training.run_folder import RunFolder, write_json
 from tempered_ebm.types import Params
 
 _MARGIN = 0.5
@@ -141,9 +141,5 @@ def evaluate(
             logdensity, found.log_normalizer, dataset.density.bounds, dataset.x_test, samples
         )
     }
-    if folder.metrics.exists():
-        figures["training_curves"] = plotting.training_curves(metrics_log.read(folder.metrics))
-    folder.figures.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        write_atomically(folder.figures / f"{name}.png", plotting.to_png(figure))
+    pictures.write(folder, figures)
     return evaluation

@@ -11,8 +11,8 @@ from jaxtyping import Array
 
 from tempered_ebm import replay
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import JEM, JEMLoss
+from tempered_ebm.errors import DivergedError, InputError
+from tempered_ebm.models import JEM, DataEBM, JEMLoss
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import build_chain, build_network
@@ -192,6 +192,23 @@ def _metrics(found: JEMLoss) -> dict[str, Array]:
     }
 
 
+def density(
+    config: JEMConfig, event_shape: tuple[int, ...], num_steps: int | None = None
+) -> DataEBM:
+    """The density of images alone, with the chain of sampling, or one of ``num_steps`` steps.
+
+    Raises:
+        InputError: if the run trains the classifier alone.
+    """
+    if config.objective.density == "none":
+        raise InputError("this needs a density, and the run was trained with --density none")
+    steps = config.chain.sampling_steps if num_steps is None else num_steps
+    chain = dataclasses.replace(config.chain, sampling_steps=steps)
+    return build_model(
+        dataclasses.replace(config, chain=chain), event_shape, sampling=True
+    ).marginal
+
+
 def walk(
     config: JEMConfig,
     dataset: ImageDataset,
@@ -199,17 +216,20 @@ def walk(
     rng_key: PRNGKey,
     num_samples: int,
     num_frames: int,
+    label: np.ndarray | None = None,
 ) -> Walk:
-    """Chains on p(x|y), all classes in turn, that start like new chains of training."""
+    """Chains on p(x|y) that start like new chains of training; by default all classes in turn."""
     steps = segment(config.chain.sampling_steps, num_frames)
     chain = dataclasses.replace(config.chain, sampling_steps=steps)
     model = build_model(
         dataclasses.replace(config, chain=chain), dataset.event_shape, sampling=True
     )
-    label = jnp.arange(num_samples, dtype=jnp.int32) % model.num_classes
+    if label is None:
+        label = np.arange(num_samples) % model.num_classes
+    classes = jnp.asarray(label, jnp.int32)
     return Walk(
-        build_start(config, dataset)(rng_key, label),
-        lambda key, x: model.run_chains(key, params, x, label).position,
+        build_start(config, dataset)(rng_key, classes),
+        lambda key, x: model.run_chains(key, params, x, classes).position,
         lambda x: x,
     )
 

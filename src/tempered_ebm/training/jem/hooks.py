@@ -16,10 +16,15 @@ from tempered_ebm.types import Params, PRNGKey
 
 
 def _generate(
-    config: JEMConfig, folder: RunFolder, params: Params, rng_key: PRNGKey, num_samples: int
+    config: JEMConfig,
+    folder: RunFolder,
+    params: Params,
+    rng_key: PRNGKey,
+    num_samples: int,
+    label: np.ndarray | None = None,
 ) -> np.ndarray:
     dataset: Any = run_folder.load_dataset(folder)
-    return build.generate(config, dataset, params, rng_key, num_samples)
+    return build.generate(config, dataset, params, rng_key, num_samples, label)
 
 
 def _walk(
@@ -29,9 +34,23 @@ def _walk(
     rng_key: PRNGKey,
     num_samples: int,
     num_frames: int,
+    label: np.ndarray | None = None,
 ) -> Walk:
     dataset: Any = run_folder.load_dataset(folder)
-    return build.walk(config, dataset, params, rng_key, num_samples, num_frames)
+    return build.walk(config, dataset, params, rng_key, num_samples, num_frames, label)
 
 
-HOOKS = Hooks(build.build_learner, build.init_params, _generate, evaluation.evaluate, _walk)
+def _num_classes(config: JEMConfig) -> int:
+    return config.model.num_classes or 0
+
+
+HOOKS = Hooks(
+    build.build_learner,
+    build.init_params,
+    _generate,
+    evaluation.evaluate,
+    _walk,
+    takes_others=True,
+    density=build.density,
+    num_classes=_num_classes,
+)

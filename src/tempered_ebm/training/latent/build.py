@@ -118,6 +118,7 @@ def walk(
         jax.random.normal(rng_key, (num_samples, model.latent_dim)),
         lambda key, z: model.sample_prior(key, params, num_samples, initial=z),
         lambda z: model.decode(params, z),
+        lambda z: -model.logprior(params, z),
     )
 
 

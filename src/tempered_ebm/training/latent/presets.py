@@ -15,7 +15,7 @@ has leaky rectifiers), and the generator's first-moment decay is 0.9 (theirs is 
 
 from __future__ import annotations
 
-from tempered_ebm.errors import InputError
+from tempered_ebm.training import named_presets
 from tempered_ebm.training.data import DataConfig, Dataset
 from tempered_ebm.training.latent import config as configs
 
@@ -101,6 +101,4 @@ def preset(name: str) -> configs.LatentConfig:
         >>> preset("pang2020-svhn").optimizer.batch_size
         100
     """
-    if name not in PRESETS:
-        raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}")
-    return PRESETS[name]
+    return named_presets.find(PRESETS, name)

@@ -1,0 +1,297 @@
+"""Held-out images of a run, hidden in part or with noise, and mended by its density."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from tempered_ebm import checks, metrics, plotting
+from tempered_ebm.errors import DivergedError, InputError
+from tempered_ebm.models import DataEBM, denoise, denoising_chain, inpaint
+from tempered_ebm.training import kinds, loop, run_folder
+from tempered_ebm.training.run_folder import RunFolder, write_atomically
+from tempered_ebm.types import Params
+
+Missing = Literal["left", "right", "top", "bottom", "centre", "random"]
+_PICTURED = 100
+_COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which images are mended, by which chains.
+
+    Attributes:
+        num_images: the first held-out ones.
+        num_steps: steps of the chains; those of sampling by default.
+        seed: of whatever is random.
+        best: whether the best checkpoint is used, or the newest.
+    """
+
+    num_images: int = 16
+    num_steps: int | None = None
+    seed: int = 0
+    best: bool = False
+
+
+class Mended(NamedTuple):
+    """What came of it.
+
+    Attributes:
+        before: PSNR of every image before, dB.
+        after: PSNR of every image after, dB.
+        summary: what a person is told.
+    """
+
+    before: Float[np.ndarray, "n"]
+    after: Float[np.ndarray, "n"]
+    summary: str
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+class _Work(NamedTuple):
+    model: DataEBM
+    params: Params
+    images: Float[Array, "n h w c"]
+
+
+def missing_pixels(
+    missing: Missing,
+    fraction: float,
+    shape: tuple[int, int, int, int],
+    rng: np.random.Generator,
+) -> Bool[np.ndarray, "n h w c"]:
+    """Which pixels are hidden.
+
+    Args:
+        missing: a side, as many whole rows or columns as are nearest to the fraction; ``centre``,
+            a rectangle in the middle with the proportions of the image, and the whole number of
+            rows and columns nearest to that fraction of its area; ``random``, every pixel with
+            this probability.
+        fraction: above 0 and below 1.
+        shape: number, height, width and channels of the images; the channels of a pixel are
+            hidden together.
+        rng: of random pixels.
+
+    Raises:
+        InputError: if the fraction is out of range, or nothing or everything would be hidden.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"--fraction must be above 0 and below 1, got {fraction}")
+    n, height, width, _ = shape
+    hidden = np.zeros((n, height, width, 1), bool)
+    rows, columns = round(fraction * height), round(fraction * width)
+    if missing == "left":
+        hidden[:, :, :columns] = True
+    elif missing == "right":
+        hidden[:, :, width - columns :] = True
+    elif missing == "top":
+        hidden[:, :rows] = True
+    elif missing == "bottom":
+        hidden[:, height - rows :] = True
+    elif missing == "centre":
+        rows, columns = (round(math.sqrt(fraction) * size) for size in (height, width))
+        top, left = (height - rows) // 2, (width - columns) // 2
+        hidden[:, top : top + rows, left : left + columns] = True
+    else:
+        hidden = rng.uniform(size=hidden.shape) < fraction
+    if hidden.all() or not hidden.any():
+        what = "every pixel" if hidden.any() else "no pixel"
+        raise InputError(
+            f"--fraction must leave something to hide and something to see, got {fraction}, which "
+            f"hides {what} of {n} images of {height} x {width} with --missing {missing}"
+        )
+    return np.broadcast_to(hidden, shape)
+
+
+def inpaint_images(
+    folder: RunFolder, choice: Choice, missing: Missing = "left", fraction: float = 0.5
+) -> Mended:
+    """Hide a part of held-out images and fill it in.
+
+    Writes ``inpainted.npz`` and ``inpainted.png`` into the folder.
+
+    Args:
+        folder: of a run of images with a density.
+        choice: images and chains.
+        missing: which part is hidden.
+        fraction: how much of it.
+
+    Raises:
+        InputError: if a value is out of range, or the model of the run has no density of images.
+        DivergedError: if the chains are not finite.
+    """
+    _check(folder, "inpaint", choice)
+    rng = np.random.default_rng(choice.seed)
+    hidden = missing_pixels(missing, fraction, (choice.num_images, *_sizes(folder)), rng)
+    work = _prepare(folder, choice)
+    start_key, chain_key = jax.random.split(jax.random.key(choice.seed))
+    noise = jax.random.uniform(start_key, work.images.shape, minval=-1.0, maxval=1.0)
+    start = jnp.where(hidden, noise, work.images)
+    filled = inpaint(work.model, chain_key, work.params, work.images, jnp.asarray(~hidden), start)
+    original, before, after = _on_host(work.images, start, filled)
+    arrays = {"original": original, "before": before, "after": after}
+    panels = {
+        "held-out": original,
+        "a part missing": np.where(hidden, 0.0, original),
+        "filled in": after,
+    }
+    _save(folder, "inpainted", arrays, panels, observed=~hidden)
+    psnr = [metrics.psnr(_in_range(x), original, where=hidden) for x in (before, after)]
+    is_same = np.array_equal(after[~hidden], original[~hidden])
+    lines = [
+        f"PSNR of the missing pixels, mean over {choice.num_images} images "
+        "(standard deviation), pixels kept in [-1, 1]",
+        f"  uniform start  {_decibels(psnr[0])}",
+        f"  filled in      {_decibels(psnr[1])}",
+        f"observed pixels are {'as they were, bit for bit' if is_same else 'CHANGED'}",
+        _written(folder, "inpainted"),
+    ]
+    return Mended(psnr[0], psnr[1], "\n".join(lines))
+
+
+def denoise_images(
+    folder: RunFolder,
+    choice: Choice,
+    noise_scale: float = 0.3,
+    prior_weight: float | None = None,
+) -> Mended:
+    r"""Add normal noise to held-out images and take it off.
+
+    Writes ``denoised.npz`` and ``denoised.png`` into the folder. The chains are those of
+    :func:`tempered_ebm.models.denoising_chain`.
+
+    Args:
+        folder: of a run of images with a density.
+        choice: images and chains.
+        noise_scale: σ, for pixels in [-1, 1].
+        prior_weight: w; by default :math:`T^{-1/2}` with the temperature T of the chains of the
+            run, half way on a logarithmic scale between 1, which follows the energy as it is, and
+            1/T, which leaves the likelihood as it is.
+
+    Raises:
+        InputError: if a value is out of range, or the model of the run has no density of images.
+        DivergedError: if the chains are not finite.
+    """
+    checks.positive("--noise-scale", noise_scale)
+    if prior_weight is not None:
+        checks.positive("--prior-weight", prior_weight)
+    _check(folder, "denoise", choice)
+    work = _prepare(folder, choice)
+    chain = work.model.chain
+    weight = prior_weight or chain.effective_temperature**-0.5
+    model = DataEBM(
+        work.model.energy,
+        work.model.event_shape,
+        denoising_chain(chain, noise_scale, weight),
+        work.model.base_scale,
+    )
+    noise_key, chain_key = jax.random.split(jax.random.key(choice.seed))
+    noisy = work.images + noise_scale * jax.random.normal(noise_key, work.images.shape)
+    clean = denoise(model, chain_key, work.params, noisy, noise_scale, weight)
+    original, before, after = _on_host(work.images, noisy, clean)
+    arrays = {"original": original, "noisy": before, "denoised": after}
+    panels = {"held-out": original, f"noise of {noise_scale:g}": before, "denoised": after}
+    _save(folder, "denoised", arrays, panels)
+    psnr = [metrics.psnr(_in_range(x), original) for x in (before, after)]
+    lines = [
+        f"PSNR, mean over {choice.num_images} images (standard deviation), pixels kept in [-1, 1]",
+        f"  noisy     {_decibels(psnr[0])}",
+        f"  denoised  {_decibels(psnr[1])}",
+        f"prior weight {weight:.4g}, step size {model.chain.step_size:.4g}",
+        _written(folder, "denoised"),
+    ]
+    return Mended(psnr[0], psnr[1], "\n".join(lines))
+
+
+def _check(folder: RunFolder, command: str, choice: Choice) -> None:
+    """Whatever can be refused before anything is loaded."""
+    checks.at_least("--num-images", choice.num_images, 1)
+    checks.seed("--seed", choice.seed)
+    if choice.num_steps is not None:
+        checks.at_least("--num-steps", choice.num_steps, 1)
+    density = kinds.of(folder.config).hooks.density
+    if density is None:
+        raise InputError(
+            f"{command} needs a model of images with a density, of train data or train jem, and "
+            f"{folder.path} is a run of train {kinds.of(folder.config).name}"
+        )
+    if len(folder.event_shape) != 3:
+        raise InputError(f"{command} needs images, and {folder.path} is a run on points")
+    density(folder.config, folder.event_shape, choice.num_steps)
+
+
+def _sizes(folder: RunFolder) -> tuple[int, int, int]:
+    height, width, channels = folder.event_shape
+    return height, width, channels
+
+
+def _prepare(folder: RunFolder, choice: Choice) -> _Work:
+    """Model, parameters and images."""
+    density = kinds.of(folder.config).hooks.density
+    assert density is not None
+    images = run_folder.load_dataset(folder).x_test
+    if len(images) < choice.num_images:
+        raise InputError(
+            f"--num-images must be at most the {len(images)} held-out images, got "
+            f"{choice.num_images}"
+        )
+    params, step = loop.load_params(folder, best=choice.best)
+    config = loop.settled_config(folder, step)
+    model = density(config, folder.event_shape, choice.num_steps)
+    return _Work(model, params, jnp.asarray(images[: choice.num_images]))
+
+
+def _on_host(*arrays: Array) -> list[np.ndarray]:
+    found = [np.asarray(array) for array in arrays]
+    if not all(np.all(np.isfinite(array)) for array in found):
+        raise DivergedError(
+            "the chains of the trained model diverged: expected finite values; fewer --num-steps "
+            "may help, or a smaller --step-size in training"
+        )
+    return found
+
+
+def _in_range(images: np.ndarray) -> np.ndarray:
+    """Images as they are saved, but for rounding: noise beyond black and white costs nothing."""
+    return images.clip(-1, 1)
+
+
+def _decibels(values: Float[np.ndarray, "n"]) -> str:
+    """Mean and standard deviation over the images of which a pixel counts."""
+    known = values[~np.isnan(values)]
+    return f"{known.mean():6.2f} dB ({known.std():.2f})"
+
+
+def _save(
+    folder: RunFolder,
+    name: str,
+    images: Mapping[str, np.ndarray],
+    panels: Mapping[str, np.ndarray],
+    **others: np.ndarray,
+) -> None:
+    arrays: dict[str, Any] = dict(others)
+    for key, x in images.items():
+        arrays[key] = np.round((x + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    shown = {title: x[:_PICTURED] for title, x in panels.items()}
+    columns = min(_COLUMNS, len(next(iter(shown.values()))))
+    figure = plotting.image_panels(shown, num_columns=columns, panels_in_row=len(shown))
+    figure.set_layout_engine("constrained", w_pad=0.15)
+    write_atomically(folder.path / f"{name}.npz", archive.getvalue())
+    write_atomically(folder.path / f"{name}.png", plotting.to_png(figure))
+
+
+def _written(folder: RunFolder, name: str) -> str:
+    return f"images in {folder.path / name}.npz, picture beside it"
