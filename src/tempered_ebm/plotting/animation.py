@@ -93,8 +93,8 @@ def downhill(
     r"""Chains on latent codes on their way, as a GIF, beside the images that the codes decode to.
 
     Codes are shown in the plane of their two principal axes, all frames together, with a line to
-    where each was a frame before; their colour is minus the log density, whose mean over the chains is
-    written above.
+    where each was a frame before; their colour is minus the log density, whose mean over the chains
+    is written above.
 
     Args:
         codes: of the same chains, frame after frame.
