@@ -94,11 +94,21 @@ def _images(dataset: Dataset, network: Network, num_steps: int) -> configs.DataE
     )
 
 
-def _small(dataset: Dataset, network: Network, num_steps: int) -> configs.DataEBMConfig:
+def _small_gray(dataset: Dataset) -> configs.DataEBMConfig:
     """For two CPU cores."""
     return configs.DataEBMConfig(
         data=AnyDataConfig(dataset=dataset),
-        model=configs.ModelConfig(network=network, width=8, depth=1),
+        model=configs.ModelConfig(network="mlp", width=512, depth=2),
+        chain=configs.ChainConfig(steps=10, sampling_steps=500),
+        optimizer=AdamConfig(num_steps=4_000, batch_size=200, average_decay=0.998),
+    )
+
+
+def _small_colour(dataset: Dataset, num_steps: int) -> configs.DataEBMConfig:
+    """For two CPU cores."""
+    return configs.DataEBMConfig(
+        data=AnyDataConfig(dataset=dataset),
+        model=configs.ModelConfig(network="residual", width=8, depth=1),
         chain=configs.ChainConfig(steps=10, sampling_steps=500),
         replay=configs.ReplayConfig(capacity=2_000),
         optimizer=AdamConfig(
@@ -116,10 +126,10 @@ PRESETS: dict[str, configs.DataEBMConfig] = {
     "svhn": _images("svhn", "residual", 100_000),
     "cifar10": _images("cifar10", "residual", 100_000),
     "toy": configs.DataEBMConfig(),
-    "mnist-small": _small("mnist", "conv", 5_000),
-    "fashion-small": _small("fashion_mnist", "conv", 5_000),
-    "svhn-small": _small("svhn", "residual", 3_000),
-    "cifar10-small": _small("cifar10", "residual", 3_000),
+    "mnist-small": _small_gray("mnist"),
+    "fashion-small": _small_gray("fashion_mnist"),
+    "svhn-small": _small_colour("svhn", 3_000),
+    "cifar10-small": _small_colour("cifar10", 3_000),
 }
 """Configurations by name. Data files are not part of them; points of the plane need none."""
 
