@@ -45,15 +45,12 @@ _OTHERS = ("mnist", "fashion_mnist", "notmnist_10k")
 
 WORKS = {
     "eight Gaussians": _points("eight_gaussians"),
-    "eight Gaussians, one temperature": _points(
-        "eight_gaussians", "--num-temperatures 1 --steps 30"
-    ),
-    "eight Gaussians, rate 3e-3": _points("eight_gaussians", "--learning-rate 3e-3"),
-    "eight Gaussians, rate 3e-3, one temperature": _points(
-        "eight_gaussians", "--learning-rate 3e-3 --num-temperatures 1"
-    ),
+    "eight Gaussians, one temperature": _points("eight_gaussians", "--num-temperatures 1"),
     "checkerboard": _points("checkerboard"),
     "rings": _points("rings", "--step-size 0.03"),
+    "eight Gaussians, rate 1e-3": _points("eight_gaussians", "--learning-rate 1e-3"),
+    "checkerboard, rate 1e-3": _points("checkerboard", "--learning-rate 1e-3"),
+    "rings, rate 1e-3": _points("rings", "--step-size 0.03 --learning-rate 1e-3"),
     "JEM, digits": Work("jem"),
     "autoencoder, digits": Work("autoencoder"),
     "JEM, MNIST": Work("jem --preset mnist-small", "mnist", _OTHERS[1:]),

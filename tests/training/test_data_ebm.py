@@ -126,6 +126,8 @@ def test_points_have_ladders_and_images_have_none(tmp_path):
     images = config_of(tmp_path, dataset=DIGITS)
     assert (images.chain.num_temperatures, images.model.network) == (1, "mlp")
     assert images.chain.noise_scale == 0.01
+    assert config_of(tmp_path).optimizer.learning_rate == 0.003
+    assert images.optimizer.learning_rate == 0.001
 
 
 def test_every_density_with_exact_draws_can_be_trained_on():

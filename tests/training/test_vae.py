@@ -46,7 +46,8 @@ def test_it_is_trained_and_resumed_to_the_bit(tmp_path, monkeypatch):
 
 
 def test_its_configuration_survives_json_and_rollbacks_shrink_its_rate():
-    config = configs.VAEConfig(optimizer=AdamConfig(clip=2.0, average_decay=0.9))
+    optimizer = AdamConfig(learning_rate=1e-3, clip=2.0, average_decay=0.9)
+    config = configs.VAEConfig(optimizer=optimizer)
     tree = json.loads(json.dumps(to_json(config)))
     assert from_json(configs.VAEConfig, tree) == config
     assert kinds.of(config).name == "vae"

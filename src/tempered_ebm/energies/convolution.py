@@ -1,10 +1,10 @@
 r"""Convolution of images, by the algorithm that is fastest on the backend at hand.
 
 Chains follow the gradient in the image inside a loop, and there XLA compiles convolutions for CPU
-badly. As a product of a matrix of patches and a matrix of weights, with gradients that are products,
-too, a chain on the networks of :mod:`tempered_ebm.energies.images` took half the time or less at 8
-and 16 channels. Outside of loops XLA's own is the faster one, by up to a factor of two; of a
-training update the chain is nearly all. Elsewhere XLA's own is used.
+badly. As products of a matrix of patches and one of weights, whose gradients are products, too, a
+chain on the networks of :mod:`tempered_ebm.energies.images` took half the time or less at 8 and 16
+channels. Outside of loops XLA's own is the faster one, by up to a factor of three; of a training
+update the chain is nearly all. On other backends XLA's own is used.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.training import options
 from tempered_ebm.training.data import AnyDataset, DataConfig, resolve_data, validate_data
 from tempered_ebm.training.options import (
+    AdamConfig,
     BaseOptimizerConfig,
     CheckpointConfig,
     GuardConfig,
@@ -28,6 +29,7 @@ from tempered_ebm.training.options import (
 )
 
 _SMALL_IMAGE = 16
+_POINT_RATE, _IMAGE_RATE = 3e-3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ def resolve_base(config: Config, dataset: AnyDataset) -> Config:
             f"got {config.optimizer.batch_size}"
         )
     num_steps = config.optimizer.num_steps or (4000 if is_small(dataset) else 3000)
-    return dataclasses.replace(
-        config,
-        data=resolve_data(config.data, dataset),
-        optimizer=dataclasses.replace(config.optimizer, num_steps=num_steps),
-    )
+    optimizer = dataclasses.replace(config.optimizer, num_steps=num_steps)
+    if isinstance(optimizer, AdamConfig) and optimizer.learning_rate is None:
+        rate = _POINT_RATE if len(dataset.event_shape) == 1 else _IMAGE_RATE
+        optimizer = dataclasses.replace(optimizer, learning_rate=rate)
+    return dataclasses.replace(config, data=resolve_data(config.data, dataset), optimizer=optimizer)
 
 
 def to_json(config: Any) -> dict[str, Any]:

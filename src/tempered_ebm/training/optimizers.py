@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optax
 
+from tempered_ebm.errors import InputError
 from tempered_ebm.training.options import AdamConfig, RateSchedule, RateShape
 
 
@@ -48,7 +49,13 @@ def build_adam(config: AdamConfig) -> optax.GradientTransformation:
     """AdamW for all parameters; an update that is not finite is skipped.
 
     Args:
-        config: its options; ``num_steps`` is resolved.
+        config: its options, resolved.
+
+    Raises:
+        InputError: if the learning rate is not resolved.
     """
-    rates = rate_schedule(config.rate_schedule, config.learning_rate, config.num_steps or 1, config)
+    if config.learning_rate is None:
+        raise InputError("learning_rate must be resolved before an optimiser is built, got None")
+    num_steps = config.num_steps or 1
+    rates = rate_schedule(config.rate_schedule, config.learning_rate, num_steps, config)
     return skip_nonfinite(adamw(rates, config.first_moment_decay, config.weight_decay, config.clip))

@@ -132,9 +132,8 @@ def resolve(config: AutoencoderConfig, dataset: ImageDataset) -> AutoencoderConf
 
 def scaled(config: AutoencoderConfig, scale: float) -> AutoencoderConfig:
     """The configuration with learning rate and step size multiplied by ``scale``."""
-    rate = config.optimizer.learning_rate * scale
     return dataclasses.replace(
         config,
-        optimizer=dataclasses.replace(config.optimizer, learning_rate=rate),
+        optimizer=options.slowed(config.optimizer, scale),
         chain=dataclasses.replace(config.chain, step_size=config.chain.step_size * scale),
     )

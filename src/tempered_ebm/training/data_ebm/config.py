@@ -248,9 +248,6 @@ def _rounded(value: float) -> float:
 
 def scaled(config: DataEBMConfig, scale: float) -> DataEBMConfig:
     """The configuration with learning rate and step sizes multiplied by ``scale``."""
-    optimizer = dataclasses.replace(
-        config.optimizer, learning_rate=config.optimizer.learning_rate * scale
-    )
 
     def smaller(size: float | None) -> float | None:
         return None if size is None else size * scale
@@ -260,4 +257,5 @@ def scaled(config: DataEBMConfig, scale: float) -> DataEBMConfig:
         step_size=smaller(config.chain.step_size),
         final_step_size=smaller(config.chain.final_step_size),
     )
+    optimizer = options.slowed(config.optimizer, scale)
     return dataclasses.replace(config, optimizer=optimizer, chain=chain)

@@ -167,14 +167,13 @@ def resolve(config: JEMConfig, dataset: ImageDataset) -> JEMConfig:
 
 def scaled(config: JEMConfig, scale: float) -> JEMConfig:
     """The configuration with learning rate and step sizes multiplied by ``scale``."""
-    rate = config.optimizer.learning_rate * scale
 
     def smaller(size: float | None) -> float | None:
         return None if size is None else size * scale
 
     return dataclasses.replace(
         config,
-        optimizer=dataclasses.replace(config.optimizer, learning_rate=rate),
+        optimizer=options.slowed(config.optimizer, scale),
         chain=dataclasses.replace(
             config.chain,
             step_size=smaller(config.chain.step_size),

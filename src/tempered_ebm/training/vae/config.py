@@ -67,6 +67,4 @@ def resolve(config: VAEConfig, dataset: ImageDataset) -> VAEConfig:
 
 def scaled(config: VAEConfig, scale: float) -> VAEConfig:
     """The configuration with the learning rate multiplied by ``scale``."""
-    rate = config.optimizer.learning_rate * scale
-    optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
-    return dataclasses.replace(config, optimizer=optimizer)
+    return dataclasses.replace(config, optimizer=options.slowed(config.optimizer, scale))
