@@ -61,12 +61,14 @@ WORKS = {
 
 
 def _finished(folder: Path, command: list[str], others: list[Path]) -> float:
-    """Train and evaluate unless that is done; CPU seconds, also of an earlier time."""
+    """Train and evaluate unless that is done; CPU seconds, of a stopped run those since then."""
     measured = folder / "cpu_seconds.json"
     if measured.exists():
         return float(json.loads(measured.read_text()))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     program = [sys.executable, "-m", "tempered_ebm"]
+    if (folder / "config.json").exists():
+        command = [*program, "train", "--resume", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     if others:
         subprocess.run(
