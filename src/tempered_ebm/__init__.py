@@ -15,6 +15,7 @@ from tempered_ebm import inference as inference
 from tempered_ebm import kernels as kernels
 from tempered_ebm import learning as learning
 from tempered_ebm import likelihoods as likelihoods
+from tempered_ebm import noise as noise
 from tempered_ebm import pilot as pilot
 from tempered_ebm import presets as presets
 from tempered_ebm import replay as replay
@@ -101,6 +102,7 @@ __all__ = [
     "mala",
     "mbar",
     "model_probabilities",
+    "noise",
     "pilot",
     "presets",
     "replay",

@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import checks
+from tempered_ebm.columns import ByCoordinate, Columns
 from tempered_ebm.errors import InputError
-from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
+from tempered_ebm.types import LogDensityFn, PerChain, Position
 
 
 def as_position(position: Position) -> Position:
@@ -42,7 +43,10 @@ def as_position(position: Position) -> Position:
 
 
 def value_and_grad(
-    logdensity_fn: LogDensityFn, position: Position, *, name: str = "logdensity_fn"
+    logdensity_fn: LogDensityFn | ByCoordinate,
+    position: Position,
+    *,
+    name: str = "logdensity_fn",
 ) -> tuple[Float[Array, "*chains"], Position]:
     """Evaluate a log-density and its gradient for one chain or a batch of chains.
 
@@ -61,6 +65,9 @@ def value_and_grad(
         InputError: if the value is not a floating array, or its shape does not lead
             on every leaf of ``position``.
     """
+    if isinstance(position, Columns) and isinstance(logdensity_fn, ByCoordinate):
+        value, grads = logdensity_fn.value_and_grad(*position.arrays)
+        return value, Columns(tuple(grads))
 
     def evaluate(position: Position) -> Array:
         value = logdensity_fn(position)
@@ -186,14 +193,3 @@ def select(
 ) -> Position:
     """Choose chain by chain between two pytrees that lead with the chain shape."""
     return jax.tree.map(lambda a, b: jnp.where(expand(condition, a), a, b), when_true, when_false)
-
-
-def gaussian_noise(rng_key: PRNGKey, like: Position) -> Position:
-    """Draw independent standard normals shaped and typed like ``like``."""
-    leaves, treedef = jax.tree.flatten(like)
-    keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
-    noise = [
-        jax.random.normal(key, leaf.shape, leaf.dtype)
-        for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(treedef, noise)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks
+from tempered_ebm import checks, columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.streaming import (
     RunningCovariance,
@@ -48,7 +48,8 @@ def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, None]:
         return kernel.step(key, state)[0], None
 
-    return jax.lax.scan(one_step, state, jax.random.split(rng_key, num_steps))[0]
+    start = columns.enter(kernel, state)
+    return columns.finish(jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))[0])
 
 
 def short_run(
@@ -124,11 +125,12 @@ def run_with_moments(
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, moments = carry
         state, info = kernel.step(key, state)
-        return (state, update_moments(moments, statistic_fn(state, info))), None
+        return (state, update_moments(moments, statistic_fn(columns.leave(state), info))), None
 
-    start = init_moments(_shape_of(statistic_fn, rng_key, kernel, state))
-    carry, _ = jax.lax.scan(one_step, (state, start), jax.random.split(rng_key, num_steps))
-    return carry
+    moments = init_moments(_shape_of(statistic_fn, rng_key, kernel, state))
+    start = (columns.enter(kernel, state), moments)
+    (state, moments), _ = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
+    return columns.finish(state), moments
 
 
 def _shape_of(
@@ -181,11 +183,11 @@ def run_with_covariance(
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, running = carry
         state, info = kernel.step(key, state)
-        return (state, update_covariance(running, statistic_fn(state, info))), None
+        return (state, update_covariance(running, statistic_fn(columns.leave(state), info))), None
 
-    start = (state, init_covariance(shape))
-    carry, _ = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
-    return carry
+    start = (columns.enter(kernel, state), init_covariance(shape))
+    (state, running), _ = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
+    return columns.finish(state), running
 
 
 def trace(
@@ -224,6 +226,8 @@ def trace(
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, Any]:
         state, info = kernel.step(key, state)
-        return state, statistic_fn(state, info)
+        return state, statistic_fn(columns.leave(state), info)
 
-    return jax.lax.scan(one_step, state, jax.random.split(rng_key, num_steps))
+    start = columns.enter(kernel, state)
+    state, kept = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
+    return columns.finish(state), kept

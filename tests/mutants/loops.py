@@ -103,9 +103,9 @@ NOISE_OF_THE_DEVICE = textwrap.dedent(
     """
     import jax
     from jax.sharding import PartitionSpec
-    from tempered_ebm import chains
+    from tempered_ebm.noise import Source
 
-    def noise(key, like):
+    def noise(self, key, like):
         shape = (like.shape[0] // mesh.size, *like.shape[1:])
 
         def draw(key):
@@ -115,7 +115,7 @@ NOISE_OF_THE_DEVICE = textwrap.dedent(
         data = PartitionSpec("data")
         return jax.shard_map(draw, mesh=mesh, in_specs=PartitionSpec(), out_specs=data)(key)
 
-    chains.gaussian_noise = noise
+    Source.like = noise
     """
 )
 

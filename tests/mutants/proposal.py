@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from tempered_ebm import chains
+from tempered_ebm import noise as sources
 from tempered_ebm.kernels import langevin
 from tests import checks_kernels as checks
 from tests.mutants.registry import GAMMA, caught_by
@@ -11,7 +12,7 @@ from tests.mutants.registry import GAMMA, caught_by
 
 def proposal(noise_scale=lambda h: jnp.sqrt(2 * h), drift_scale=lambda h: h):
     def propose(rng_key, position, drift, step_size, **metric):
-        noise = chains.gaussian_noise(rng_key, position)
+        noise = sources.jax_random.like(rng_key, position)
 
         def move(z, d, xi):
             h = chains.expand(step_size, z)
@@ -54,12 +55,12 @@ def drift_of_half_the_step_size_in_mala(patch):
 
 @caught_by(checks.ula_proposal, "tempered_ula")
 def noise_that_is_constant(patch):
-    patch.setattr(chains, "gaussian_noise", lambda key, like: jnp.ones_like(like))
+    patch.setattr(sources.Source, "like", lambda self, key, like: jnp.ones_like(like))
 
 
 @caught_by(checks.chains_are_independent, "tempered_mala")
 def noise_shared_across_chains(patch):
-    def shared(rng_key, like):
+    def shared(self, rng_key, like):
         return jnp.broadcast_to(jax.random.normal(rng_key, like.shape[1:], like.dtype), like.shape)
 
-    patch.setattr(chains, "gaussian_noise", shared)
+    patch.setattr(sources.Source, "like", shared)

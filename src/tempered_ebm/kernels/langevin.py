@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import chains, checks
+from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.types import PerChain, Position, PRNGKey
 
 State = TypeVar("State")
@@ -104,6 +105,7 @@ def propose(
     inverse_mass_matrix: Position | None = None,
     noise_temperature: PerChain = 1.0,
     noise_scale: PerChain | None = None,
+    noise: Source = jax_random,
 ) -> Position:
     r"""Draw :math:`z + h\,u + \sqrt{2hTD}\,\xi` with one noise draw for all chains.
 
@@ -115,10 +117,11 @@ def propose(
         inverse_mass_matrix: diagonal ``D``, or None for the identity.
         noise_temperature: ``T``, scalar or one value per chain.
         noise_scale: ``σ`` in the place of :math:`\sqrt{2hT}`, scalar or one value per chain.
+        noise: source of ``ξ``.
     """
-    noise = chains.gaussian_noise(rng_key, position)
+    draw = noise.like(rng_key, position)
     if inverse_mass_matrix is not None:
-        noise = chains.scale(jax.tree.map(jnp.sqrt, inverse_mass_matrix), noise)
+        draw = chains.scale(jax.tree.map(jnp.sqrt, inverse_mass_matrix), draw)
 
     def move(z: Array, u: Array, xi: Array) -> Array:
         h = chains.expand(step_size, z, name="step_size")
@@ -129,7 +132,7 @@ def propose(
             scale = chains.expand(noise_scale, z, name="noise_scale")
         return z + h * u.astype(z.dtype) + scale * xi
 
-    return jax.tree.map(move, position, drift, noise)
+    return jax.tree.map(move, position, drift, draw)
 
 
 def log_acceptance_ratio(
@@ -173,18 +176,24 @@ def log_acceptance_ratio(
     )
 
 
-def log_uniform(rng_key: PRNGKey, like: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_uniform(
+    rng_key: PRNGKey, like: Float[Array, "..."], noise: Source = jax_random
+) -> Float[Array, "..."]:
     """Draw logarithms of uniforms, in single precision or better, and finite.
 
     A uniform of exactly 0, one in 2**23 in single precision, would accept anything.
     """
     dtype = jnp.promote_types(like.dtype, jnp.float32)
-    uniform = jax.random.uniform(rng_key, like.shape, dtype)
+    uniform = noise.uniform(rng_key, like.shape, dtype)
     return jnp.log(jnp.maximum(uniform, jnp.finfo(dtype).eps / 2))
 
 
 def metropolis(
-    rng_key: PRNGKey, log_ratio: Float[Array, "*chains"], proposal: State, state: State
+    rng_key: PRNGKey,
+    log_ratio: Float[Array, "*chains"],
+    proposal: State,
+    state: State,
+    noise: Source = jax_random,
 ) -> tuple[State, MetropolisInfo]:
     """Accept ``proposal`` chain by chain with probability ``min(1, exp(log_ratio))``.
 
@@ -193,8 +202,9 @@ def metropolis(
         log_ratio: log Metropolis-Hastings ratio; NaN rejects.
         proposal: state to move to; every leaf leads with the chain shape.
         state: state to stay at.
+        noise: source of the uniforms.
     """
     log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-    is_accepted = log_uniform(rng_key, log_ratio) < log_ratio
+    is_accepted = log_uniform(rng_key, log_ratio, noise) < log_ratio
     acceptance_rate = jnp.exp(jnp.minimum(log_ratio, 0.0))
     return chains.select(is_accepted, proposal, state), MetropolisInfo(acceptance_rate, is_accepted)

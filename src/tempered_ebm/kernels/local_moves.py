@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import chains
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import tempered
+from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
 from tempered_ebm.types import LogDensityFn, Position, PriorSampler, PRNGKey
 
@@ -64,16 +65,19 @@ class LocalMove(NamedTuple):
     is_tempered_langevin: bool = False
 
 
-def langevin(*, metropolis: bool, sample_prior: PriorSampler | None = None) -> LocalMove:
+def langevin(
+    *, metropolis: bool, sample_prior: PriorSampler | None = None, noise: Source = jax_random
+) -> LocalMove:
     """Tempered MALA or ULA: one evaluation of each half a step, no memory.
 
     Args:
         metropolis: whether moves are adjusted.
         sample_prior: independent draws in the place of moves at ``t = 0``; adjusted moves only.
+        noise: source of the noise.
     """
-    kernel = tempered.build_ula_kernel()
+    kernel = tempered.build_ula_kernel(noise)
     if metropolis:
-        kernel = functools.partial(tempered.build_mala_kernel(), sample_prior=sample_prior)
+        kernel = functools.partial(tempered.build_mala_kernel(noise), sample_prior=sample_prior)
 
     def step(
         rng_key: PRNGKey,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains, checks
+from tempered_ebm import chains, checks, columns
 from tempered_ebm.kernels import langevin
+from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -43,10 +44,13 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> MALAState:
     return MALAState(position, value, grad)
 
 
-def build_kernel() -> Callable:
+def build_kernel(noise: Source = jax_random) -> Callable:
     """Build ``(rng_key, state, logdensity_fn, step_size, inverse_mass_matrix) -> (state, info)``.
 
     The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two.
+
+    Args:
+        noise: source of the noise.
     """
 
     def kernel(
@@ -65,10 +69,11 @@ def build_kernel() -> Callable:
             chains.scale(metric, state.logdensity_grad),
             step_size,
             inverse_mass_matrix=metric,
+            noise=noise,
         )
         proposal = MALAState(position, *chains.value_and_grad(logdensity_fn, position))
         log_ratio = langevin.log_acceptance_ratio(*state, *proposal, step_size, metric)
-        return langevin.metropolis(accept_key, log_ratio, proposal, state)
+        return langevin.metropolis(accept_key, log_ratio, proposal, state, noise)
 
     return kernel
 
@@ -78,6 +83,7 @@ def as_top_level_api(
     step_size: PerChain,
     *,
     inverse_mass_matrix: Position | None = None,
+    noise: Source = jax_random,
 ) -> SamplingAlgorithm:
     r"""Metropolis-adjusted Langevin algorithm (MALA).
 
@@ -95,6 +101,7 @@ def as_top_level_api(
         inverse_mass_matrix: positive diagonal ``D``, the identity by default: a pytree like
             the position of one chain, or BlackJAX's flat vector. With estimates of the
             target's variances for ``D``, ``h`` has no units.
+        noise: source of the noise (:mod:`tempered_ebm.noise`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; its ``info`` carries ``acceptance_rate``
@@ -117,6 +124,7 @@ def as_top_level_api(
 
     checks.positive("step_size", step_size)
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
-    return build_sampling_algorithm(
-        build_kernel(), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
+    algorithm = build_sampling_algorithm(
+        build_kernel(noise), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
     )
+    return columns.allow(algorithm, logdensity_fn) if inverse_mass_matrix is None else algorithm

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tempered_ebm import chains, checks, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin, local_moves, tempered
+from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PriorSampler, PRNGKey
 
@@ -278,6 +279,7 @@ def as_top_level_api(
     swap_every: int = 1,
     inverse_mass_matrix: Position | None = None,
     sample_prior: PriorSampler | None = None,
+    noise: Source = jax_random,
 ) -> SamplingAlgorithm:
     r"""Replica exchange over a ladder of temperatures (parallel tempering).
 
@@ -304,6 +306,7 @@ def as_top_level_api(
         sample_prior: ``(rng_key, chain_shape) -> position``, independent draws from the
             prior: the rung at ``t = 0`` then takes one every step in the place of a move, at
             the same cost, and brings news to the others. Not for unadjusted moves.
+        noise: source of the noise of the moves (:mod:`tempered_ebm.noise`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; positions lead with K on every leaf.
@@ -345,7 +348,7 @@ def as_top_level_api(
     algorithm = _as_sampling_algorithm(
         target,
         temperatures,
-        local_moves.langevin(metropolis=metropolis, sample_prior=sample_prior),
+        local_moves.langevin(metropolis=metropolis, sample_prior=sample_prior, noise=noise),
         parameters,
         swap_every,
     )

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import chains, checks
 from tempered_ebm.kernels import langevin
+from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
 from tempered_ebm.types import PerChain, Position, PriorSampler, PRNGKey
 
@@ -64,10 +65,13 @@ def check_start(state: TemperedState, temperature: PerChain) -> TemperedState:
     return state
 
 
-def build_ula_kernel() -> Callable:
+def build_ula_kernel(noise: Source = jax_random) -> Callable:
     """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, unadjusted.
 
     The last argument is ``inverse_mass_matrix`` and may be left out.
+
+    Args:
+        noise: source of the noise.
     """
 
     def kernel(
@@ -82,9 +86,9 @@ def build_ula_kernel() -> Callable:
         logdensity, grad = tempered_logdensity(state, temperature)
         metric = chains.as_metric(inverse_mass_matrix, state.position, logdensity.ndim)
         drift = chains.scale(metric, grad)
-        step_size = chains.per_chain(step_size, logdensity, name="step_size")
+        h = chains.expand(step_size, logdensity, name="step_size")
         position = langevin.propose(
-            rng_key, state.position, drift, step_size, inverse_mass_matrix=metric
+            rng_key, state.position, drift, h, inverse_mass_matrix=metric, noise=noise
         )
         info = langevin.LangevinInfo(
             jnp.sqrt(chains.inner(drift, drift, logdensity.ndim)), jnp.ones_like(logdensity)
@@ -94,12 +98,15 @@ def build_ula_kernel() -> Callable:
     return kernel
 
 
-def build_mala_kernel() -> Callable:
+def build_mala_kernel(noise: Source = jax_random) -> Callable:
     """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, adjusted.
 
     The last arguments, ``inverse_mass_matrix`` and ``sample_prior``, may be left out. With
     ``sample_prior``, ``(rng_key, chain_shape) -> position``, a chain at ``t = 0`` moves to an
     independent draw in the place of a Langevin proposal, and always accepts.
+
+    Args:
+        noise: source of the noise.
     """
 
     def kernel(
@@ -121,6 +128,7 @@ def build_mala_kernel() -> Callable:
             chains.scale(metric, grad),
             step_size,
             inverse_mass_matrix=metric,
+            noise=noise,
         )
         is_exact = jnp.zeros(logdensity.shape, bool)
         if sample_prior is not None:
@@ -133,7 +141,7 @@ def build_mala_kernel() -> Callable:
             state.position, logdensity, grad, position, new_logdensity, new_grad, step_size, metric
         )
         log_ratio = jnp.where(is_exact, 0.0, log_ratio)
-        return langevin.metropolis(accept_key, log_ratio, proposal, state)
+        return langevin.metropolis(accept_key, log_ratio, proposal, state, noise)
 
     return kernel
 
@@ -164,6 +172,7 @@ def tempered_ula(
     step_size: PerChain,
     *,
     inverse_mass_matrix: Position | None = None,
+    noise: Source = jax_random,
 ) -> SamplingAlgorithm:
     r"""Unadjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
@@ -180,6 +189,7 @@ def tempered_ula(
         inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
             variance of the noise, the identity by default: a pytree like the position of one
             chain, or BlackJAX's flat vector.
+        noise: source of the noise (:mod:`tempered_ebm.noise`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm`` whose state carries ``logprior`` and
@@ -202,7 +212,7 @@ def tempered_ula(
         (5,)
     """
     return _as_sampling_algorithm(
-        build_ula_kernel(), target, temperature, step_size, inverse_mass_matrix
+        build_ula_kernel(noise), target, temperature, step_size, inverse_mass_matrix
     )
 
 
@@ -212,6 +222,7 @@ def tempered_mala(
     step_size: PerChain,
     *,
     inverse_mass_matrix: Position | None = None,
+    noise: Source = jax_random,
 ) -> SamplingAlgorithm:
     r"""Metropolis-adjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
@@ -225,6 +236,7 @@ def tempered_mala(
         inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
             variance of the noise, the identity by default: a pytree like the position of one
             chain, or BlackJAX's flat vector.
+        noise: source of the noise (:mod:`tempered_ebm.noise`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm`` whose state carries ``logprior`` and
@@ -246,5 +258,5 @@ def tempered_mala(
         True
     """
     return _as_sampling_algorithm(
-        build_mala_kernel(), target, temperature, step_size, inverse_mass_matrix
+        build_mala_kernel(noise), target, temperature, step_size, inverse_mass_matrix
     )

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tempered_ebm import chains, checks
+from tempered_ebm import chains, checks, columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin
 from tempered_ebm.kernels.preconditioning import Preconditioner
+from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -71,10 +72,16 @@ def init(
     return ULAState(position, value, grad, drift_state, metric_state, num_steps)
 
 
-def build_kernel(drift: optax.GradientTransformation | None = None) -> Callable:
+def build_kernel(
+    drift: optax.GradientTransformation | None = None, noise: Source = jax_random
+) -> Callable:
     """Build ``(rng_key, state, logdensity_fn, step_size, ...) -> (state, info)``.
 
     What follows the step size are the keyword arguments of :func:`as_top_level_api`.
+
+    Args:
+        drift: transformation of the gradient.
+        noise: source of the noise.
     """
 
     def kernel(
@@ -88,14 +95,12 @@ def build_kernel(drift: optax.GradientTransformation | None = None) -> Callable:
     ) -> tuple[ULAState, langevin.LangevinInfo]:
         checks.key("rng_key", rng_key)
         ndim = state.logdensity.ndim
-        h = chains.per_chain(
-            step_size(state.num_steps) if callable(step_size) else step_size,
-            state.logdensity,
-            name="step_size",
-        )
-        T = chains.per_chain(noise_temperature, state.logdensity, name="noise_temperature")
+        like = state.logdensity
+        h = step_size(state.num_steps) if callable(step_size) else step_size
+        h = chains.expand(h, like, name="step_size")
+        T = chains.expand(noise_temperature, like, name="noise_temperature")
         if noise_scale is not None:
-            noise_scale = chains.per_chain(noise_scale, state.logdensity, name="noise_scale")
+            noise_scale = chains.expand(noise_scale, like, name="noise_scale")
             T = jnp.square(noise_scale) / (2 * h)
         direction, drift_state = state.logdensity_grad, state.drift_state
         if drift is not None:
@@ -118,9 +123,12 @@ def build_kernel(drift: optax.GradientTransformation | None = None) -> Callable:
             inverse_mass_matrix=metric,
             noise_temperature=T,
             noise_scale=noise_scale,
+            noise=noise,
         )
         value, grad = chains.value_and_grad(logdensity_fn, position)
-        info = langevin.LangevinInfo(jnp.sqrt(chains.inner(direction, direction, ndim)), T)
+        info = langevin.LangevinInfo(
+            jnp.sqrt(chains.inner(direction, direction, ndim)), jnp.broadcast_to(T, like.shape)
+        )
         new_state = ULAState(position, value, grad, drift_state, metric_state, state.num_steps + 1)
         return new_state, info
 
@@ -135,6 +143,7 @@ def as_top_level_api(
     inverse_mass_matrix: Position | Preconditioner | None = None,
     noise_scale: PerChain | None = None,
     noise_temperature: PerChain = 1.0,
+    noise: Source = jax_random,
 ) -> SamplingAlgorithm:
     r"""Unadjusted Langevin algorithm (ULA).
 
@@ -161,6 +170,7 @@ def as_top_level_api(
             ``σ²/(2h)`` in the place of ``T``. Then ``info.effective_temperature`` is the
             temperature the chain really has.
         noise_temperature: ``T > 0``: for small steps the chain samples :math:`p^{1/T}`.
+        noise: source of the noise (:mod:`tempered_ebm.noise`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``.
@@ -195,10 +205,12 @@ def as_top_level_api(
                 "noise_scale and noise_temperature both set the noise; expected one of them, "
                 f"got {noise_scale} and {noise_temperature}"
             )
-    return build_sampling_algorithm(
-        build_kernel(drift),
+    algorithm = build_sampling_algorithm(
+        build_kernel(drift, noise),
         init,
         logdensity_fn,
         init_args=(drift, inverse_mass_matrix),
         kernel_args=(step_size, inverse_mass_matrix, noise_scale, noise_temperature),
     )
+    is_plain = drift is None and inverse_mass_matrix is None
+    return columns.allow(algorithm, logdensity_fn) if is_plain else algorithm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -10,8 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import checks
+from tempered_ebm.columns import ByCoordinate
 from tempered_ebm.energies.toy.density import TAIL, ToyDensity, box_around, norm, on_circle
 from tempered_ebm.types import PRNGKey
+
+_UNROLLED = 32
+"""Components up to which a mixture is also written out coordinate by coordinate."""
 
 
 def equal_mixture(
@@ -35,6 +40,18 @@ def equal_mixture(
         squares = (z[..., :1] - x) ** 2 + (z[..., 1:] - y) ** 2
         return jax.nn.logsumexp(-0.5 / scale**2 * squares, axis=-1)
 
+    def value_and_grad(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+        # One array for each component keeps all of them in one loop over chains.
+        logs = [-0.5 / scale**2 * ((x - a) ** 2 + (y - b) ** 2) for a, b in means.tolist()]
+        largest = functools.reduce(jnp.maximum, logs)
+        weights = [jnp.exp(log - largest) for log in logs]
+        total = sum(weights)
+        mean_x, mean_y = (
+            sum(w * m for w, m in zip(weights, column)) / total for column in means.T.tolist()
+        )
+        value = largest + jnp.log(total)
+        return value, ((mean_x - x) / scale**2, (mean_y - y) / scale**2)
+
     def sample(rng_key: PRNGKey, num_samples: int) -> Float[Array, "num_samples 2"]:
         component_key, noise_key = jax.random.split(rng_key)
         component = jax.random.randint(component_key, (num_samples,), 0, num_components)
@@ -44,7 +61,7 @@ def equal_mixture(
 
     return ToyDensity(
         name,
-        logdensity,
+        ByCoordinate(logdensity, value_and_grad) if num_components <= _UNROLLED else logdensity,
         log_normalizer=math.log(num_components * 2 * math.pi * scale**2),
         sample=sample,
         bounds=box_around(means, TAIL * scale),

@@ -1,0 +1,197 @@
+r"""Where the noise of a kernel comes from.
+
+A source is a pair of functions of a key, without a state: what it draws depends on the key and
+on the place in the array, not on devices, blocks or layout, and a run is resumed from its key.
+Kernels take one as ``noise``:
+
+* :data:`jax_random`, the default, has the numbers of ``jax.random``, bit for bit;
+* :data:`box_muller` has other numbers of the same quality for less time on CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, UInt32
+
+from tempered_ebm.columns import Columns
+from tempered_ebm.counter_noise import Words, key_words, threefry_2x32
+from tempered_ebm.types import Position, PRNGKey
+
+_ONE = np.uint32(0x3F800000)
+
+
+class Source(NamedTuple):
+    """A source of noise.
+
+    Attributes:
+        normal: ``(rng_key, shape, dtype) -> array`` of independent standard normals.
+        columns: ``(rng_key, rows, num_columns, dtype) -> arrays``, the columns of
+            ``normal(rng_key, (rows, num_columns), dtype)``.
+        uniform: ``(rng_key, shape, dtype) -> array`` of independent uniforms in [0, 1).
+    """
+
+    normal: Callable[[PRNGKey, tuple[int, ...], Any], Array]
+    columns: Callable[[PRNGKey, int, int, Any], tuple[Array, ...]]
+    uniform: Callable[[PRNGKey, tuple[int, ...], Any], Array]
+
+    def like(self, rng_key: PRNGKey, position: Position) -> Position:
+        """Independent standard normals shaped and typed like ``position``."""
+        if isinstance(position, Columns):
+            rows, dtype = position.arrays[0].shape[0], position.arrays[0].dtype
+            return Columns(self.columns(rng_key, rows, len(position.arrays), dtype))
+        leaves, treedef = jax.tree.flatten(position)
+        keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
+        noise = [self.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves)]
+        return jax.tree.unflatten(treedef, noise)
+
+
+def _inlined(fn: Callable, *names: str) -> Callable:
+    # One dispatch for a step that is not compiled, and nothing to call in one that is.
+    return functools.partial(jax.jit, static_argnames=names, inline=True)(fn)
+
+
+def _is_threefry(rng_key: PRNGKey) -> bool:
+    if jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key):
+        return str(jax.random.key_impl(rng_key)) == "threefry2x32"
+    return jax.config.jax_default_prng_impl == "threefry2x32"  # type: ignore[attr-defined]
+
+
+def _is_plain(rng_key: PRNGKey, size: int, dtype: Any) -> bool:
+    """Whether ``jax.random`` makes single precision from one threefry block for each number."""
+    return (
+        jax.default_backend() == "cpu"
+        and dtype == jnp.float32
+        and size < 2**32
+        and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+        and _is_threefry(rng_key)
+    )
+
+
+def _words(rng_key: PRNGKey) -> Words:
+    data = rng_key
+    if jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key):
+        data = jax.random.key_data(rng_key)
+    return data[0], data[1]
+
+
+def _index(shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """Places in an array in row-major order, without a reshape that would fix a layout."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    index = jnp.zeros(shape, jnp.uint32)
+    for axis, stride in enumerate(strides):
+        index = index + lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride)
+    return index
+
+
+def _jax_bits(rng_key: PRNGKey, index: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The bits that ``jax.random.bits`` has at a place, by rounds that XLA fuses."""
+    high, low = threefry_2x32(_words(rng_key), (jnp.zeros_like(index), index))
+    return high ^ low
+
+
+def _jax_uniform(bits: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    return lax.bitcast_convert_type((bits >> np.uint32(9)) | _ONE, jnp.float32) - 1
+
+
+def _jax_normal(bits: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    low = np.nextafter(np.float32(-1), np.float32(0))
+    uniform = jnp.maximum(low, _jax_uniform(bits) * (np.float32(1) - low) + low)
+    return np.float32(math.sqrt(2)) * lax.erf_inv(uniform)
+
+
+_jax_normal_at = _inlined(lambda rng_key, index: _jax_normal(_jax_bits(rng_key, index)))
+_jax_uniform_at = _inlined(lambda rng_key, index: _jax_uniform(_jax_bits(rng_key, index)))
+
+
+def _jax_random_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+    if not _is_plain(rng_key, math.prod(shape), dtype):
+        return jax.random.normal(rng_key, shape, dtype)
+    return _jax_normal_at(rng_key, _index(shape))
+
+
+def _jax_random_columns(
+    rng_key: PRNGKey, rows: int, num_columns: int, dtype: Any
+) -> tuple[Array, ...]:
+    if not _is_plain(rng_key, rows * num_columns, dtype):
+        return tuple(jax.random.normal(rng_key, (rows, num_columns), dtype).T)
+    first = lax.iota(jnp.uint32, rows) * np.uint32(num_columns)
+    columns = [_jax_normal_at(rng_key, first + np.uint32(j)) for j in range(num_columns)]
+    return lax.optimization_barrier(tuple(columns))
+
+
+def _jax_random_uniform(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+    if not _is_plain(rng_key, math.prod(shape), dtype):
+        return jax.random.uniform(rng_key, shape, dtype)
+    return _jax_uniform_at(rng_key, _index(shape))
+
+
+jax_random = Source(_jax_random_normal, _jax_random_columns, _jax_random_uniform)
+"""The numbers of ``jax.random``, bit for bit. On CPU its rounds of threefry are laid out so that
+they run as one vectorised loop."""
+
+
+def _sine(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""Taylor's polynomial of degree 11, within 6e-8 on :math:`[-\pi/2, \pi/2]`."""
+    y = x * x
+    total = jnp.full_like(y, -1 / math.factorial(11))
+    for k, sign in ((9, 1), (7, -1), (5, 1), (3, -1), (1, 1)):
+        total = total * y + np.float32(sign / math.factorial(k))
+    return x * total
+
+
+def _pairs(rng_key: PRNGKey, index: UInt32[Array, "..."]) -> tuple[Array, Array]:
+    """Two normals at each place, from the two words of one block of threefry."""
+    key = _words(rng_key) if _is_threefry(rng_key) else key_words(rng_key)
+    radius_word, angle_word = threefry_2x32(key, (jnp.ones_like(index), index))
+    coarse, fine = _as_float(radius_word >> np.uint32(8)), _as_float(radius_word & np.uint32(0xFF))
+    u = coarse * np.float32(2**-24) + (fine * np.float32(2**-32) + np.float32(2**-33))
+    radius = jnp.sqrt(-2 * jnp.log(u))
+    # A quotient, and not a product: XLA computes it once for its two readers.
+    angle = _as_float(angle_word) / np.float32(2**31 / math.pi)
+    quarter = np.float32(math.pi / 2)
+    cosine = _sine(quarter - jnp.abs(angle))
+    sine = jnp.sign(angle) * _sine(quarter - jnp.abs(jnp.abs(angle) - quarter))
+    return radius * cosine, radius * sine
+
+
+def _as_float(word: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    """The word as a signed number."""
+    return lax.bitcast_convert_type(word, jnp.int32).astype(jnp.float32)
+
+
+_pairs_at = _inlined(_pairs)
+
+
+def _box_muller_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+    if not shape:
+        return _box_muller_normal(rng_key, (1,), dtype)[0]
+    half = (*shape[:-1], -(-shape[-1] // 2))
+    pair = _pairs_at(rng_key, _index(half))
+    return jnp.concatenate(pair, axis=-1)[..., : shape[-1]].astype(dtype)
+
+
+def _box_muller_columns(
+    rng_key: PRNGKey, rows: int, num_columns: int, dtype: Any
+) -> tuple[Array, ...]:
+    half = -(-num_columns // 2)
+    first = lax.iota(jnp.uint32, rows) * np.uint32(half)
+    pairs = [_pairs_at(rng_key, first + np.uint32(j)) for j in range(half)]
+    columns = [a for a, _ in pairs] + [b for _, b in pairs]
+    return lax.optimization_barrier(tuple(c.astype(dtype) for c in columns[:num_columns]))
+
+
+box_muller = Source(_box_muller_normal, _box_muller_columns, _jax_random_uniform)
+r"""Pairs of normals from the two words of a threefry-2x32 block of 20 rounds.
+
+.. math:: \sqrt{-2 \log u}\,(\cos 2\pi v, \sin 2\pi v)
+
+(Box and Muller 1958; Salmon et al. 2011), in single precision whatever the dtype asked for;
+tails end at 6.8 standard deviations. ``jax.random`` uses a block for each number."""
