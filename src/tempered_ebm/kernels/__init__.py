@@ -1,5 +1,6 @@
 """Transition kernels, one a file, in BlackJAX's shape."""
 
+from tempered_ebm.kernels import fused_langevin as fused_langevin
 from tempered_ebm.kernels import langevin as langevin
 from tempered_ebm.kernels import local_moves as local_moves
 from tempered_ebm.kernels import mala as mala

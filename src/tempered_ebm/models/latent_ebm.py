@@ -14,9 +14,10 @@ from jaxtyping import Array, Float
 from tempered_ebm import checks, evidence, evidence_runs, inference, learning, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence_runs import EvidenceReport
-from tempered_ebm.kernels import mala, replica_exchange, tempered, ula
+from tempered_ebm.kernels import fused_langevin, mala, replica_exchange, tempered, ula
 from tempered_ebm.likelihoods import Likelihood
 from tempered_ebm.models import latent_evidence
+from tempered_ebm.models.blocks import in_blocks
 from tempered_ebm.models.draws import POSTERIOR_CHAIN, PRIOR_CHAIN, ChainSettings, Draws
 from tempered_ebm.models.networks import as_network
 from tempered_ebm.target import TemperedTarget
@@ -78,9 +79,16 @@ class LatentEBM:
         metropolis: whether the chains are Metropolis-adjusted (MALA) or not (ULA).
         replica_exchange: whether the posterior chains of neighbouring temperatures swap places,
             where there is a ladder (:func:`tempered_ebm.replica_exchange`).
+        temperature_block: rungs of a ladder whose likelihoods are evaluated at a time, to save
+            memory; None for all of them. Draws do not depend on it but for rounding.
+        fused: whether the prior chains run as one program of the accelerator
+            (:mod:`tempered_ebm.kernels.fused_langevin`): draws of the same law, from other noise.
+            By default on a single device on which it has been measured to be faster, for an
+            energy of :func:`tempered_ebm.energies.mlp_energy` and unadjusted chains.
 
     Raises:
-        InputError: for a network that is none, or a size or step size that is not positive.
+        InputError: for a network that is none, a size or step size that is not positive, or
+            ``fused`` chains that are adjusted or whose energy is no MLP.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -103,15 +111,24 @@ class LatentEBM:
     posterior_chain: ChainSettings = POSTERIOR_CHAIN
     metropolis: bool = False
     replica_exchange: bool = False
+    temperature_block: int | None = None
+    fused: bool | None = None
 
     def __post_init__(self) -> None:
         checks.at_least("latent_dim", self.latent_dim, 1)
+        if self.temperature_block is not None:
+            checks.at_least("temperature_block", self.temperature_block, 1)
         for name in ("prior_chain", "posterior_chain"):
             num_steps, step_size = getattr(self, name)
             checks.at_least(f"{name}.num_steps", num_steps, 1)
             checks.positive(f"{name}.step_size", step_size)
         for name in ("prior_energy", "generator"):
             object.__setattr__(self, name, as_network(getattr(self, name), name))
+        if self.fused and (self.metropolis or self.prior_energy.mlp is None):
+            raise InputError(
+                "fused must be True for an energy made by mlp_energy and unadjusted chains alone, "
+                f"got metropolis={self.metropolis} and the energy {self.prior_energy!r}"
+            )
 
     def init(self, rng_key: PRNGKey) -> LatentEBMParams:
         """Draw initial parameters.
@@ -164,7 +181,18 @@ class LatentEBM:
     def loglikelihood(
         self, params: LatentEBMParams, x: Float[Array, "batch ..."], z: Float[Array, "*lead d"]
     ) -> Float[Array, "*lead"]:
-        """``log p_β(x | z)`` in nats; the last leading axis of ``z`` runs over the batch."""
+        """``log p_β(x | z)`` in nats; the last leading axis of ``z`` runs over the batch.
+
+        If ``z`` has axes before that one, ``temperature_block`` entries of the first are evaluated
+        at a time.
+        """
+        size = self.temperature_block
+        if size is None or z.ndim < 3 or z.shape[0] <= size:
+            return self._loglikelihood((params, x), z)
+        return in_blocks(self._loglikelihood, size, (params, x), z)
+
+    def _loglikelihood(self, operands: tuple[LatentEBMParams, Array], z: Array) -> Array:
+        params, x = operands
         return self.likelihood.log_prob(x, self._output(params, z), event_ndim=x.ndim - 1)
 
     def log_joint(
@@ -261,7 +289,32 @@ class LatentEBM:
         start_key, run_key = jax.random.split(rng_key)
         if initial is None:
             initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
-        return self._run(run_key, self.prior_kernel(params), initial, self.prior_chain.num_steps)
+        kernel, num_steps = self.prior_kernel(params), self.prior_chain.num_steps
+        if not self._is_fused(params):
+            return self._run(run_key, kernel, initial, num_steps)
+        mlp = self.prior_energy.mlp
+        run = fused_langevin.fused_short_run(
+            run_key,
+            mlp.layers(params.prior),
+            initial,
+            self.prior_chain.step_size,
+            num_steps,
+            activation=mlp.activation,
+            dtype=mlp.dtype,
+        )
+        state = kernel.init(run.position)
+        return state._replace(num_steps=state.num_steps + num_steps), [run.drift_norm]
+
+    def _is_fused(self, params: LatentEBMParams) -> bool:
+        mlp = self.prior_energy.mlp
+        if self.fused is not None or mlp is None or self.metropolis or jax.device_count() > 1:
+            return bool(self.fused)
+        if jax.devices()[0].device_kind not in fused_langevin.FASTER_ON:
+            return False
+        layers = mlp.layers(params.prior)
+        return fused_langevin.is_supported(
+            jax.default_backend(), layers, activation=mlp.activation, dtype=mlp.dtype
+        )
 
     def sample_posterior(
         self,
