@@ -15,6 +15,7 @@ if version("jaxlib").startswith("0.10."):
     # Half the time of a compilation. Later releases end the process at a flag that is gone.
     FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
+os.environ["TEMPERED_EBM_CACHE"] = "off"
 
 MOST_MEMORY = 4 * 2**30
 """Bytes of a process after which compiled programs are forgotten, between two files of tests."""

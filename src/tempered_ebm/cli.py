@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from tempered_ebm import compilation_cache
 from tempered_ebm.commands import (
     Denoise,
     Evaluate,
@@ -216,6 +217,7 @@ def _evidence(command: Evidence) -> int:
         evidence_command.check_folder(command.output)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        compilation_cache.ignore_complaints()
         report = evidence_command.estimate(
             command.model,
             command.data,
@@ -238,6 +240,7 @@ def _complaining() -> Iterator[None]:
     """Context in which a warning of the library is one line."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        compilation_cache.ignore_complaints()
         warnings.showwarning = lambda message, *_: _complain(f"warning: {message}")
         yield
 
@@ -269,7 +272,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; bad input and disk errors end in one line and a non-zero status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        match parse(arguments):
+        parsed = parse(arguments)
+        compilation_cache.enable()
+        compilation_cache.ignore_complaints()
+        match parsed:
             case Training() as command:
                 status = _train(command, arguments)
             case Sample() as command:

@@ -28,6 +28,12 @@ def test_a_configuration_survives_json():
     assert from_json(configs.LatentConfig, json.loads(json.dumps(to_json(config)))) == config
 
 
+def test_an_entry_that_was_no_option_yet_has_its_default():
+    tree = to_json(changed("learning", temperature_block=3, power=2.0))
+    del tree["learning"]["temperature_block"], tree["update"]
+    assert from_json(configs.LatentConfig, tree) == changed("learning", power=2.0)
+
+
 def is_explained(owner, name):
     declaration = inspect.getsource(owner).split(f"\n    {name}: ")[1]
     return declaration.split("\n")[1].strip().startswith('"""')
@@ -52,6 +58,7 @@ BAD = {
     "--energy-widths must name at least one layer": ("model", "energy_widths", ()),
     "--num-temperatures must be an integer >= 2, got 1": ("learning", "num_temperatures", 1),
     "--power must be positive and finite, got -1": ("learning", "power", -1.0),
+    "--temperature-block must be an integer >= 1, got 0": ("learning", "temperature_block", 0),
     "--t-min must be below 1, got 2": ("learning", "t_min", 2.0),
     "temperatures must increase strictly": ("learning", "power", 1000.0),
     "--num-steps must be an integer >= 1, got 0": ("optimizer", "num_steps", 0),
@@ -170,7 +177,7 @@ def test_a_warmup_longer_than_the_run_is_named():
         (("model", "sigma"), "x", "config.model.sigma must be"),
         (("chain", "chains"), "eternal", "config.chain.chains must be"),
         (("model", "energy_widths"), [1.5], "config.model.energy_widths must be"),
-        (("model", "unknown"), 1, "config.model must have the entries"),
+        (("model", "unknown"), 1, "config.model must have no entries but"),
     ],
 )
 def test_a_damaged_configuration_is_named(path, value, message):

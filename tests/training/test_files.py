@@ -22,6 +22,14 @@ def test_a_run_folder_opens_as_it_was_created_and_last_points_to_it(tmp_path):
     assert (tmp_path / "runs" / "LAST").resolve().name == "second"
 
 
+def test_a_run_folder_from_before_an_option_opens_with_its_default(tmp_path):
+    folder = create(tmp_path)
+    tree = json.loads((folder.path / "config.json").read_text())
+    del tree["config"]["learning"]["temperature_block"]
+    (folder.path / "config.json").write_text(json.dumps(tree))
+    assert run_folder.open_run(folder.path).config == folder.config
+
+
 def test_an_existing_run_is_not_overwritten(tmp_path):
     folder = create(tmp_path)
     (folder.path / "precious").write_text("kept")

@@ -130,6 +130,7 @@ def train_config(config: StudyConfig, cell: Cell) -> configs.LatentConfig:
         num_temperatures=max(cell.num_temperatures, 2),
         schedule="power" if cell.schedule == "off" else cell.schedule,  # type: ignore[arg-type]
         power=cell.power or 1.0,
+        temperature_block=config.place.temperature_block,
     )
     return configs.LatentConfig(
         data=config.data,

@@ -102,6 +102,9 @@ class PlaceConfig:
     """Address of an existing Ray cluster; a local one is started without it."""
     most_runs_at_once: int = 40
     """Runs that share one program, at most; bounds memory."""
+    temperature_block: int | None = None
+    """Temperatures at which the generators are evaluated at a time, to save memory; results do not
+    depend on it but for rounding. Default: all at once."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ def validate(config: StudyConfig) -> None:
         )
     checks.seed("--seed", place.seed)
     checks.at_least("--most-runs-at-once", place.most_runs_at_once, 1)
+    if place.temperature_block is not None:
+        checks.at_least("--temperature-block", place.temperature_block, 1)
     if not place.name or Path(place.name).name != place.name:
         raise InputError(f"--name must be a plain folder name, got {place.name!r}")
     if place.address is not None and place.executor != "ray":

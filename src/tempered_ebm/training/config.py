@@ -111,18 +111,21 @@ def to_json(config: Any) -> dict[str, Any]:
 def from_json(cls: type[Config], tree: Any) -> Config:
     """Rebuild a configuration from :func:`to_json`'s dictionary; its values are not checked.
 
+    An entry that is missing, since it was no option yet when the dictionary was written, has its
+    default.
+
     Raises:
-        InputError: if an entry is missing, unknown, or of the wrong type.
+        InputError: if an entry is unknown, or of the wrong type.
     """
     return _build(cls, tree, "config")
 
 
 def _build(cls: Any, tree: Any, where: str) -> Any:
     hints = typing.get_type_hints(cls)
-    if not isinstance(tree, dict) or set(tree) != set(hints):
+    if not isinstance(tree, dict) or not set(tree) <= set(hints):
         got = sorted(tree) if isinstance(tree, dict) else tree
-        raise InputError(f"{where} must have the entries {sorted(hints)}, got {got}")
-    return cls(**{name: _convert(hints[name], tree[name], f"{where}.{name}") for name in hints})
+        raise InputError(f"{where} must have no entries but {sorted(hints)}, got {got}")
+    return cls(**{name: _convert(hints[name], tree[name], f"{where}.{name}") for name in tree})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -11,21 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from tempered_ebm.errors import InputError
 from tempered_ebm.training.autoencoder import config as autoencoder
 from tempered_ebm.training.config import BaseConfig
 from tempered_ebm.training.data_ebm import config as data_ebm
 from tempered_ebm.training.jem import config as jem
 from tempered_ebm.training.latent import config as latent
-from tempered_ebm.training.learner import Learner
 from tempered_ebm.training.vae import config as vae
-from tempered_ebm.training.walks import Walk
-from tempered_ebm.types import Params
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tempered_ebm.models import DataEBM
+    from tempered_ebm.training.learner import Learner
+    from tempered_ebm.training.walks import Walk
+    from tempered_ebm.types import Params
 
 
 class Hooks(NamedTuple):

@@ -57,6 +57,7 @@ def build_model(
         posterior_chain=ChainSettings(posterior_steps, chain.posterior_step_size),
         metropolis=chain.metropolis,
         replica_exchange=config.learning.replica_exchange,
+        temperature_block=config.learning.temperature_block,
     )
 
 

@@ -85,6 +85,9 @@ class EstimatorConfig:
     """Smallest positive temperature of the geometric ladder."""
     alpha: float = 0.3
     """Shape of the Beta(alpha, 1) ladder."""
+    temperature_block: int | None = None
+    """Temperatures at which the generator is evaluated at a time, to save memory; results do not
+    depend on it but for rounding. Default: all at once."""
 
     @property
     def uses_ladder(self) -> bool:
@@ -205,6 +208,8 @@ def _validate_ladder(config: EstimatorConfig) -> None:
         checks.positive(_flag(name), getattr(config, name))
     if config.num_chains is not None:
         checks.at_least("--num-chains", config.num_chains, config.min_chains)
+    if config.temperature_block is not None:
+        checks.at_least("--temperature-block", config.temperature_block, 1)
     if config.t_min >= 1:
         raise InputError(f"--t-min must be below 1, got {config.t_min}")
     ladder(config)
