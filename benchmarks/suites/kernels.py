@@ -1,0 +1,168 @@
+"""Langevin kernels against the samplers of other libraries, on a mixture and on a perceptron.
+
+All make the same steps from the same starts and keep the last state only. Ours is the library as
+a user calls it; a second row of ours takes its noise from ``te.noise.box_muller``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+import tempered_ebm as te
+from benchmarks.peers import (
+    blackjax_langevin,
+    densities,
+    numpyro_langevin,
+    tfp_langevin,
+    torch_langevin,
+)
+from benchmarks.work import Goal, Prepared, Work, jax_program
+from tempered_ebm.energies import mlp_energy, toy
+from tempered_ebm.kernels import fused_langevin
+
+DIMENSION, WIDTHS = 100, (200, 200)
+SMALL_DIMENSION, SMALL_WIDTHS = 32, (128, 128)
+
+
+def _ours(
+    logdensity: Callable[[Array], Array],
+    position: Array,
+    step_size: float,
+    num_steps: int,
+    metropolis: bool,
+    noise: Any,
+) -> Callable[[], Prepared]:
+    kernel = (te.mala if metropolis else te.ula)(logdensity, step_size, noise=noise)
+
+    def run(rng_key: Array, position: Array) -> Any:
+        return te.inference.short_run(rng_key, kernel, position, num_steps)
+
+    return jax_program(run, jax.random.key(0), position)
+
+
+def _torch(*arguments: Any, compiled: bool) -> Callable[[], Prepared]:
+    return torch_langevin.factory(*arguments, compiled=compiled)
+
+
+def _work(
+    title: str,
+    name: densities.Name,
+    params: Any,
+    logdensity: Callable[[Array], Array],
+    position: Array,
+    step_size: float,
+    num_steps: int,
+    metropolis: bool,
+    goals: dict[str, Goal],
+    gemms: tuple[tuple[int, int, int], ...] = (),
+) -> Work:
+    same = (position, step_size, num_steps, metropolis)
+    arguments = (name, params, *same)
+    competitors: dict[str, Callable[[], Prepared]] = {
+        "tempered_ebm": _ours(logdensity, *same, te.noise.jax_random),
+        "tempered_ebm, Box-Muller noise": _ours(logdensity, *same, te.noise.box_muller),
+        "BlackJAX": blackjax_langevin.factory(*arguments),
+        "NumPyro": numpyro_langevin.factory(*arguments),
+        "TensorFlow Probability": tfp_langevin.factory(*arguments),
+    }
+    if not metropolis:
+        competitors["TorchEBM, eager"] = _torch(*arguments, compiled=False)
+        competitors["TorchEBM, compiled"] = _torch(*arguments, compiled=True)
+    flops = 2.0 * num_steps * sum(m * k * n for m, k, n in gemms) if gemms else None
+    return Work(title, competitors, goals, flops, gemms)
+
+
+def mixture(num_chains: int, num_steps: int, metropolis: bool) -> Work:
+    """Eight Gaussians on the plane."""
+    density = toy.eight_gaussians(densities.RADIUS, densities.SCALE)
+    position = density.sample(jax.random.key(1), num_chains)
+    goals = {"BlackJAX": Goal(4, 8)} if metropolis else {"BlackJAX": Goal(5, 9)}
+    if not metropolis:
+        goals |= {name: Goal(8, 13) for name in ("TorchEBM, eager", "TorchEBM, compiled")}
+    kind = "MALA" if metropolis else "ULA"
+    return _work(
+        f"{kind}, 8 Gaussians, {num_chains} chains x {num_steps} steps",
+        "mixture",
+        None,
+        density.logdensity_fn,
+        position,
+        0.005,
+        num_steps,
+        metropolis,
+        goals,
+    )
+
+
+def perceptron(num_chains: int, num_steps: int, metropolis: bool) -> Work:
+    """A perceptron of two layers with a standard normal around it."""
+    network = mlp_energy(WIDTHS)
+    params = network.init(jax.random.key(2), jnp.zeros((1, DIMENSION)))
+    position = jax.random.normal(jax.random.key(1), (num_chains, DIMENSION))
+    sizes = (DIMENSION, *WIDTHS, 1)
+    layers = list(itertools.pairwise(sizes))
+    gemms = tuple((num_chains, a, b) for a, b in layers)
+    gemms += tuple((num_chains, b, a) for a, b in reversed(layers))
+    goals = {"BlackJAX": Goal(1.15, 1.3) if metropolis else Goal(1.12, 1.25)}
+    if not metropolis:
+        goals |= {name: Goal(2.5, 3.5) for name in ("TorchEBM, eager", "TorchEBM, compiled")}
+    kind = "MALA" if metropolis else "ULA"
+    return _work(
+        f"{kind}, MLP {DIMENSION}-200-200-1, {num_chains} chains x {num_steps} steps",
+        "mlp",
+        params,
+        lambda z: network.apply(params, z) - 0.5 * jnp.sum(z**2, -1),
+        position,
+        0.005,
+        num_steps,
+        metropolis,
+        goals,
+        gemms,
+    )
+
+
+def fused(num_chains: int, num_steps: int) -> Work:
+    """The program that keeps small weights on the chip of a GPU, against the library's loop."""
+    network = mlp_energy(SMALL_WIDTHS)
+    params = network.init(jax.random.key(2), jnp.zeros((1, SMALL_DIMENSION)))
+    position = jax.random.normal(jax.random.key(1), (num_chains, SMALL_DIMENSION))
+
+    def run(rng_key: Array, position: Array) -> Array:
+        layers = network.mlp.layers(params)
+        return fused_langevin.fused_short_run(
+            rng_key, layers, position, 0.005, num_steps, activation=network.mlp.activation
+        ).position
+
+    def logdensity(z: Array) -> Array:
+        return network.apply(params, z) - 0.5 * jnp.sum(z**2, -1)
+
+    ours = _ours(logdensity, position, 0.005, num_steps, False, te.noise.jax_random)
+    return Work(
+        f"ULA, MLP 32-128-128-1, {num_chains} chains x {num_steps} steps, fused",
+        {
+            "tempered_ebm": ours,
+            "fused program": jax_program(run, jax.random.key(0), position),
+        },
+    )
+
+
+def works(quick: bool) -> list[Work]:
+    """Both kernels on the mixture, and on the perceptron with few and many chains.
+
+    Args:
+        quick: few chains and steps.
+    """
+    on_gpu = [fused(n, 60) for n in (128, 4096)] if jax.default_backend() == "gpu" else []
+    if quick:
+        return [mixture(256, 50, False), perceptron(64, 10, True), *on_gpu[:1]]
+    both = (False, True)
+    return [
+        *on_gpu,
+        *(mixture(4096, 1000, adjusted) for adjusted in both),
+        *(perceptron(n, 60, adjusted) for n in (128, 1024, 4096) for adjusted in both),
+    ]
