@@ -30,6 +30,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="rounds of each work")
     default = Path(__file__).parent / "results"
     parser.add_argument("--output", type=Path, default=default, help="folder of the results")
+    parser.add_argument("--page", action="store_true", help="also write docs/benchmarks.md")
     return parser.parse_args()
 
 
@@ -57,7 +58,7 @@ def main() -> None:
         os.environ["JAX_PLATFORMS"] = names[arguments.device]
     import jax
 
-    from benchmarks import measure, tables
+    from benchmarks import measure, page, tables
     from benchmarks.timing import environment
 
     suites = [suite for suite in arguments.suite if suite in _OF_WORKS]
@@ -96,6 +97,11 @@ def main() -> None:
     results["seconds"] = round(time.perf_counter() - start)
     _write(arguments.output, name, results)
     print(f"written to {arguments.output / name}.json, .md and .png")
+    if arguments.page:
+        docs = Path(__file__).resolve().parent.parent / "docs"
+        path = docs / "benchmarks.md"
+        path.write_text(page.fill(path.read_text(), results))
+        tables.picture(results["rows"]).savefig(docs / "images" / "benchmarks.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Two processes that divide a work, against one of them alone while the other waits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.scaling import child
+from benchmarks.scaling.turns import Times, once, summary
+from benchmarks.scaling.works import WORKS
+from tempered_ebm.training import parallel
+from tempered_ebm.training.options import ParallelConfig
+from tempered_ebm.training.parallel import Devices
+
+NAMES = ("mala", "training update")
+NUM_PROCESSES = 2
+_MODULE = "benchmarks.scaling.processes"
+
+
+def _compare(name: str, devices: Devices, rounds: int) -> dict[str, Any]:
+    """The work of process 0 alone and that of all, in turn."""
+    work = WORKS[name]
+    together = work.build(devices, work.size).run
+    alone = work.build(Devices(), work.size).run if devices.writes else None
+    rows: list[tuple] = []
+    for i in range(rounds + 1):
+        devices.wait(f"{name} alone {i}")
+        mine = once(alone) if alone else (np.nan, np.nan)
+        devices.wait(f"{name} together {i}")
+        rows.append((mine, once(together)))
+    times = np.array(rows[1:])
+    return (
+        {"unit": work.unit, "size": work.size}
+        | summary(Times(*times[:, 1].T), Times(*times[:, 0].T))
+        | {"milliseconds_alone": 1e3 * float(np.median(times[:, 0, 0]))}
+    )
+
+
+def _child(coordinator: str, process_id: int, rounds: int) -> dict[str, Any]:
+    config = ParallelConfig(
+        coordinator=coordinator, num_processes=NUM_PROCESSES, process_id=process_id
+    )
+    devices = parallel.start(config)
+    rows = {name: _compare(name, devices, rounds) for name in NAMES}
+    implementation = jax.config.jax_cpu_collectives_implementation
+    devices.wait("end")
+    devices.part()
+    return {"collectives": implementation, "works": rows}
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Sampling and training by two processes of one thread each.
+
+    Args:
+        quick: few rounds.
+    """
+    address = child.free_address()
+    flags, variables = child.SINGLE_THREADED, {"NPROC": "1"}
+    processes = [
+        child.start(_MODULE, address, i, 3 if quick else 11, flags=flags, **variables)
+        for i in range(NUM_PROCESSES)
+    ]
+    return {"flags": flags, **variables, **child.results(*processes)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

@@ -1,0 +1,1 @@
+"""Works by subject: each module has ``works(quick) -> list[Work]``."""

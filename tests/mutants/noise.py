@@ -1,0 +1,60 @@
+"""Bugs in the sources of noise."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from tempered_ebm import noise
+from tests import checks_noise as checks
+from tests.mutants.registry import caught_by
+
+
+def words(change):
+    """Blocks of threefry, changed."""
+    right = noise.threefry_2x32
+
+    def block(key, counter):
+        return change(*right(key, counter), key, counter)
+
+    return block
+
+
+@caught_by(checks.box_muller_is_normal_and_uncorrelated)
+def an_angle_from_the_word_of_the_radius(patch):
+    patch.setattr(noise, "threefry_2x32", words(lambda a, b, key, counter: (a, a)))
+
+
+@caught_by(checks.box_muller_is_normal_and_uncorrelated)
+def a_radius_of_sixteen_bits(patch):
+    mask = np.uint32(0xFFFF0000)
+    patch.setattr(noise, "threefry_2x32", words(lambda a, b, key, counter: (a & mask, b)))
+
+
+@caught_by(checks.box_muller_is_normal_and_uncorrelated)
+def pairs_of_places_that_share_a_block(patch):
+    right = noise.threefry_2x32
+    patch.setattr(
+        noise,
+        "threefry_2x32",
+        lambda key, counter: right(key, (counter[0], counter[1] // np.uint32(6))),
+    )
+
+
+@caught_by(checks.successive_keys_are_independent)
+def a_key_read_by_half(patch):
+    right = noise.threefry_2x32
+    patch.setattr(
+        noise,
+        "threefry_2x32",
+        lambda key, counter: right((key[0] & np.uint32(7), jnp.zeros_like(key[1])), counter),
+    )
+
+
+@caught_by(checks.columns_are_those_of_the_whole, "jax_random", 3)
+def columns_counted_down_and_not_across(patch):
+    right = noise._jax_normal_at
+    patch.setattr(noise, "_jax_normal_at", lambda key, index: right(key, index[::-1]))
+
+
+@caught_by(checks.default_is_jax_random, (4, 3))
+def a_block_cut_to_one_word(patch):
+    patch.setattr(noise, "threefry_2x32", words(lambda a, b, key, counter: (a, jnp.zeros_like(b))))
