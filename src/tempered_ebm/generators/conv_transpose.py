@@ -1,8 +1,8 @@
 r"""Transposed convolution, by the algorithm that is fastest on the backend at hand.
 
-Writing input pixel ``i`` times the kernel into the output at ``i * stride`` is a
-matrix product followed by an overlapping addition. On CPU that is an order of
-magnitude faster than XLA's dilated convolution; elsewhere XLA's own is used.
+A block of ``stride`` by ``stride`` output pixels is a product of the few input pixels that reach
+it and of weights. On CPU one matrix product over such patches is several times faster than XLA's
+dilated convolution; elsewhere XLA's own is used.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ def _output_size(size: int, kernel: int, stride: int, padding: int) -> int:
     return (size - 1) * stride + kernel - 2 * padding
 
 
-def _gemm_overlap_add(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """One GEMM, then ``tiles**2`` shifted additions of whole stride-sized blocks."""
+def _gemm(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """One GEMM of patches: a block of ``stride**2`` outputs sees ``tiles**2`` inputs."""
     n, height, width, c_in = x.shape
     k, _, _, c_out = kernel.shape
     tiles = -(-k // stride)
-    excess = tiles * stride - k
+    excess, border = tiles * stride - k, tiles - 1
     kernel = jnp.pad(kernel, ((0, excess), (0, excess), (0, 0), (0, 0)))
     kernel = kernel.reshape(tiles, stride, tiles, stride, c_in, c_out)
-    columns = kernel.transpose(4, 0, 2, 1, 3, 5).reshape(c_in, -1)
-    blocks = (x.reshape(-1, c_in) @ columns).reshape(
-        n, height, width, tiles, tiles, stride * stride * c_out
+    weights = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(tiles * tiles * c_in, -1)
+    rows, cols = height + border, width + border
+    padded = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
+    patches = jnp.concatenate(
+        [
+            padded[:, border - a : border - a + rows, border - b : border - b + cols]
+            for a in range(tiles)
+            for b in range(tiles)
+        ],
+        axis=-1,
     )
-    total = sum(
-        jnp.pad(blocks[:, :, :, a, b], ((0, 0), (a, tiles - 1 - a), (b, tiles - 1 - b), (0, 0)))
-        for a in range(tiles)
-        for b in range(tiles)
-    )
-    rows, cols = height + tiles - 1, width + tiles - 1
     image = (
-        jnp.asarray(total)
+        (patches.reshape(-1, tiles * tiles * c_in) @ weights)
         .reshape(n, rows, cols, stride, stride, c_out)
         .transpose(0, 1, 3, 2, 4, 5)
         .reshape(n, rows * stride, cols * stride, c_out)
@@ -104,4 +105,4 @@ def conv_transpose(
         )
     if algorithm is None:
         algorithm = "gemm" if jax.default_backend() == "cpu" else "xla"
-    return (_gemm_overlap_add if algorithm == "gemm" else _xla)(x, kernel, stride, padding)
+    return (_gemm if algorithm == "gemm" else _xla)(x, kernel, stride, padding)
