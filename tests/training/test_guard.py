@@ -60,6 +60,41 @@ def test_what_is_wrong_is_said_in_words(message):
     assert re.match(message, guard.complaint(table, skipped, 5, LIMITS))
 
 
+def gaps(values, every):
+    """Rows with an energy gap, every so many updates."""
+    return [
+        {"step": every * i, "loss": 0.0, "skipped_updates": 0.0, "energy_gap": gap}
+        for i, gap in enumerate(values, 1)
+    ]
+
+
+FALLING = [17.0, 9.0, 3.0, 1.0, *[0.3] * 8]
+GROWING = [0.3 * 1.15**i for i in range(40)]
+
+
+@pytest.mark.parametrize("every", [50, 100])
+def test_chains_that_fall_behind_are_noticed_before_anything_explodes(every):
+    """The gap grows by 15 % a row: no row is far above its neighbours."""
+    table = gaps(FALLING + GROWING, every)
+    said = [guard.complaint(table[: i + 1], 0, every, LIMITS) for i in range(len(table))]
+    first = next(i for i, words in enumerate(said) if words)
+    assert 5.0 < table[first]["energy_gap"] < 6.0
+    expected = (
+        rf"^energy_gap at update {every * (first + 1)} is 5.* more than 5 times its median 1: "
+    )
+    assert re.match(expected, said[first])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [FALLING + [0.4, -0.5] * 20, [40.0] * 30, [0.1, *np.linspace(1.0, 30.0, 9)], [0.1] * 9 + [4.9]],
+    ids=["settled", "constant", "the first updates", "below five nats"],
+)
+def test_gaps_that_are_no_divergence(values):
+    table = gaps(values, 50)
+    assert all(guard.complaint(table[:i], 0, 50, LIMITS) is None for i in range(1, len(table) + 1))
+
+
 def test_rollbacks_are_written_down_and_a_line_cut_short_did_not_happen(tmp_path):
     path = tmp_path / "events.csv"
     assert events.read(path) == []

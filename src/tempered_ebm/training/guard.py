@@ -17,6 +17,8 @@ from tempered_ebm.training.state import SKIPPED
 _WINDOW = 20
 _FEWEST = 3
 _FROM_ONE = "_second_moment"
+_GAP, _MOST_GAP = "energy_gap", 5.0
+_SETTLED, _FEWEST_GAPS = 500, 10
 _ADVICE = "smaller step sizes or learning rates may help"
 
 
@@ -33,6 +35,10 @@ def complaint(
     last rows, or of 1 if that is larger: losses and energies are in nats, and second
     moments relative to N(0, I). Before three rows there is nothing to compare losses and
     energies with; second moments begin at 1.
+
+    Chains that no longer follow their density show in the gap between the energies of samples
+    and of data, which then grows update by update: it is held against five times its median
+    over the whole run, or 5 nats if that is larger, from update 500 on.
 
     Args:
         rows: rows of metrics until now, the newest last.
@@ -57,7 +63,20 @@ def complaint(
                 f"{name} at update {done} is {row[name]:.4g}, more than {config.explosion:g} times "
                 f"its running median {usual:.4g}"
             )
-    return None
+    return _complaint_of_gap(rows)
+
+
+def _complaint_of_gap(rows: Sequence[Mapping[str, float]]) -> str | None:
+    *past, row = rows
+    if _GAP not in row or row["step"] < _SETTLED or len(past) < _FEWEST_GAPS:
+        return None
+    usual = max(1.0, median(abs(earlier[_GAP]) for earlier in past))
+    if abs(row[_GAP]) <= _MOST_GAP * usual:
+        return None
+    return (
+        f"{_GAP} at update {int(row['step'])} is {row[_GAP]:.4g}, more than {_MOST_GAP:g} times its "
+        f"median {usual:.4g}: the chains no longer follow their density"
+    )
 
 
 class Position(NamedTuple):
