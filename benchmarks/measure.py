@@ -15,6 +15,8 @@ from benchmarks.work import Prepared, Work
 OURS = "tempered_ebm"
 PRODUCTS = "its matrix products alone"
 COPY = "copy of a large array"
+MOST_SECONDS = 60.0
+_FEWEST = 3
 
 
 def _prepare(factory: Callable[[], Prepared]) -> Prepared | str:
@@ -42,8 +44,16 @@ def quartiles(values: np.ndarray) -> list[float]:
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
-    """Seconds of each call, (repeats,), all of them once in every round."""
-    rounds = [{name: _seconds(call) for name, call in calls.items()} for _ in range(repeats)]
+    """Seconds of each call, (rounds,), all of them once in every round.
+
+    No more than ``repeats`` rounds; and after three none beyond ``MOST_SECONDS``.
+    """
+    rounds: list[dict[str, float]] = []
+    start = time.perf_counter()
+    while len(rounds) < repeats:
+        if len(rounds) >= _FEWEST and time.perf_counter() - start > MOST_SECONDS:
+            break
+        rounds.append({name: _seconds(call) for name, call in calls.items()})
     return {name: np.array([r[name] for r in rounds]) for name in calls}
 
 

@@ -15,7 +15,8 @@ from tempered_ebm import sharding
 from tempered_ebm.training.parallel import Devices
 
 COUNTS = (1, 2, 4, 8)
-QUICK = ("mala", "training update")
+SECOND = ("mala", "training update")
+QUICK = ("mala",)
 _WEAK_SHARE = 4
 _FORCED = f"--xla_force_host_platform_device_count={COUNTS[-1]}"
 SETTINGS = {
@@ -51,7 +52,7 @@ def _scaling(work: Work, counts: tuple[int, ...], rounds: int) -> tuple[dict[str
 def _child(setting: str, is_quick: bool) -> dict[str, Any]:
     is_full = setting == next(iter(SETTINGS)) and not is_quick
     rows = {}
-    for name in WORKS if is_full else QUICK:
+    for name in QUICK if is_quick else WORKS if is_full else SECOND:
         counts = COUNTS if is_full else COUNTS[:2]
         rows[name], program = _scaling(WORKS[name], counts, 3 if is_quick else 7)
         found = communication.collectives(program.text)
@@ -64,7 +65,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """Every work on 1, 2, 4 and 8 devices, and two on 1 and 2 where XLA may use all threads.
 
     Args:
-        quick: two works on 1 and 2 devices, few rounds.
+        quick: one work on 1 and 2 devices, few rounds.
     """
     settings = list(SETTINGS)[: 1 if quick else None]
     return {

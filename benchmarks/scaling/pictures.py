@@ -36,7 +36,7 @@ def _fit(axes: Any, sizes: list[int], values: list[float], slope: float, label: 
     centre_x, centre_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
     ends = (x[0], x[-1])
     line = [math.exp(centre_y + slope * (math.log(end) - centre_x)) for end in ends]
-    axes.plot(ends, line, "--", color="0.25", lw=1.2, label=label, zorder=1)
+    axes.plot(ends, line, "--", color="black", lw=1.2, label=label, zorder=4)
     axes.legend(frameon=False, loc="upper left")
 
 
@@ -65,7 +65,7 @@ def growth(result: dict[str, Any]) -> Figure:
             _plain_ticks(axes, sizes)
         below.set_xlabel(_LABELS[name])
     panels[0, 0].set_ylabel(f"milliseconds of {result['steps']} steps")
-    panels[1, 0].set_ylabel("MB of arguments, outputs, temporaries")
+    panels[1, 0].set_ylabel("memory, MB")
     figure.tight_layout()
     return figure
 
@@ -89,11 +89,17 @@ def devices(result: dict[str, Any], cores: int) -> Figure:
             axes.errorbar(
                 shifted, middle, spread, fmt="o-", color=colour, capsize=3, ms=4, label=name
             )
-        axes.plot(counts, [min(n, cores) for n in counts], ":", color="0.25", label="as many cores")
+        axes.plot(
+            counts,
+            [min(n, cores) for n in counts],
+            ":",
+            color="0.25",
+            label=f"ceiling of {cores} cores",
+        )
         _plain_ticks(axes, counts)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("host devices")
-        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("work per second, against one device")
     panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout()

@@ -40,12 +40,15 @@ def _compare(name: str, devices: Devices, rounds: int) -> dict[str, Any]:
     )
 
 
-def _child(coordinator: str, process_id: int, rounds: int) -> dict[str, Any]:
+def _child(coordinator: str, process_id: int, is_quick: bool) -> dict[str, Any]:
     config = ParallelConfig(
         coordinator=coordinator, num_processes=NUM_PROCESSES, process_id=process_id
     )
     devices = parallel.start(config)
-    rows = {name: _compare(name, devices, rounds) for name in NAMES}
+    rows = {
+        name: _compare(name, devices, 3 if is_quick else 11)
+        for name in NAMES[: 1 if is_quick else None]
+    }
     implementation = jax.config.jax_cpu_collectives_implementation
     devices.wait("end")
     devices.part()
@@ -56,16 +59,16 @@ def measure(quick: bool) -> dict[str, Any]:
     """Sampling and training by two processes of one thread each.
 
     Args:
-        quick: few rounds.
+        quick: sampling alone, few rounds.
     """
     address = child.free_address()
     flags, variables = child.SINGLE_THREADED, {"NPROC": "1"}
     processes = [
-        child.start(_MODULE, address, i, 3 if quick else 11, flags=flags, **variables)
+        child.start(_MODULE, address, i, int(quick), flags=flags, **variables)
         for i in range(NUM_PROCESSES)
     ]
     return {"flags": flags, **variables, **child.results(*processes)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(_child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(_child(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1")))

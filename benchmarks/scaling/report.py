@@ -130,10 +130,12 @@ def parts(results: dict[str, Any]) -> dict[str, str]:
     """All tables of a result, by name."""
     named = {"environment": environment(results)}
     for setting, name in zip(results["devices"].values(), ("", "-default")):
-        named |= {f"{kind}{name}": devices(setting, kind) for kind in ("strong", "weak")}
+        named[f"strong{name}"] = devices(setting, "strong")
         named[f"processor{name}"] = processor_time(setting)
+    first = next(iter(results["devices"].values()))
     return named | {
-        "communication": communication(next(iter(results["devices"].values()))),
+        "weak": devices(first, "weak"),
+        "communication": communication(first),
         "processes": processes(results["processes"]),
         "growth": growth(results["growth"]),
         "pod": pod(results["pod"]),

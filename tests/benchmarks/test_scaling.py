@@ -125,6 +125,7 @@ print(json.dumps({
     assert len(found) == 4
     assert not any(found.values()), found
     assert update["all-reduce"]["count"] > 0
+    assert not any(total["in_loop"] for total in update.values()), update
 
 
 def test_positions_do_not_depend_on_the_number_of_devices():

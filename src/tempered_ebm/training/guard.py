@@ -74,8 +74,8 @@ def _complaint_of_gap(rows: Sequence[Mapping[str, float]]) -> str | None:
     if abs(row[_GAP]) <= _MOST_GAP * usual:
         return None
     return (
-        f"{_GAP} at update {int(row['step'])} is {row[_GAP]:.4g}, more than {_MOST_GAP:g} times its "
-        f"median {usual:.4g}: the chains no longer follow their density"
+        f"{_GAP} at update {int(row['step'])} is {row[_GAP]:.4g}, more than {_MOST_GAP:g} times "
+        f"its median {usual:.4g}: the chains no longer follow their density"
     )
 
 
