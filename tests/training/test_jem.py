@@ -100,6 +100,13 @@ def test_its_configuration_survives_json(tmp_path):
     assert configs.scaled(config, 0.5).chain.step_size == 0.5
 
 
+def test_a_rollback_leaves_the_temperature_of_the_chains(tmp_path):
+    chain = config_of(tmp_path).chain
+    smaller = configs.scaled(config_of(tmp_path), 0.5).chain
+    temperatures = [c.noise_scale**2 / (2 * c.step_size) for c in (chain, smaller)]
+    assert temperatures[1] == pytest.approx(temperatures[0])
+
+
 BAD = {
     "--classify must be at least 0": {"objective": configs.ObjectiveConfig(classify=-1.0)},
     "--weight must be at least 0": {"objective": configs.ObjectiveConfig(weight=np.inf)},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tempered_ebm import checks
 from tempered_ebm.errors import InputError
@@ -50,6 +52,9 @@ class LangevinConfig:
     """Steps of the chains with which a trained model is sampled; they start like new chains."""
 
 
+Langevin = TypeVar("Langevin", bound=LangevinConfig)
+
+
 @dataclass(frozen=True)
 class BufferConfig:
     """Replay buffer of persistent chains."""
@@ -93,6 +98,23 @@ def validate_langevin(config: LangevinConfig) -> None:
     ):
         if value is not None:
             checks.positive(flag, value)
+
+
+def with_smaller_steps(config: Langevin, factor: float) -> Langevin:
+    """Chains with step sizes multiplied by ``factor``, at the temperature that they had.
+
+    A noise scale of its own goes with the root of the factor: the temperature is σ²/(2h).
+    """
+
+    def times(value: float | None, factor: float) -> float | None:
+        return None if value is None else value * factor
+
+    return dataclasses.replace(
+        config,
+        step_size=times(config.step_size, factor),
+        final_step_size=times(config.final_step_size, factor),
+        noise_scale=times(config.noise_scale, math.sqrt(factor)),
+    )
 
 
 def is_decoupled(config: LangevinConfig) -> bool:

@@ -23,6 +23,7 @@ from tempered_ebm.training.network_options import (
     validate_buffer,
     validate_langevin,
     validate_network,
+    with_smaller_steps,
 )
 from tempered_ebm.training.options import AdamConfig
 
@@ -248,14 +249,8 @@ def _rounded(value: float) -> float:
 
 def scaled(config: DataEBMConfig, scale: float) -> DataEBMConfig:
     """The configuration with learning rate and step sizes multiplied by ``scale``."""
-
-    def smaller(size: float | None) -> float | None:
-        return None if size is None else size * scale
-
-    chain = dataclasses.replace(
-        config.chain,
-        step_size=smaller(config.chain.step_size),
-        final_step_size=smaller(config.chain.final_step_size),
+    return dataclasses.replace(
+        config,
+        optimizer=options.slowed(config.optimizer, scale),
+        chain=with_smaller_steps(config.chain, scale),
     )
-    optimizer = options.slowed(config.optimizer, scale)
-    return dataclasses.replace(config, optimizer=optimizer, chain=chain)

@@ -20,6 +20,7 @@ from tempered_ebm.training.network_options import (
     validate_buffer,
     validate_langevin,
     validate_network,
+    with_smaller_steps,
 )
 from tempered_ebm.training.options import AdamConfig
 
@@ -167,16 +168,8 @@ def resolve(config: JEMConfig, dataset: ImageDataset) -> JEMConfig:
 
 def scaled(config: JEMConfig, scale: float) -> JEMConfig:
     """The configuration with learning rate and step sizes multiplied by ``scale``."""
-
-    def smaller(size: float | None) -> float | None:
-        return None if size is None else size * scale
-
     return dataclasses.replace(
         config,
         optimizer=options.slowed(config.optimizer, scale),
-        chain=dataclasses.replace(
-            config.chain,
-            step_size=smaller(config.chain.step_size),
-            final_step_size=smaller(config.chain.final_step_size),
-        ),
+        chain=with_smaller_steps(config.chain, scale),
     )
