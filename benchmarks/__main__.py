@@ -58,7 +58,7 @@ def main() -> None:
         os.environ["JAX_PLATFORMS"] = names[arguments.device]
     import jax
 
-    from benchmarks import measure, page, tables
+    from benchmarks import measure, results_page, tables
     from benchmarks.timing import environment
 
     suites = [suite for suite in arguments.suite if suite in _OF_WORKS]
@@ -86,9 +86,8 @@ def main() -> None:
     if "startup" in arguments.suite:
         from benchmarks import startup
 
-        results["startup"] = startup.measure(3 if arguments.quick else 9)
-        for row in results["startup"]:
-            print(row)
+        results["startup"] = startup.measure(1 if arguments.quick else 5)
+        print(results_page.startup(results["startup"]))
     if "scaling" in arguments.suite:
         from benchmarks.scaling import report, suite
 
@@ -100,8 +99,10 @@ def main() -> None:
     if arguments.page:
         docs = Path(__file__).resolve().parent.parent / "docs"
         path = docs / "benchmarks.md"
-        path.write_text(page.fill(path.read_text(), results))
+        path.write_text(results_page.fill(path.read_text(), results))
         tables.picture(results["rows"]).savefig(docs / "images" / "benchmarks.png", dpi=110)
+        if "scaling" in results:
+            suite.write(results["scaling"])
 
 
 if __name__ == "__main__":

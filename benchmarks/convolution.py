@@ -7,14 +7,12 @@ update. Run with ``python -m benchmarks.convolution``; prints a table and writes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.timing import compare, environment
+from benchmarks.timing import Case, compare_algorithms
 from tempered_ebm.energies.convolution import convolution
 
 SHAPES = ((100, 28, 1, 8), (100, 28, 1, 16), (100, 28, 1, 32), (50, 32, 3, 16))
@@ -55,26 +53,16 @@ def _works(algorithm: str) -> dict[str, Callable]:
     }
 
 
+def _case(batch: int, size: int, channels: int, width: int) -> Case:
+    x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
+    arguments = (x, _weights(size, channels, width))
+    shape = (batch, size, size, channels, width)
+    return Case(shape, _works("gemm"), _works("xla"), arguments)
+
+
 def main() -> None:
     """Measure every shape and work."""
-    rows = []
-    print(f"{'shape':24}{'work':26}{'gemm ms':>9}{'xla ms':>9}  xla/gemm (quartiles)")
-    for batch, size, channels, width in SHAPES:
-        x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
-        weights = _weights(size, channels, width)
-        gemm, xla = _works("gemm"), _works("xla")
-        for work in gemm:
-            result = compare(gemm[work], xla[work], x, weights, repeats=9)
-            low, median, high = result.ratio
-            ours, theirs = result.milliseconds
-            shape = str((batch, size, size, channels, width))
-            print(
-                f"{shape:24}{work:26}{ours:9.2f}{theirs:9.2f}  {median:.2f} [{low:.2f}, {high:.2f}]"
-            )
-            rows.append({"shape": shape, "work": work, **result._asdict()})
-    path = Path(__file__).parent / "results" / f"convolution-{jax.default_backend()}.json"
-    path.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=2) + "\n")
-    print(f"written to {path}")
+    compare_algorithms("convolution", (_case(*shape) for shape in SHAPES), repeats=9)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -53,3 +55,38 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
     }
+
+
+class Case(NamedTuple):
+    """Works on one shape, by two algorithms.
+
+    Attributes:
+        shape: what the arrays are like.
+        gemm: functions by the name of the work.
+        xla: the same works by the other algorithm.
+        arguments: of all functions.
+    """
+
+    shape: tuple[int, ...]
+    gemm: dict[str, Callable]
+    xla: dict[str, Callable]
+    arguments: tuple
+
+
+def compare_algorithms(name: str, cases: Iterable[Case], *, repeats: int) -> None:
+    """Measure every work of every case, print a table and write ``results/NAME-BACKEND.json``."""
+    rows = []
+    print(f"{'shape':24}{'work':26}{'gemm ms':>9}{'xla ms':>9}  xla/gemm (quartiles)")
+    for case in cases:
+        for work in case.gemm:
+            result = compare(case.gemm[work], case.xla[work], *case.arguments, repeats=repeats)
+            low, median, high = result.ratio
+            ours, theirs = result.milliseconds
+            print(
+                f"{case.shape!s:24}{work:26}{ours:9.2f}{theirs:9.2f}  "
+                f"{median:.2f} [{low:.2f}, {high:.2f}]"
+            )
+            rows.append({"shape": str(case.shape), "work": work, **result._asdict()})
+    path = Path(__file__).parent / "results" / f"{name}-{jax.default_backend()}.json"
+    path.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=2) + "\n")
+    print(f"written to {path}")

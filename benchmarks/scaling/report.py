@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
+
+from benchmarks.pages import put
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple]) -> str:
@@ -148,11 +149,5 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def fill(page: str, results: dict[str, Any]) -> str:
-    """A page with its tables replaced, each between ``<!-- name -->`` and ``<!-- end -->``."""
-    for name, table in parts(results).items():
-        page = re.sub(_between(name), lambda m, new=table: f"{m[1]}{new}{m[2]}", page)
-    return page
-
-
-def _between(name: str) -> re.Pattern:
-    return re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    """A page with its tables replaced."""
+    return put(page, parts(results))

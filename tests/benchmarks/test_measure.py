@@ -116,3 +116,19 @@ def test_peak_memory_sees_a_large_array():
     size = 64 * 2**20
     peak = memory.peak_bytes(lambda: np.ones(size, np.uint8).sum())
     assert peak is None or peak > size / 2 or jax.default_backend() != "cpu"
+
+
+def test_the_page_gets_its_tables():
+    from benchmarks import results_page
+
+    rows = [{"suite": "kernels", **row} for row in measure.rows(work(), 3)]
+    started = [{"name": "import jax", "seconds": [1, 2, 3], "ratio": [1, 1, 1]}]
+    results = {
+        "rows": rows, "environment": {"jax": "0.0"}, "repeats": 3, "seconds": 1, "startup": started,
+    }  # fmt: skip
+    names = ("environment", "goals", "kernels", "startup", "training")
+    page = "\n".join(f"<!-- {name} -->\nnone yet\n<!-- end -->" for name in names)
+    filled = results_page.fill(page, results)
+    assert filled.count("none yet") == 1
+    assert "| a work | slow | 4 | 7 | 3.00 [3.00, 3.00] | 6.00 [6.00, 6.00] | met |" in filled
+    assert results_page.fill(filled, results) == filled

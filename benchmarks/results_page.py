@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from benchmarks import tables
 from benchmarks.measure import OURS, best_ratio
+from benchmarks.pages import put
 
 
 def _line(cells: Iterable[object]) -> str:
@@ -83,8 +83,5 @@ def parts(results: dict[str, Any]) -> dict[str, str]:
 
 
 def fill(page: str, results: dict[str, Any]) -> str:
-    """Put the parts of a result between their markers, ``<!-- name -->`` and ``<!-- end -->``."""
-    for name, text in parts(results).items():
-        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page = between.sub(lambda m, text=text: f"{m[1]}{text.rstrip()}\n{m[2]}", page)
-    return page
+    """The page with the parts of a result in it."""
+    return put(page, parts(results))
