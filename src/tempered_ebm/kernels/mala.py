@@ -44,15 +44,16 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> MALAState:
     return MALAState(position, value, grad)
 
 
-def build_kernel(noise: Source = jax_random) -> Callable:
+def build_kernel() -> Callable:
     """Build ``(rng_key, state, logdensity_fn, step_size, inverse_mass_matrix) -> (state, info)``.
 
-    The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two.
-
-    Args:
-        noise: source of the noise.
+    The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two. (It
+    gives an integrator to a builder that takes any argument.)
     """
+    return _build_kernel(jax_random)
 
+
+def _build_kernel(noise: Source) -> Callable:
     def kernel(
         rng_key: PRNGKey,
         state: MALAState,
@@ -125,6 +126,6 @@ def as_top_level_api(
     checks.positive("step_size", step_size)
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     algorithm = build_sampling_algorithm(
-        build_kernel(noise), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
+        _build_kernel(noise), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
     )
     return columns.allow(algorithm, logdensity_fn) if inverse_mass_matrix is None else algorithm
