@@ -1,6 +1,6 @@
 r"""Where the noise of a kernel comes from.
 
-A source is a pair of functions of a key, without a state: what it draws depends on the key and
+A source is a few functions of a key, without a state: what it draws depends on the key and
 on the place in the array, not on devices, blocks or layout, and a run is resumed from its key.
 Kernels take one as ``noise``:
 
