@@ -118,15 +118,6 @@ def expand(values: PerChain, like: Array, *, name: str = "a per-chain value") ->
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
 
-def per_chain(values: PerChain, logdensity: Array, *, name: str) -> Array:
-    """Broadcast ``values`` to the chain shape, matched from the left.
-
-    Raises:
-        InputError: if they have more axes than there are chain axes, or do not fit.
-    """
-    return jnp.broadcast_to(expand(values, logdensity, name=name), logdensity.shape)
-
-
 def inner(left: Position, right: Position, chain_ndim: int) -> Float[Array, "*chains"]:
     """Inner product of two positions within each chain."""
 
