@@ -106,7 +106,7 @@ def transitions_that_are_not_adjusted(patch):
     """ULA under the name of MALA, with an acceptance rate of one."""
     from tempered_ebm.kernels import langevin
 
-    def metropolis(rng_key, log_ratio, proposal, state):
+    def metropolis(rng_key, log_ratio, proposal, state, noise):
         everywhere = jnp.ones(log_ratio.shape, bool)
         return proposal, langevin.MetropolisInfo(jnp.ones_like(log_ratio), everywhere)
 

@@ -10,8 +10,8 @@ def stale(*fields):
     """A rejected proposal leaves these fields behind."""
     correct = langevin.metropolis
 
-    def mutant(rng_key, log_ratio, proposal, state):
-        new, info = correct(rng_key, log_ratio, proposal, state)
+    def mutant(rng_key, log_ratio, proposal, state, noise):
+        new, info = correct(rng_key, log_ratio, proposal, state, noise)
         return new._replace(**{f: getattr(proposal, f) for f in fields}), info
 
     return mutant

@@ -14,7 +14,7 @@ from tests.mutants.registry import GAMMA, caught_by
 def decision(change):
     """Metropolis with ``change(key, log_ratio) -> is_accepted``."""
 
-    def mutant(rng_key, log_ratio, proposal, state):
+    def mutant(rng_key, log_ratio, proposal, state, noise):
         accepted = change(rng_key, log_ratio)
         rate = jnp.exp(jnp.minimum(log_ratio, 0.0))
         return chains.select(accepted, proposal, state), langevin.MetropolisInfo(rate, accepted)

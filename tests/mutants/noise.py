@@ -51,8 +51,12 @@ def a_key_read_by_half(patch):
 
 @caught_by(checks.columns_are_those_of_the_whole, "jax_random", 3)
 def columns_counted_down_and_not_across(patch):
-    right = noise._jax_normal_at
-    patch.setattr(noise, "_jax_normal_at", lambda key, index: right(key, index[::-1]))
+    right = noise.jax_random
+
+    def columns(key, rows, num_columns, dtype):
+        return tuple(right.normal(key, (num_columns, rows), dtype))
+
+    patch.setattr(noise, "jax_random", right._replace(columns=columns))
 
 
 @caught_by(checks.default_is_jax_random, (4, 3))

@@ -73,8 +73,8 @@ def a_schedule_read_one_step_early(patch):
 def one_clock_for_all_chains(patch):
     right = ula.build_kernel
 
-    def build_kernel(drift=None):
-        kernel = right(drift)
+    def build_kernel(*args):
+        kernel = right(*args)
 
         def step(rng_key, state, logdensity_fn, step_size, *rest):
             return kernel(rng_key, state, logdensity_fn, lambda n: step_size(jnp.max(n)), *rest)
