@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import checks, columns
@@ -28,6 +29,30 @@ from tempered_ebm.types import Position, PRNGKey
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
+
+
+def _scan(
+    one_step: Callable[[Any, PRNGKey], tuple[Any, Any]],
+    start: Any,
+    rng_key: PRNGKey,
+    num_steps: int,
+) -> tuple[Any, Any]:
+    """Scan over the keys of the steps, each carried into its step by the one before.
+
+    XLA vectorises a loop of noise on CPU if its key stands in a buffer of its own, and not if it is
+    a slice of all keys.
+    """
+    keys = jax.random.split(rng_key, num_steps)
+    if not num_steps:
+        return jax.lax.scan(one_step, start, keys)
+
+    def with_carried_key(carry: tuple, following: PRNGKey) -> tuple[tuple, Any]:
+        state, kept = one_step(*carry)
+        return (state, following), kept
+
+    following = jnp.concatenate([keys[1:], keys[:1]])
+    (end, _), kept = jax.lax.scan(with_carried_key, (start, keys[0]), following)
+    return end, kept
 
 
 def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: int) -> Any:
@@ -49,7 +74,7 @@ def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: 
         return kernel.step(key, state)[0], None
 
     start = columns.enter(kernel, state)
-    return columns.finish(jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))[0])
+    return columns.finish(_scan(one_step, start, rng_key, num_steps)[0])
 
 
 def short_run(
@@ -129,7 +154,7 @@ def run_with_moments(
 
     moments = init_moments(_shape_of(statistic_fn, rng_key, kernel, state))
     start = (columns.enter(kernel, state), moments)
-    (state, moments), _ = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
+    (state, moments), _ = _scan(one_step, start, rng_key, num_steps)
     return columns.finish(state), moments
 
 
@@ -186,7 +211,7 @@ def run_with_covariance(
         return (state, update_covariance(running, statistic_fn(columns.leave(state), info))), None
 
     start = (columns.enter(kernel, state), init_covariance(shape))
-    (state, running), _ = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
+    (state, running), _ = _scan(one_step, start, rng_key, num_steps)
     return columns.finish(state), running
 
 
@@ -229,5 +254,5 @@ def trace(
         return state, statistic_fn(columns.leave(state), info)
 
     start = columns.enter(kernel, state)
-    state, kept = jax.lax.scan(one_step, start, jax.random.split(rng_key, num_steps))
+    state, kept = _scan(one_step, start, rng_key, num_steps)
     return columns.finish(state), kept

@@ -174,7 +174,7 @@ def _box_muller_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> 
     if not shape:
         return _box_muller_normal(rng_key, (1,), dtype)[0]
     half = (*shape[:-1], -(-shape[-1] // 2))
-    pair = _pairs_at(rng_key, _index(half))
+    pair = lax.optimization_barrier(_pairs_at(rng_key, _index(half)))
     return jnp.concatenate(pair, axis=-1)[..., : shape[-1]].astype(dtype)
 
 
