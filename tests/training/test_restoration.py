@@ -151,6 +151,22 @@ def test_inpaint_leaves_observed_pixels_alone_and_repeats_itself(runs, capsys, k
     assert not np.array_equal(seen, arrays(runs / kind / "inpainted.npz")["observed"])
 
 
+def test_what_is_missing_starts_as_new_chains_do(tmp_path):
+    """Starts at the normal of every pixel leave a pixel that never varies as it is."""
+    replay = data_configs.ReplayConfig(capacity=50, start="gaussian")
+    config = dataclasses.replace(data_config(tmp_path), replay=replay)
+    folder = run_folder.create(kinds.of(config).resolve(config, DIGITS), DIGITS)
+    loop.train(folder, DIGITS, show_progress=False)
+    restoration.inpaint_images(folder, restoration.Choice(num_images=5), "left")
+    hidden_column = arrays(folder.path / "inpainted.npz")["before"][:, :, :4]
+    mean, deviation = DIGITS.x_train.mean(0)[:, :4], DIGITS.x_train.std(0)[:, :4]
+    level = np.round((mean + 1) * 127.5)
+    constant = np.broadcast_to(deviation == 0, hidden_column.shape)
+    assert constant.any()
+    assert np.abs(hidden_column - level)[constant].max() <= 1
+    assert np.ptp(hidden_column[~constant]) > 100
+
+
 @pytest.mark.parametrize("kind", ["data", "jem"])
 def test_denoise_writes_images_and_repeats_itself(runs, capsys, kind):
     command = ["denoise", runs / kind, "--num-images", 5, "--noise-scale", 0.1, "--num-steps", 6]

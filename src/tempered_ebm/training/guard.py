@@ -75,7 +75,8 @@ def _complaint_of_gap(rows: Sequence[Mapping[str, float]]) -> str | None:
         return None
     return (
         f"{_GAP} at update {int(row['step'])} is {row[_GAP]:.4g}, more than {_MOST_GAP:g} times "
-        f"its median {usual:.4g}: the chains no longer follow their density"
+        f"its median {usual:.4g}: the chains no longer follow their density (starts nearer to the "
+        "data, or more steps, may help)"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -63,6 +63,7 @@ class _Work(NamedTuple):
     model: DataEBM
     params: Params
     images: Float[Array, "n h w c"]
+    fresh: Callable[[Array], Array]
 
 
 def missing_pixels(
@@ -117,7 +118,7 @@ def missing_pixels(
 def inpaint_images(
     folder: RunFolder, choice: Choice, missing: Missing = "left", fraction: float = 0.5
 ) -> Mended:
-    """Hide a part of held-out images and fill it in.
+    """Hide a part of held-out images and fill it in, from where new chains of the run start.
 
     Writes ``inpainted.npz`` and ``inpainted.png`` into the folder.
 
@@ -136,8 +137,7 @@ def inpaint_images(
     hidden = missing_pixels(missing, fraction, (choice.num_images, *_sizes(folder)), rng)
     work = _prepare(folder, choice)
     start_key, chain_key = jax.random.split(jax.random.key(choice.seed))
-    noise = jax.random.uniform(start_key, work.images.shape, minval=-1.0, maxval=1.0)
-    start = jnp.where(hidden, noise, work.images)
+    start = jnp.where(hidden, work.fresh(start_key), work.images)
     filled = inpaint(work.model, chain_key, work.params, work.images, jnp.asarray(~hidden), start)
     original, before, after = _on_host(work.images, start, filled)
     arrays = {"original": original, "before": before, "after": after}
@@ -152,8 +152,8 @@ def inpaint_images(
     lines = [
         f"PSNR of the missing pixels, mean over {choice.num_images} images "
         "(standard deviation), pixels kept in [-1, 1]",
-        f"  uniform start  {_decibels(psnr[0])}",
-        f"  filled in      {_decibels(psnr[1])}",
+        f"  start      {_decibels(psnr[0])}",
+        f"  filled in  {_decibels(psnr[1])}",
         f"observed pixels are {'as they were, bit for bit' if is_same else 'CHANGED'}",
         _written(folder, "inpainted"),
     ]
@@ -237,9 +237,9 @@ def _sizes(folder: RunFolder) -> tuple[int, int, int]:
 
 
 def _prepare(folder: RunFolder, choice: Choice) -> _Work:
-    """Model, parameters and images."""
-    density = kinds.of(folder.config).hooks.density
-    assert density is not None
+    """Model, parameters, images, and as many starts of chains from a key."""
+    hooks = kinds.of(folder.config).hooks
+    assert hooks.density is not None
     images = run_folder.load_dataset(folder).x_test
     if len(images) < choice.num_images:
         raise InputError(
@@ -248,8 +248,14 @@ def _prepare(folder: RunFolder, choice: Choice) -> _Work:
         )
     params, step = loop.load_params(folder, best=choice.best)
     config = loop.settled_config(folder, step)
-    model = density(config, folder.event_shape, choice.num_steps)
-    return _Work(model, params, jnp.asarray(images[: choice.num_images]))
+    model = hooks.density(config, folder.event_shape, choice.num_steps)
+
+    def fresh(rng_key: Array) -> Array:
+        assert hooks.walk is not None
+        walk = hooks.walk(config, folder, params, rng_key, choice.num_images, 1)
+        return walk.show(walk.initial)
+
+    return _Work(model, params, jnp.asarray(images[: choice.num_images]), fresh)
 
 
 def _on_host(*arrays: Array) -> list[np.ndarray]:
