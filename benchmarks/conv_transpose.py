@@ -1,4 +1,4 @@
-"""Transposed convolution: one GEMM of patches against XLA's dilated convolution.
+"""Transposed convolution: one GEMM against XLA's dilated convolution.
 
 A step of a chain has a forward pass and a gradient of the input, in a loop, in which XLA compiles
 convolutions for CPU in another way than outside of them.

@@ -19,10 +19,10 @@ CASES = [
 ]
 
 
-def data(kernel, height, width, dtype):
+def data(kernel, height, width, dtype, channels=(3, 2)):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, height, width, 3)).astype(dtype)
-    w = rng.normal(size=(kernel, kernel, 3, 2)).astype(dtype)
+    x = rng.normal(size=(2, height, width, channels[0])).astype(dtype)
+    w = rng.normal(size=(kernel, kernel, *channels)).astype(dtype)
     return x, w
 
 
@@ -39,11 +39,12 @@ def reference(x, w, stride, padding):
     return full[:, padding : end[0], padding : end[1]]
 
 
+@pytest.mark.parametrize("channels", [(3, 2), (17, 1)], ids=["similar", "few outputs"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_both_algorithms_are_the_defining_sum_and_agree_in_their_gradients(case):
+def test_both_algorithms_are_the_defining_sum_and_agree_in_their_gradients(case, channels):
     kernel, stride, padding, height, width = case
     with jax.enable_x64(True):
-        x, w = map(jnp.asarray, data(kernel, height, width, np.float64))
+        x, w = map(jnp.asarray, data(kernel, height, width, np.float64, channels))
         expected = reference(np.asarray(x), np.asarray(w), stride, padding)
         cotangent = jnp.asarray(np.random.default_rng(1).normal(size=expected.shape))
 

@@ -2,7 +2,8 @@ r"""Transposed convolution, by the algorithm that is fastest on the backend at h
 
 A block of ``stride`` by ``stride`` output pixels is a product of the few input pixels that reach
 it and of weights. On CPU one matrix product over such patches is several times faster than XLA's
-dilated convolution; elsewhere XLA's own is used.
+dilated convolution; where outputs have few channels, a product of every pixel and all weights, whose
+overlapping parts are added, needs less memory and is faster still. Elsewhere XLA's own is used.
 """
 
 from __future__ import annotations
@@ -23,14 +24,50 @@ def _output_size(size: int, kernel: int, stride: int, padding: int) -> int:
 
 
 def _gemm(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """One GEMM of patches: a block of ``stride**2`` outputs sees ``tiles**2`` inputs."""
+    """One GEMM, of patches of inputs or with all of a pixel's outputs: what takes less memory."""
     n, height, width, c_in = x.shape
     k, _, _, c_out = kernel.shape
     tiles = -(-k // stride)
     excess, border = tiles * stride - k, tiles - 1
     kernel = jnp.pad(kernel, ((0, excess), (0, excess), (0, 0), (0, 0)))
-    kernel = kernel.reshape(tiles, stride, tiles, stride, c_in, c_out)
-    weights = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(tiles * tiles * c_in, -1)
+    kernel = kernel.reshape(tiles, stride, tiles, stride, c_in, c_out).swapaxes(1, 2)
+    few_outputs = k * k * c_out < tiles * tiles * c_in
+    blocks = (_overlap_add if few_outputs else _patches)(x, kernel)
+    rows, cols = height + border, width + border
+    image = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows * stride, cols * stride, c_out)
+    out_h = _output_size(height, k, stride, padding)
+    out_w = _output_size(width, k, stride, padding)
+    return image[:, padding : padding + out_h, padding : padding + out_w]
+
+
+def _overlap_add(
+    x: Float[Array, "n height width c_in"], kernel: Float[Array, "tiles tiles s s c_in c_out"]
+) -> Float[Array, "n rows cols s s c_out"]:
+    """Blocks of outputs as the sum over the tiles of the kernel that inputs put on them."""
+    n, height, width, c_in = x.shape
+    tiles, _, stride, _, _, c_out = kernel.shape
+    weights = kernel.transpose(4, 0, 1, 2, 3, 5).reshape(c_in, -1)
+    parts = (x.reshape(-1, c_in) @ weights).reshape(
+        n, height, width, tiles, tiles, stride, stride, c_out
+    )
+    late = [(a, tiles - 1 - a) for a in range(tiles)]
+    rest = [(0, 0)] * 3
+    shifted = [
+        jnp.pad(parts[:, :, :, a, b], [(0, 0), late[a], late[b], *rest])
+        for a in range(tiles)
+        for b in range(tiles)
+    ]
+    return sum(shifted[1:], shifted[0])
+
+
+def _patches(
+    x: Float[Array, "n height width c_in"], kernel: Float[Array, "tiles tiles s s c_in c_out"]
+) -> Float[Array, "n rows cols s s c_out"]:
+    """Blocks of outputs from the ``tiles**2`` inputs that each of them sees."""
+    n, height, width, c_in = x.shape
+    tiles, _, stride, _, _, c_out = kernel.shape
+    border = tiles - 1
+    weights = kernel.transpose(0, 1, 4, 2, 3, 5).reshape(tiles * tiles * c_in, -1)
     rows, cols = height + border, width + border
     padded = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
     patches = jnp.concatenate(
@@ -41,15 +78,9 @@ def _gemm(x: Array, kernel: Array, stride: int, padding: int) -> Array:
         ],
         axis=-1,
     )
-    image = (
-        (patches.reshape(-1, tiles * tiles * c_in) @ weights)
-        .reshape(n, rows, cols, stride, stride, c_out)
-        .transpose(0, 1, 3, 2, 4, 5)
-        .reshape(n, rows * stride, cols * stride, c_out)
+    return (patches.reshape(-1, tiles * tiles * c_in) @ weights).reshape(
+        n, rows, cols, stride, stride, c_out
     )
-    out_h = _output_size(height, k, stride, padding)
-    out_w = _output_size(width, k, stride, padding)
-    return image[:, padding : padding + out_h, padding : padding + out_w]
 
 
 def _xla(x: Array, kernel: Array, stride: int, padding: int) -> Array:
