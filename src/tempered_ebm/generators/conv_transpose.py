@@ -2,8 +2,9 @@ r"""Transposed convolution, by the algorithm that is fastest on the backend at h
 
 A block of ``stride`` by ``stride`` output pixels is a product of the few input pixels that reach
 it and of weights. On CPU one matrix product over such patches is several times faster than XLA's
-dilated convolution; where outputs have few channels, a product of every pixel and all weights, whose
-overlapping parts are added, needs less memory and is faster still. Elsewhere XLA's own is used.
+dilated convolution; where outputs have few channels, a product of every pixel and all weights,
+whose overlapping parts are added, needs less memory and is faster still. Elsewhere XLA's own is
+used.
 """
 
 from __future__ import annotations
