@@ -117,8 +117,8 @@ def picture(rows: Iterable[dict[str, Any]]) -> Figure:
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_yticks([t for t, _ in ticks], [name for _, name in ticks], fontsize=7)
-    axes.invert_yaxis()
     axes.set_xlabel("time of the peer / time of tempered_ebm (red: at least)")
     low, high = axes.get_xlim()
-    axes.set_xlim(low, high * 3)
+    axes.set_xlim(low, high * 10)
+    axes.set_ylim(place, -1.0)
     return figure
