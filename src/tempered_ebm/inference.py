@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import checks, columns
@@ -48,10 +49,12 @@ def _scan(
 
     def with_carried_key(carry: tuple, following: PRNGKey) -> tuple[tuple, Any]:
         state, kept = one_step(*carry)
-        return (state, following), kept
+        return (state, jax.random.clone(following)), kept
 
-    following = jnp.concatenate([keys[1:], keys[:1]])
-    (end, _), kept = jax.lax.scan(with_carried_key, (start, keys[0]), following)
+    # Copies of keys are no second use of them; the one that the last step hands on is not used.
+    first, rest, unused = (jax.random.clone(keys)[part] for part in (0, np.s_[1:], np.s_[:1]))
+    following = jnp.concatenate([rest, unused])
+    (end, _), kept = jax.lax.scan(with_carried_key, (start, first), following)
     return end, kept
 
 
