@@ -26,7 +26,7 @@ def _prepare(factory: Callable[[], Prepared]) -> Prepared | str:
         prepared.call()
         return prepared
     except ImportError as error:
-        return f"not installed: {error}"
+        return f"not available: {error}"
     except Exception as error:
         # A peer that fails is reported, and the others are measured.
         return f"failed: {type(error).__name__}: {str(error).splitlines()[0]}"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import checks, columns
@@ -52,7 +51,7 @@ def _scan(
         return (state, jax.random.clone(following)), kept
 
     # Copies of keys are no second use of them; the one that the last step hands on is not used.
-    first, rest, unused = (jax.random.clone(keys)[part] for part in (0, np.s_[1:], np.s_[:1]))
+    first, rest, unused = (jax.random.clone(keys)[part] for part in (0, slice(1, None), slice(1)))
     following = jnp.concatenate([rest, unused])
     (end, _), kept = jax.lax.scan(with_carried_key, (start, first), following)
     return end, kept

@@ -55,7 +55,7 @@ def test_ratios_are_formed_pair_by_pair_against_each_of_ours():
         "tempered_ebm, other noise": [6.0, 6.0, 6.0],
     }
     assert rows["tempered_ebm"]["seconds"] == [1.0, 1.0, 1.0]
-    assert rows["absent"]["skipped"] == "not installed: no module named peer"
+    assert rows["absent"]["skipped"] == "not available: no module named peer"
     assert rows["broken"]["skipped"] == "failed: ValueError: cannot"
 
 
@@ -74,7 +74,7 @@ def test_the_table_says_what_was_met_and_what_was_skipped():
     rows = measure.rows(work(), 3)
     text = tables.markdown(rows)
     assert "3.00 [3.00, 3.00]; 6.00 [6.00, 6.00] | ≥ 4: met" in text
-    assert "skipped: not installed: no module named peer" in text
+    assert "skipped: not available: no module named peer" in text
     assert text.count("a work") == 1
     figure = tables.picture(rows)
     assert any("slow: 6.00" in t.get_text() for t in figure.axes[0].texts)
