@@ -2,11 +2,10 @@
 
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 
 from tempered_ebm import chains
-from tempered_ebm.kernels import replica_exchange, tempered
+from tempered_ebm.kernels import langevin, replica_exchange, tempered
 from tests import checks_replica_exchange as exchange_checks
 from tests.mutants.registry import GAMMA, GAUSSIAN, caught_by
 
@@ -84,20 +83,21 @@ def only_even_pairs_swap(patch):
 
 @caught_by(exchange_checks.each_ladder_swaps_on_its_own, GAMMA, 4)
 def one_uniform_for_all_ladders(patch):
-    uniform = jax.random.uniform
+    right = langevin.log_uniform
 
-    def shared(key, shape=(), dtype=float):
-        return jnp.broadcast_to(uniform(key, shape[:1] + (1,) * (len(shape) - 1), dtype), shape)
+    def shared(key, like, *noise):
+        uniform = right(key, like, *noise)
+        return jnp.broadcast_to(uniform[:, :1], uniform.shape) if uniform.ndim > 1 else uniform
 
-    patch.setattr(jax.random, "uniform", shared)
+    patch.setattr(langevin, "log_uniform", shared)
 
 
 def with_kernel(patch, change):
     """Build the adjusted kernel with its prior sampler, or its temperature, changed."""
     right = tempered.build_mala_kernel
 
-    def build():
-        kernel = right()
+    def build(*noise):
+        kernel = right(*noise)
 
         def changed(key, state, target, t, step_size, metric=None, sample_prior=None):
             sampler = None if sample_prior is None else change(sample_prior)
