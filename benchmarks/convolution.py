@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import Case, compare_algorithms
-from tempered_ebm.energies.convolution import convolution
+from tempered_ebm.networks._convolution import convolution
 
 SHAPES = ((100, 28, 1, 8), (100, 28, 1, 16), (100, 28, 1, 32), (50, 32, 3, 16))
 """(batch, height = width, channels, channels of the first convolution)."""
@@ -21,7 +21,7 @@ STEPS = 5
 
 
 def _weights(size: int, channels: int, width: int) -> list[jax.Array]:
-    """Those of ``energies.conv_network``: size 3, then stride 2 and size 4 down to a grid of 4."""
+    """Those of ``networks.conv_network``: size 3, then stride 2 and size 4 down to a grid of 4."""
     shapes = [(3, 3, channels, width)]
     while size > 4:
         size, width = -(-size // 2), 2 * width

@@ -29,7 +29,8 @@ from jax import Array
 
 import tempered_ebm as te
 from benchmarks.timing import environment
-from tempered_ebm import adaptation, learning
+from tempered_ebm import learning
+from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams
 
 LADDER = 6

@@ -17,12 +17,17 @@ if version("jaxlib").startswith("0.10."):
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 os.environ["TEMPERED_EBM_CACHE"] = "off"
 
+TESTS = Path(__file__).parent
+
 MOST_MEMORY = 4 * 2**30
 """Bytes of a process after which compiled programs are forgotten, between two files of tests."""
 
 pytest.register_assert_rewrite(
     "tests.ground_truths",
-    *(f"tests.{path.stem}" for path in Path(__file__).parent.glob("checks_*")),
+    *(
+        ".".join(("tests", *path.relative_to(TESTS).with_suffix("").parts))
+        for path in TESTS.rglob("checks_*.py")
+    ),
 )
 
 decisions_by_test: Counter = Counter()

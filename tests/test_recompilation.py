@@ -10,11 +10,11 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.training.latent import step
-from tests import checks_models as checks
+from tests.models import checks_models as checks
 
 TRACE = "/jax/core/compile/jaxpr_trace_duration"
 COMPILATION = "/jax/core/compile/backend_compile_duration"
-NETWORK = te.energies.mlp_energy((8,))
+NETWORK = te.networks.mlp_energy((8,))
 
 
 @contextlib.contextmanager

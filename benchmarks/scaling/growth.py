@@ -70,8 +70,8 @@ def build(sizes: Sizes) -> Compiled:
     """Compile the work of one size."""
     shape = (sizes.image_size, sizes.image_size, 1)
     model = te.models.LatentEBM(
-        te.energies.mlp_energy((64, 64)),
-        te.generators.deconv_generator(shape, width=4),
+        te.networks.mlp_energy((64, 64)),
+        te.networks.deconv_generator(shape, width=4),
         te.likelihoods.gaussian(0.3),
         sizes.latent_dim,
     )

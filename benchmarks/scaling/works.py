@@ -12,7 +12,7 @@ import numpy as np
 
 import tempered_ebm as te
 from benchmarks.scaling.turns import Run
-from tempered_ebm.energies import toy
+from tempered_ebm import densities as toy
 from tempered_ebm.training.latent import config as configs
 from tempered_ebm.training.latent.build import build_learner
 from tempered_ebm.training.parallel import Devices

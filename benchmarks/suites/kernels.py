@@ -23,8 +23,9 @@ from benchmarks.peers import (
     torch_langevin,
 )
 from benchmarks.work import Goal, Prepared, Work, jax_program
-from tempered_ebm.energies import mlp_energy, toy
+from tempered_ebm import densities as toy
 from tempered_ebm.kernels import fused_langevin
+from tempered_ebm.networks import mlp_energy
 
 DIMENSION, WIDTHS = 100, (200, 200)
 SMALL_DIMENSION, SMALL_WIDTHS = 32, (128, 128)

@@ -41,14 +41,14 @@ TI_TEMPERATURES = 10
 def model(setting: Setting, block: int | None = None) -> te.models.LatentEBM:
     """Our model of a setting, with ``block`` temperatures at a time, or all."""
     if setting.generator == "mlp":
-        generator = te.generators.mlp_generator(setting.image_shape, widths=(setting.width,) * 2)
+        generator = te.networks.mlp_generator(setting.image_shape, widths=(setting.width,) * 2)
     else:
-        generator = te.generators.deconv_generator(setting.image_shape, width=setting.width)
+        generator = te.networks.deconv_generator(setting.image_shape, width=setting.width)
     step_sizes = (0.5 * s**2 for s in (setting.prior_noise, setting.posterior_noise))
     lengths = (setting.prior_steps, setting.posterior_steps)
     prior, posterior = map(te.models.ChainSettings, lengths, step_sizes)
     return te.models.LatentEBM(
-        prior_energy=te.energies.mlp_energy(setting.energy_widths),
+        prior_energy=te.networks.mlp_energy(setting.energy_widths),
         generator=generator,
         likelihood=te.likelihoods.gaussian(setting.sigma),
         latent_dim=setting.latent_dim,

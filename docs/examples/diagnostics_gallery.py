@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 import tempered_ebm as te
+from tempered_ebm import densities as toy
 from tempered_ebm import diagnostics, plotting
-from tempered_ebm.energies import toy
 
 IMAGES = Path(__file__).parent.parent / "images"
 TWO_WELLS = te.TemperedTarget(

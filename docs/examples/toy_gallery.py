@@ -13,7 +13,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tempered_ebm.energies import toy
+from tempered_ebm import densities as toy
 
 COLUMNS, NUM_DRAWS, PIXELS = 5, 300, 200
 # Few colours keep the file small, and pale ones the points visible.

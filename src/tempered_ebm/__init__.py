@@ -8,41 +8,37 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tempered_ebm import adaptation as adaptation
 from tempered_ebm import diagnostics as diagnostics
 from tempered_ebm import evidence as evidence
 from tempered_ebm import inference as inference
 from tempered_ebm import kernels as kernels
 from tempered_ebm import learning as learning
-from tempered_ebm import likelihoods as likelihoods
-from tempered_ebm import noise as noise
-from tempered_ebm import pilot as pilot
-from tempered_ebm import presets as presets
-from tempered_ebm import replay as replay
 from tempered_ebm import schedules as schedules
 from tempered_ebm import sharding as sharding
 from tempered_ebm import streaming as streaming
+from tempered_ebm.adaptation import pilot
+from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.evidence import (
-    EvidenceEstimate,
-    bar,
-    mbar,
-    stepping_stone,
-    thermodynamic_integration,
-)
-from tempered_ebm.evidence_runs import (
     BayesFactor,
+    EvidenceEstimate,
     EvidenceReport,
     ModelProbabilities,
     annealed_importance_sampling,
     annealing_step_sizes,
+    bar,
     bayes_factor,
     bidirectional_bounds,
     log_evidence,
     log_normalizer,
+    mbar,
     model_probabilities,
     reverse_annealed_importance_sampling,
+    stepping_stone,
+    thermodynamic_integration,
 )
+from tempered_ebm.kernels import _noise as noise
+from tempered_ebm.kernels import presets
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
 from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_exchange
@@ -53,28 +49,30 @@ from tempered_ebm.target import TemperedTarget
 
 if TYPE_CHECKING:
     from tempered_ebm import datasets as datasets
-    from tempered_ebm import encoders as encoders
-    from tempered_ebm import energies as energies
-    from tempered_ebm import generators as generators
+    from tempered_ebm import densities as densities
     from tempered_ebm import metrics as metrics
     from tempered_ebm import models as models
+    from tempered_ebm import networks as networks
     from tempered_ebm import numpyro as numpyro
     from tempered_ebm import plotting as plotting
     from tempered_ebm import training as training
+    from tempered_ebm.models import likelihoods as likelihoods
+    from tempered_ebm.models import replay as replay
 
 __version__ = "0.1.0"
 
-_LAZY = (
-    "datasets",
-    "encoders",
-    "energies",
-    "generators",
-    "metrics",
-    "models",
-    "numpyro",
-    "plotting",
-    "training",
-)
+_LAZY = {
+    "datasets": "tempered_ebm.datasets",
+    "densities": "tempered_ebm.densities",
+    "likelihoods": "tempered_ebm.models.likelihoods",
+    "metrics": "tempered_ebm.metrics",
+    "models": "tempered_ebm.models",
+    "networks": "tempered_ebm.networks",
+    "numpyro": "tempered_ebm.numpyro",
+    "plotting": "tempered_ebm.plotting",
+    "replay": "tempered_ebm.models.replay",
+    "training": "tempered_ebm.training",
+}
 
 __all__ = [
     "BayesFactor",
@@ -96,7 +94,6 @@ __all__ = [
     "inference",
     "kernels",
     "learning",
-    "likelihoods",
     "log_evidence",
     "log_normalizer",
     "mala",
@@ -105,7 +102,6 @@ __all__ = [
     "noise",
     "pilot",
     "presets",
-    "replay",
     "replica_exchange",
     "replica_exchange_from_mcmc",
     "reverse_annealed_importance_sampling",
@@ -124,7 +120,7 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     if name in _LAZY:
-        return importlib.import_module(f"tempered_ebm.{name}")
+        return importlib.import_module(_LAZY[name])
     raise AttributeError(f"module 'tempered_ebm' has no attribute {name!r}")
 
 

@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from tempered_ebm.evidence_runs.report import EvidenceReport
+    from tempered_ebm.evidence.report import EvidenceReport
 
 
 def from_evidence(report: EvidenceReport) -> Any:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.types import PRNGKey
 
 Words = tuple[UInt32[Array, "..."], UInt32[Array, "..."]]

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, columns
+from tempered_ebm import _checks as checks
+from tempered_ebm import columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.streaming import (
     RunningCovariance,

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 
 DATA_AXIS = "data"

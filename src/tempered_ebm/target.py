@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains
+from tempered_ebm import _chains as chains
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import LogDensityFn, PerChain, Position
 

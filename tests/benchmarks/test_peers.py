@@ -26,7 +26,7 @@ SMALL = {
 
 def energy_params(widths=(8, 8), dimension=10):
     z = jnp.zeros((1, dimension))
-    return te.energies.mlp_energy(widths).init(jax.random.key(0), z)
+    return te.networks.mlp_energy(widths).init(jax.random.key(0), z)
 
 
 @pytest.mark.statistical
@@ -66,10 +66,10 @@ def test_densities_agree(name):
 
 def test_densities_are_the_library_s():
     z = jax.random.normal(jax.random.key(2), (7, 2))
-    toy = te.energies.toy.eight_gaussians().logdensity_fn(z)
+    toy = te.densities.eight_gaussians().logdensity_fn(z)
     np.testing.assert_allclose(densities.in_jax("mixture")(z), toy, rtol=1e-4, atol=1e-4)
     params, z = energy_params(), jax.random.normal(jax.random.key(3), (7, 10))
-    f = te.energies.mlp_energy((8, 8)).apply(params, z)
+    f = te.networks.mlp_energy((8, 8)).apply(params, z)
     log_prob = densities.in_jax("mlp", params)(z)
     np.testing.assert_allclose(log_prob, f - 0.5 * jnp.sum(z**2, -1), rtol=1e-5)
 

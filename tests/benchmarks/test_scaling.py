@@ -133,7 +133,7 @@ def test_positions_do_not_depend_on_the_number_of_devices():
     code = """
 import json, jax, numpy as np
 import tempered_ebm as te
-from tempered_ebm.energies import toy
+from tempered_ebm import densities as toy
 kernel = te.mala(toy.eight_gaussians().logdensity_fn, 0.01)
 start = np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32)
 run = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 30).position)
@@ -203,8 +203,8 @@ def test_the_counts_of_an_update_follow_from_its_networks():
     import tempered_ebm as te
 
     model = te.models.LatentEBM(
-        te.energies.mlp_energy((64,)),
-        te.generators.mlp_generator((8, 8, 1), widths=(64,)),
+        te.networks.mlp_energy((64,)),
+        te.networks.mlp_generator((8, 8, 1), widths=(64,)),
         te.likelihoods.gaussian(0.3),
         16,
         te.models.ChainSettings(6, 0.1),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.energies import toy
+from tempered_ebm import densities as toy
 from tests import ground_truths as gt
 
 

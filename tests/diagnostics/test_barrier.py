@@ -7,8 +7,8 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
-from tests import checks_diagnostics as checks
 from tests import ground_truths as gt
+from tests.diagnostics import checks_diagnostics as checks
 from tests.diagnostics import index_process
 
 REJECTION = index_process.UPS_AND_DOWNS

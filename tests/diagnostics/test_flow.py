@@ -5,7 +5,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
-from tests import checks_diagnostics as checks
+from tests.diagnostics import checks_diagnostics as checks
 from tests.diagnostics import index_process
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm import densities as toy
 from tempered_ebm import diagnostics
-from tempered_ebm.energies import toy
-from tests import checks_diagnostics as checks
 from tests import ground_truths as gt
+from tests.diagnostics import checks_diagnostics as checks
 
 MODES = jnp.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 5.0]])
 

@@ -6,8 +6,8 @@ from scipy import stats
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
-from tests import checks_diagnostics as checks
 from tests import ground_truths as gt
+from tests.diagnostics import checks_diagnostics as checks
 
 TARGET = gt.LINEAR_GAUSSIAN.target
 LADDER = jnp.array([0.0, 0.3, 1.0])

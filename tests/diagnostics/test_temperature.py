@@ -5,8 +5,8 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import diagnostics
-from tests import checks_diagnostics as checks
 from tests import ground_truths as gt
+from tests.diagnostics import checks_diagnostics as checks
 
 
 def estimates(position, grad):

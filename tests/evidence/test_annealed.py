@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tests import checks_annealed as checks
+from tests.evidence import checks_annealed as checks
 
-estimate = te.evidence.annealed_importance_sampling
+estimate = te.evidence.annealed_estimate
 
 
 def test_every_field_is_its_formula():

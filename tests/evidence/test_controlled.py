@@ -5,9 +5,9 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.evidence import controlled as module
-from tests import checks_evidence
-from tests import checks_integrators as checks
 from tests import ground_truths as gt
+from tests.evidence import checks_evidence
+from tests.evidence import checks_integrators as checks
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 LADDER = checks_evidence.power_ladder(4, 2.0)

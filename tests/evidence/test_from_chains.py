@@ -42,7 +42,7 @@ def test_chains_on_the_linear_gaussian_model_find_its_evidence_within_their_erro
 @pytest.mark.statistical
 def test_the_partition_function_of_an_ebm_is_an_evidence():
     """With N(0, I) as prior and f as log-likelihood, log Z is thermodynamic integration."""
-    toy = te.energies.toy
+    toy = te.densities
     target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), toy.egg_crate_negative_energy)
     temperatures = te.schedules.uniform(12)
     position = jax.random.normal(gt.key(1), (12, 256, 2))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tests import checks_evidence as checks
 from tests import ground_truths as gt
+from tests.evidence import checks_evidence as checks
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 CALIBRATIONS = ["independent", "across draws", "across rungs", "chains"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tests import checks_reference
-from tests import checks_reweighting as checks
 from tests import ground_truths as gt
+from tests.evidence import checks_reference
+from tests.evidence import checks_reweighting as checks
 
 NAMES = pytest.mark.parametrize("name", checks.ESTIMATORS)
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())

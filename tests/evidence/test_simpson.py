@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tests import checks_evidence
-from tests import checks_integrators as checks
 from tests import ground_truths as gt
+from tests.evidence import checks_evidence
+from tests.evidence import checks_integrators as checks
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 

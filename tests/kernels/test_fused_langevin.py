@@ -11,9 +11,9 @@ import tempered_ebm as te
 from tempered_ebm import counter_noise
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import fused_langevin, fused_program
-from tests import checks_fused as checks
-from tests import checks_models
 from tests import ground_truths as gt
+from tests.kernels import checks_fused as checks
+from tests.models import checks_models
 
 LAYERS = checks.random_layers((5, 7, 1))
 START = jax.random.normal(jax.random.key(3), (37, 5))
@@ -321,13 +321,13 @@ def test_the_choice_is_automatic_and_changes_nothing_elsewhere(models, monkeypat
 
 @pytest.mark.parametrize("wrong", ["metropolis", "energy"])
 def test_fused_chains_of_another_kind_are_refused(wrong):
-    energy = te.energies.mlp_energy((8,))
+    energy = te.networks.mlp_energy((8,))
     if wrong == "energy":
         energy = te.models.networks.as_network(lambda z: z[:, 0], "energy")
     with pytest.raises(InputError, match="fused must be True for an energy made by mlp_energy"):
         te.models.LatentEBM(
             energy,
-            te.generators.mlp_generator((2, 2, 1), widths=(8,)),
+            te.networks.mlp_generator((2, 2, 1), widths=(8,)),
             te.likelihoods.gaussian(0.3),
             2,
             fused=True,
@@ -336,7 +336,7 @@ def test_fused_chains_of_another_kind_are_refused(wrong):
 
 
 def test_an_mlp_energy_is_a_haiku_pair_that_knows_its_layers():
-    energy = te.energies.mlp_energy((8, 6), activation=jax.nn.silu)
+    energy = te.networks.mlp_energy((8, 6), activation=jax.nn.silu)
     init, apply = energy
     params = init(jax.random.key(0), START)
     (w1, b1), (w2, b2), (w3, b3) = energy.mlp.layers(params)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 import tempered_ebm as te
-from tests import checks_kernels as checks
 from tests import ground_truths as gt
+from tests.kernels import checks_kernels as checks
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 ADJUSTED = pytest.mark.parametrize("name", ["mala", "tempered_mala"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import checks_joint as checks
+from tests.models import checks_joint as checks
 
 pytestmark = pytest.mark.statistical
 

@@ -7,9 +7,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import tempered_ebm as te
-from tests import checks_metric as checks
-from tests import checks_replica_exchange as exchange_checks
 from tests import ground_truths as gt
+from tests.kernels import checks_metric as checks
+from tests.kernels import checks_replica_exchange as exchange_checks
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 ADJUSTED = pytest.mark.parametrize("name", ["mala", "tempered_mala"])

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import tempered_ebm as te
-from tests import checks_replica_exchange as checks
 from tests import ground_truths as gt
+from tests.kernels import checks_replica_exchange as checks
 
 PATHS = {"gamma": gt.SKEWED_GAMMA, "gaussian": gt.LINEAR_GAUSSIAN}
 BIMODAL = te.TemperedTarget(

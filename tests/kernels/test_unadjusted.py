@@ -8,7 +8,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.kernels import preconditioning
-from tests import checks_unadjusted as checks
+from tests.kernels import checks_unadjusted as checks
 
 
 @pytest.mark.statistical

@@ -7,7 +7,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import learning
-from tests import checks_models as checks
+from tests.models import checks_models as checks
 
 EXACT = np.array([1.4724, 2.7316])
 

@@ -7,8 +7,8 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import learning
-from tests import checks_models as checks
 from tests import ground_truths as gt
+from tests.models import checks_models as checks
 
 
 @pytest.mark.statistical

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import tempered_ebm as te
 from tempered_ebm import metrics
-from tests import checks_image_metrics as checks
 from tests import ground_truths as gt
+from tests.metrics import checks_image_metrics as checks
 
 FEW = settings(max_examples=20, deadline=None)
 SEEDS = st.integers(0, 2**20)

@@ -4,8 +4,8 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import metrics
-from tests import checks_image_metrics as checks
 from tests import ground_truths as gt
+from tests.metrics import checks_image_metrics as checks
 
 
 @pytest.mark.statistical

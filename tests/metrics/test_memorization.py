@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import tempered_ebm as te
 from tempered_ebm import metrics
-from tests import checks_image_metrics as checks
+from tests.metrics import checks_image_metrics as checks
 
 
 def informed(*sets, **options):

@@ -7,9 +7,9 @@ import tempered_ebm as te
 
 def model(latent_dim=2, outputs=2):
     return te.models.AutoencoderEBM(
-        encoder=te.encoders.mlp_encoder(outputs, widths=(4,)),
-        decoder=te.generators.mlp_decoder((3, 3, 1), widths=(4,)),
-        energy=te.energies.mlp_energy((4,)),
+        encoder=te.networks.mlp_encoder(outputs, widths=(4,)),
+        decoder=te.networks.mlp_decoder((3, 3, 1), widths=(4,)),
+        energy=te.networks.mlp_energy((4,)),
         likelihood=te.likelihoods.bernoulli(),
         latent_dim=latent_dim,
     )

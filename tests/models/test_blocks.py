@@ -5,7 +5,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.models import ChainSettings, LatentEBM
-from tempered_ebm.models.blocks import in_blocks
+from tempered_ebm.models._blocks import in_blocks
 from tempered_ebm.training.latent import step
 
 K, BATCH = 4, 3
@@ -15,8 +15,8 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 def image_ebm(**options):
     return LatentEBM(
-        prior_energy=te.energies.mlp_energy((8,)),
-        generator=te.generators.mlp_generator((8, 8, 1), widths=(16,)),
+        prior_energy=te.networks.mlp_energy((8,)),
+        generator=te.networks.mlp_generator((8, 8, 1), widths=(16,)),
         likelihood=te.likelihoods.gaussian(0.3),
         latent_dim=4,
         prior_chain=ChainSettings(4, 0.08),

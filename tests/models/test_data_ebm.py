@@ -5,7 +5,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.models import DataChain, DataEBM
-from tests import checks_data_ebm as checks
+from tests.models import checks_data_ebm as checks
 
 
 @pytest.mark.statistical
@@ -34,7 +34,7 @@ def test_the_reference_normal_is_a_full_log_density():
 
 @pytest.fixture(scope="module")
 def ebm():
-    return DataEBM(te.energies.mlp_energy((8,)), (2,), DataChain(5, 0.05))
+    return DataEBM(te.networks.mlp_energy((8,)), (2,), DataChain(5, 0.05))
 
 
 @pytest.fixture(scope="module")

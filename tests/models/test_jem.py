@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tests import checks_jem as checks
+from tests.models import checks_jem as checks
 
 
 @pytest.mark.statistical

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 import tempered_ebm as te
-from tempered_ebm.energies import toy
+from tempered_ebm import densities as toy
 from tempered_ebm.models import ChainSettings, LatentEBM
-from tests import checks_model_evidence
-from tests import checks_models as checks
 from tests import ground_truths as gt
+from tests.models import checks_model_evidence
+from tests.models import checks_models as checks
 
 KEY = jax.random.key(0)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.models.networks import PureNetwork
-from tempered_ebm.models.precision import in_bfloat16
+from tempered_ebm.models._precision import in_bfloat16
+from tempered_ebm.networks.adapters import PureNetwork
 from tests import ground_truths as gt
 
 WEIGHTS = np.array([3.0077, -1.0038, 0.5])

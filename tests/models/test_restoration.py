@@ -43,7 +43,7 @@ def test_the_missing_part_has_its_conditional_law():
 
 def test_observed_pixels_come_back_bit_for_bit_whatever_the_chain():
     rng = np.random.default_rng(0)
-    ebm = DataEBM(te.energies.conv_network(width=2), (8, 8, 1), DataChain(5, 1.0, noise_scale=0.1))
+    ebm = DataEBM(te.networks.conv_network(width=2), (8, 8, 1), DataChain(5, 1.0, noise_scale=0.1))
     params = ebm.init(jax.random.key(0))
     x = jnp.asarray(rng.normal(size=(3, 8, 8, 1)), jnp.float32)
     mask = jnp.asarray(rng.uniform(size=(3, 8, 8, 1)) < 0.5)

@@ -5,7 +5,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.models import ChainSettings, latent_ebm_params
-from tests import checks_vae as checks
+from tests.models import checks_vae as checks
 
 
 @pytest.mark.statistical
@@ -43,8 +43,8 @@ def test_the_loss_is_minus_the_mean_of_its_terms():
 
 def test_an_encoder_of_another_size_is_named():
     vae = te.models.VAE(
-        encoder=te.encoders.mlp_encoder(3, widths=(4,)),
-        generator=te.generators.mlp_generator((2, 2, 1), widths=(4,)),
+        encoder=te.networks.mlp_encoder(3, widths=(4,)),
+        generator=te.networks.mlp_generator((2, 2, 1), widths=(4,)),
         likelihood=te.likelihoods.gaussian(1.0),
         latent_dim=2,
     )

@@ -7,7 +7,6 @@ afresh, so no trace of the unpatched code survives into a mutant.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +50,7 @@ def caught_by(check: Callable, *args, **kwargs) -> Callable:
         MUTANTS[plant.__name__] = Mutant(
             plant,
             lambda: check(*args, **kwargs),
-            plant.__module__.rpartition(".")[2],
+            plant.__module__.rpartition("mutants_")[2],
             check.__name__,
         )
         return plant
@@ -60,11 +59,11 @@ def caught_by(check: Callable, *args, **kwargs) -> Callable:
 
 
 def load() -> dict[str, Mutant]:
-    """Import every module of planted bugs beside this one."""
-    package = importlib.import_module("tests.mutants")
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.name.startswith(("_", "test_", "registry")):
-            importlib.import_module(f"tests.mutants.{module.name}")
+    """Import every ``tests/**/mutants_*.py``."""
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("mutants_*.py")):
+        module = path.relative_to(root.parent).with_suffix("")
+        importlib.import_module(".".join(module.parts))
     return MUTANTS
 
 

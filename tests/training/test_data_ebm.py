@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm import cli
-from tempered_ebm.energies import toy
+from tempered_ebm import densities as toy
+from tempered_ebm.cli import main as cli
 from tempered_ebm.training import data, events, kinds, loop, metrics_log, run_folder
 from tempered_ebm.training.config import from_json, to_json
 from tempered_ebm.training.data_ebm import build, images, points

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm import commands
+from tempered_ebm.cli import commands
 from tempered_ebm.training import data, kinds
 from tempered_ebm.training.config import from_json, to_json
 from tempered_ebm.training.data_ebm import presets as data_ebm

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm import cli
+from tempered_ebm.cli import main as cli
 from tempered_ebm.models import DataChain, denoising_chain
 from tempered_ebm.training import kinds, loop, restoration, run_folder
 from tempered_ebm.training.data_ebm import build as data_build

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 from jaxtyping import Int
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets.permutation import permute
 from tempered_ebm.errors import InputError
 

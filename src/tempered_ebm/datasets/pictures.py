@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import pixel_cache, preprocess
 from tempered_ebm.errors import InputError
 

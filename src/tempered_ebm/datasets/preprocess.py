@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets.images import ImageDataset
 from tempered_ebm.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets.images import ImageDataset
 from tempered_ebm.errors import InputError
 

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets.images import split
 from tempered_ebm.errors import InputError
 
 if TYPE_CHECKING:
-    from tempered_ebm.energies.toy import ToyDensity
+    from tempered_ebm.densities import ToyDensity
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class PointDataset:
 
 
 def _named(name: str) -> ToyDensity:
-    from tempered_ebm.energies import toy
+    from tempered_ebm import densities as toy
 
     known = {make.__name__: make for make in toy.ALL}
     if name not in known:
@@ -55,7 +55,7 @@ def load_toy(
     """Draw independent points from a toy density.
 
     Args:
-        name: a density of ``tempered_ebm.energies.toy.ALL`` by name, or a ``ToyDensity``
+        name: a density of ``tempered_ebm.densities.ALL`` by name, or a ``ToyDensity``
             made with other parameters.
         num_samples: number of points in all, at least 2.
         seed: seed of the draws; the same seed gives the same points.

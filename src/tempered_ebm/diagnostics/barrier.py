@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, schedules
+from tempered_ebm import _checks as checks
+from tempered_ebm import schedules
 from tempered_ebm.errors import InputError
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 
 _NEITHER, _PRIOR, _POSTERIOR = 0, 1, 2

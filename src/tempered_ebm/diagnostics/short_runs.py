@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains
+from tempered_ebm import _chains as chains
 from tempered_ebm.errors import InputError
 from tempered_ebm.target import tempered_logdensity
 from tempered_ebm.types import PerChain

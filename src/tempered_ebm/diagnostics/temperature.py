@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains, checks
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import Position
 

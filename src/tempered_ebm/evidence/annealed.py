@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence.reweighting import Direction
 
@@ -45,7 +45,7 @@ class AnnealedEstimate(NamedTuple):
     pareto_k: Float[Array, ""]
 
 
-def annealed_importance_sampling(
+def annealed_estimate(
     log_weights: Float[Array, "N"], *, direction: Direction = "forward"
 ) -> AnnealedEstimate:
     r"""Estimate log p(x) from the log weights of independent annealed chains.
@@ -75,7 +75,7 @@ def annealed_importance_sampling(
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> log_weights = jax.random.normal(jax.random.key(0), (10_000,)) - 0.5  # E[exp(w)] = 1
-        >>> estimate = te.evidence.annealed_importance_sampling(log_weights)
+        >>> estimate = te.evidence.annealed_estimate(log_weights)
         >>> bool(abs(estimate.log_evidence) < 5 * estimate.standard_error)
         True
     """

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains, checks, counter_noise
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
+from tempered_ebm import counter_noise
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import fused_program
 from tempered_ebm.kernels.fused_program import ACTIVATIONS, Layers, ShortRun

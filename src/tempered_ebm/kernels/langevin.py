@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from tempered_ebm import chains, checks
-from tempered_ebm.noise import Source, jax_random
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
+from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.types import PerChain, Position, PRNGKey
 
 State = TypeVar("State")

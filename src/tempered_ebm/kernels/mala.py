@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains, checks, columns
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
+from tempered_ebm import columns
 from tempered_ebm.kernels import langevin
-from tempered_ebm.noise import Source, jax_random
+from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:

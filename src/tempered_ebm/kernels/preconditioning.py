@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import Position
 

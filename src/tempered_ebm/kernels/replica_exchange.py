@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from tempered_ebm import chains, checks, schedules
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
+from tempered_ebm import schedules
 from tempered_ebm.errors import InputError
-from tempered_ebm.kernels import langevin, local_moves, tempered
-from tempered_ebm.noise import Source, jax_random
+from tempered_ebm.kernels import _local_moves as local_moves
+from tempered_ebm.kernels import langevin, tempered
+from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PriorSampler, PRNGKey
 

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import chains, checks
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
 from tempered_ebm.kernels import langevin
-from tempered_ebm.noise import Source, jax_random
+from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
 from tempered_ebm.types import PerChain, Position, PriorSampler, PRNGKey
 

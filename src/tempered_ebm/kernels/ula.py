@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tempered_ebm import chains, checks, columns
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
+from tempered_ebm import columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin
+from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.kernels.preconditioning import Preconditioner
-from tempered_ebm.noise import Source, jax_random
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:

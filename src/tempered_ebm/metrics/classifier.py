@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.batches import FeatureMap, in_batches
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.metrics.batches import FeatureMap, check_images, in_batches
 from tempered_ebm.metrics.weight_files import read_weights, require_tensors
 

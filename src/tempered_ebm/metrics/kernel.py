@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
 from tempered_ebm.metrics.frechet import frechet_distance

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.archives import read_archive, write_archive
 from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension

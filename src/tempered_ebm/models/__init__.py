@@ -1,12 +1,12 @@
 """Models assembled from kernels, targets, likelihoods and learning objectives."""
 
+from tempered_ebm.models._draws import ChainSettings as ChainSettings
+from tempered_ebm.models._draws import Draws as Draws
 from tempered_ebm.models.autoencoder_ebm import AutoencoderEBM as AutoencoderEBM
 from tempered_ebm.models.autoencoder_ebm import AutoencoderEBMParams as AutoencoderEBMParams
 from tempered_ebm.models.data_ebm import ChainEnd as ChainEnd
 from tempered_ebm.models.data_ebm import DataChain as DataChain
 from tempered_ebm.models.data_ebm import DataEBM as DataEBM
-from tempered_ebm.models.draws import ChainSettings as ChainSettings
-from tempered_ebm.models.draws import Draws as Draws
 from tempered_ebm.models.jem import JEM as JEM
 from tempered_ebm.models.jem import JEMLoss as JEMLoss
 from tempered_ebm.models.latent_ebm import LatentEBM as LatentEBM

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, evidence_runs
+from tempered_ebm import _checks as checks
+from tempered_ebm import evidence
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence_runs import EvidenceReport
-from tempered_ebm.likelihoods import Likelihood
+from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.models.data_ebm import DataChain, DataEBM
-from tempered_ebm.models.networks import as_network
+from tempered_ebm.models.likelihoods import Likelihood
+from tempered_ebm.networks.adapters import as_network
 from tempered_ebm.types import Params, PRNGKey
 
 _DEFAULT_CHAIN = DataChain(num_steps=20, step_size=0.1, metropolis=True)
@@ -66,9 +67,9 @@ class AutoencoderEBM:
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> model = te.models.AutoencoderEBM(
-        ...     encoder=te.encoders.mlp_encoder(4, widths=(32,)),
-        ...     decoder=te.generators.mlp_decoder((8, 8, 1), widths=(32,)),
-        ...     energy=te.energies.mlp_energy((32,)),
+        ...     encoder=te.networks.mlp_encoder(4, widths=(32,)),
+        ...     decoder=te.networks.mlp_decoder((8, 8, 1), widths=(32,)),
+        ...     energy=te.networks.mlp_energy((32,)),
         ...     likelihood=te.likelihoods.bernoulli(),
         ...     latent_dim=4,
         ... )
@@ -228,7 +229,7 @@ class AutoencoderEBM:
         Returns:
             The report of :func:`tempered_ebm.log_normalizer`.
         """
-        return evidence_runs.log_normalizer(
+        return evidence.log_normalizer(
             rng_key,
             lambda z: self.codes.negative_energy(params.energy, z[None])[0],
             self.latent_dim,

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, inference, schedules
+from tempered_ebm import _checks as checks
+from tempered_ebm import inference, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin, mala, replica_exchange, ula
-from tempered_ebm.models.networks import as_network
+from tempered_ebm.networks.adapters import as_network
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import Params, PRNGKey
 
@@ -144,7 +145,7 @@ class DataEBM:
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
-        >>> ebm = te.models.DataEBM(te.energies.mlp_energy((32,)), event_shape=(2,))
+        >>> ebm = te.models.DataEBM(te.networks.mlp_energy((32,)), event_shape=(2,))
         >>> params = ebm.init(jax.random.key(0))
         >>> x = jnp.zeros((5, 2))
         >>> negatives = ebm.run_chains(jax.random.key(1), params, x).position

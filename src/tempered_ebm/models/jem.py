@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.models.data_ebm import ChainEnd, DataChain, DataEBM, run_chain, validate_chain
-from tempered_ebm.models.networks import PureNetwork, as_network
+from tempered_ebm.networks.adapters import PureNetwork, as_network
 from tempered_ebm.types import Params, PRNGKey
 
 _DEFAULT_CHAIN = DataChain(num_steps=20, step_size=1.0, noise_scale=0.01)
@@ -68,7 +68,7 @@ class JEM:
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
-        >>> jem = te.models.JEM(te.energies.conv_network(10, width=4), (8, 8, 1), 10)
+        >>> jem = te.models.JEM(te.networks.conv_network(10, width=4), (8, 8, 1), 10)
         >>> params = jem.init(jax.random.key(0))
         >>> jem.class_probabilities(params, jnp.zeros((3, 8, 8, 1))).shape
         (3, 10)

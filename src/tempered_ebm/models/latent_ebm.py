@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, evidence, evidence_runs, inference, learning, schedules
+from tempered_ebm import _checks as checks
+from tempered_ebm import evidence, inference, learning, schedules
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence_runs import EvidenceReport
+from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.kernels import fused_langevin, mala, replica_exchange, tempered, ula
-from tempered_ebm.likelihoods import Likelihood
 from tempered_ebm.models import latent_evidence
-from tempered_ebm.models.blocks import in_blocks
-from tempered_ebm.models.draws import POSTERIOR_CHAIN, PRIOR_CHAIN, ChainSettings, Draws
-from tempered_ebm.models.networks import as_network
+from tempered_ebm.models._blocks import in_blocks
+from tempered_ebm.models._draws import POSTERIOR_CHAIN, PRIOR_CHAIN, ChainSettings, Draws
+from tempered_ebm.models.likelihoods import Likelihood
+from tempered_ebm.networks.adapters import as_network
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import Network, Params, PRNGKey
 
@@ -84,7 +85,7 @@ class LatentEBM:
         fused: whether the prior chains run as one program of the accelerator
             (:mod:`tempered_ebm.kernels.fused_langevin`): draws of the same law, from other noise.
             By default on a single device on which it has been measured to be faster, for an
-            energy of :func:`tempered_ebm.energies.mlp_energy` and unadjusted chains.
+            energy of :func:`tempered_ebm.networks.mlp_energy` and unadjusted chains.
 
     Raises:
         InputError: for a network that is none, a size or step size that is not positive, or
@@ -93,8 +94,8 @@ class LatentEBM:
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> ebm = te.models.LatentEBM(
-        ...     prior_energy=te.energies.mlp_energy((32,)),
-        ...     generator=te.generators.mlp_generator((8, 8, 1), widths=(32,)),
+        ...     prior_energy=te.networks.mlp_energy((32,)),
+        ...     generator=te.networks.mlp_generator((8, 8, 1), widths=(32,)),
         ...     likelihood=te.likelihoods.gaussian(sigma=0.3),
         ...     latent_dim=4,
         ... )
@@ -545,7 +546,7 @@ class LatentEBM:
         Returns:
             The report of :func:`tempered_ebm.log_normalizer`.
         """
-        return evidence_runs.log_normalizer(
+        return evidence.log_normalizer(
             rng_key,
             lambda z: self.negative_energy(params, z),
             self.latent_dim,

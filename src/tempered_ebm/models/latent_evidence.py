@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, evidence, ladder_runs, schedules
+from tempered_ebm import _checks as checks
+from tempered_ebm import evidence, schedules
+from tempered_ebm.evidence import _ladder_runs as ladder_runs
 from tempered_ebm.types import PRNGKey
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.likelihoods import Likelihood
-from tempered_ebm.models.draws import ChainSettings
+from tempered_ebm.models._draws import ChainSettings
 from tempered_ebm.models.latent_ebm import LatentEBM, LatentEBMParams
-from tempered_ebm.models.networks import PureNetwork, as_network
+from tempered_ebm.models.likelihoods import Likelihood
+from tempered_ebm.networks.adapters import PureNetwork, as_network
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -64,8 +64,8 @@ class VAE:
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> vae = te.models.VAE(
-        ...     encoder=te.encoders.mlp_encoder(8, widths=(32,)),
-        ...     generator=te.generators.mlp_generator((8, 8, 1), widths=(32,)),
+        ...     encoder=te.networks.mlp_encoder(8, widths=(32,)),
+        ...     generator=te.networks.mlp_generator((8, 8, 1), widths=(32,)),
         ...     likelihood=te.likelihoods.gaussian(sigma=0.3),
         ...     latent_dim=4,
         ... )

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from tempered_ebm import checks, schedules
+from tempered_ebm import _checks as checks
+from tempered_ebm import schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import mala, replica_exchange, ula
 from tempered_ebm.target import TemperedTarget

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from tempered_ebm import checks, evidence_runs
+from tempered_ebm import _checks as checks
+from tempered_ebm import evidence
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence_runs import EvidenceReport, reference_path
+from tempered_ebm.evidence import EvidenceReport
+from tempered_ebm.evidence import _reference_path as reference_path
 from tempered_ebm.numpyro.sites import Model, Sites
 from tempered_ebm.numpyro.split import SplitModel, split
 from tempered_ebm.types import Position, PRNGKey
@@ -105,7 +107,7 @@ def log_evidence(
     if initial_positions is None:
         num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
         initial_positions = _starts(start_key, parts, num_starts)
-    report = evidence_runs.log_evidence(
+    report = evidence.log_evidence(
         run_key,
         parts.target,
         initial_positions,

@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
-from numpyro import handlers
 from numpyro.infer import init_to_uniform
 from numpyro.infer.hmc_util import warmup_adapter
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import constrain_fn, potential_energy
 from numpyro.util import is_prng_key
 
-from tempered_ebm import chains, checks
-from tempered_ebm.adaptation import MALA_TARGET_ACCEPTANCE
+from numpyro import handlers
+from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
+from tempered_ebm.adaptation.step_sizes import MALA_TARGET_ACCEPTANCE
 from tempered_ebm.errors import InputError
 from tempered_ebm.numpyro import algorithms
 from tempered_ebm.numpyro.sites import Model, Sites, inspect

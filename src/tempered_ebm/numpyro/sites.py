@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpyro import handlers
 from numpyro.distributions import ImproperUniform, MaskedDistribution, Unit, constraints
 from numpyro.infer import init_to_uniform
 
-from tempered_ebm import checks
+from numpyro import handlers
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
 

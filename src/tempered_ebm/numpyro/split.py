@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import (
@@ -21,7 +20,8 @@ from numpyro.infer.util import (
 )
 from numpyro.util import is_prng_key
 
-from tempered_ebm import checks
+from numpyro import handlers
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.numpyro.sites import Model, Sites, inspect
 from tempered_ebm.target import TemperedTarget

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from tempered_ebm.plotting.figures import GREY, INK, SECOND, figure_with_axes, remove_box
 
 if TYPE_CHECKING:
-    from tempered_ebm.evidence_runs.report import EvidenceReport
+    from tempered_ebm.evidence.report import EvidenceReport
 
 
 def evidence(report: EvidenceReport) -> Figure:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from tempered_ebm import checks, diagnostics
+from tempered_ebm import _checks as checks
+from tempered_ebm import diagnostics
 from tempered_ebm.plotting.figures import GREY, INK, SECOND, empty_figure, remove_box
 
 _COLORS = np.array([GREY, SECOND, INK])

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.training.generator_options import Activation
 

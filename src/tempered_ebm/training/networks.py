@@ -7,10 +7,15 @@ from collections.abc import Callable
 import haiku as hk
 import jax
 
-from tempered_ebm.encoders import conv_encoder, mlp_encoder
-from tempered_ebm.energies import conv_network, residual_network
-from tempered_ebm.generators import deconv_generator, mlp_generator
 from tempered_ebm.models import DataChain
+from tempered_ebm.networks import (
+    conv_encoder,
+    conv_network,
+    deconv_generator,
+    mlp_encoder,
+    mlp_generator,
+    residual_network,
+)
 from tempered_ebm.training.generator_options import GeneratorConfig
 from tempered_ebm.training.network_options import LangevinConfig, NetworkConfig
 

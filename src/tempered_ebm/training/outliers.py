@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import checks, metrics
+from tempered_ebm import _checks as checks
+from tempered_ebm import metrics
 from tempered_ebm.datasets import ImageDataset, load_npz_held_out, prepared
 from tempered_ebm.errors import InputError
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from tempered_ebm import checks, metrics, plotting
+from tempered_ebm import _checks as checks
+from tempered_ebm import metrics, plotting
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.models import DataEBM, denoise, denoising_chain, inpaint
 from tempered_ebm.training import kinds, loop, run_folder

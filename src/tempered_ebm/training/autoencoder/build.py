@@ -10,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import likelihoods, replay
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.encoders import mlp_encoder
-from tempered_ebm.energies import mlp_energy
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.generators import mlp_decoder
-from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams, DataChain
+from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams, DataChain, likelihoods, replay
+from tempered_ebm.networks import mlp_decoder, mlp_encoder, mlp_energy
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import ACTIVATIONS

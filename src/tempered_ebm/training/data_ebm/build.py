@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from tempered_ebm import replay, schedules
+from tempered_ebm import schedules
 from tempered_ebm.diagnostics import virial_temperature
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import ChainEnd, DataEBM
+from tempered_ebm.models import ChainEnd, DataEBM, replay
 from tempered_ebm.training.data import AnyDataset
 from tempered_ebm.training.data_ebm.config import DataEBMConfig, has_ladder, is_adjusted
 from tempered_ebm.training.learner import Learner, Shard

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import options
 from tempered_ebm.training.config import BaseConfig, is_small, resolve_base, validate_base

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from tempered_ebm import plotting
 from tempered_ebm.datasets import PointDataset
-from tempered_ebm.energies.toy import Bounds, quadrature
+from tempered_ebm.densities import Bounds, quadrature
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.training import events, pictures
 from tempered_ebm.training.data_ebm import build

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from tempered_ebm import replay
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import DivergedError, InputError
-from tempered_ebm.models import JEM, DataEBM, JEMLoss
+from tempered_ebm.models import JEM, DataEBM, JEMLoss, replay
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import build_chain, build_network

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import options

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from tempered_ebm import learning, likelihoods
-from tempered_ebm.energies import mlp_energy
+from tempered_ebm import learning
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams
-from tempered_ebm.models.precision import in_bfloat16
+from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams, likelihoods
+from tempered_ebm.models._precision import in_bfloat16
+from tempered_ebm.networks import mlp_energy
 from tempered_ebm.training.latent import config as configs
 from tempered_ebm.training.latent import step
 from tempered_ebm.training.latent.config import LatentConfig

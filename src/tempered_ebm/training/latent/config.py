@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tempered_ebm import checks, schedules
+from tempered_ebm import _checks as checks
+from tempered_ebm import schedules
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from tempered_ebm import likelihoods
-from tempered_ebm.models import VAE, VAEParams
+from tempered_ebm.models import VAE, VAEParams, likelihoods
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import build_encoder, build_generator
 from tempered_ebm.training.optimizers import build_adam

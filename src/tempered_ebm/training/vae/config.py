@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from tempered_ebm import checks
+from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.training import options
 from tempered_ebm.training.config import BaseConfig, resolve_base, validate_base

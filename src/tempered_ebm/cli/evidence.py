@@ -1,0 +1,145 @@
+"""What ``tempered-ebm evidence`` does: a model and data by name, a run, and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tempered_ebm import _checks as checks
+from tempered_ebm import datasets, plotting
+from tempered_ebm.errors import DivergedError, InputError
+from tempered_ebm.evidence import EvidenceReport
+from tempered_ebm.training.run_folder import write_atomically, write_json
+
+
+def estimate(
+    model_name: str, data: Path | None, seed: int, num_ensembles: int, options: Mapping[str, Any]
+) -> EvidenceReport:
+    """Load model and data, and estimate the evidence.
+
+    Args:
+        model_name: ``module:model`` or ``path/to/file.py:model``.
+        data: file of the model's keyword arguments, or None for a model that takes none.
+        seed: seed of the run.
+        num_ensembles: independent ensembles.
+        options: arguments of :func:`tempered_ebm.log_evidence` by name; None is left out.
+
+    Raises:
+        InputError: for a model or data that cannot be loaded or do not fit, options out of
+            range, a model that fails, and NumPyro missing.
+    """
+    try:
+        from tempered_ebm import numpyro
+        from tempered_ebm.numpyro import loading
+    except ImportError as error:
+        raise InputError(str(error)) from None
+    checks.seed("--seed", seed)
+    model = loading.load_model(model_name)
+    arguments = {} if data is None else datasets.load_arrays(data)
+    loading.check_arguments(model, arguments)
+    arguments = {name: _on_device(value) for name, value in arguments.items()}
+    given = {name: value for name, value in options.items() if value is not None}
+
+    def run_model() -> Any:
+        return model(**arguments)
+
+    try:
+        return numpyro.log_evidence(
+            jax.random.key(seed), run_model, num_ensembles=num_ensembles, options=given
+        )
+    except InputError as error:
+        raise InputError(_as_option(str(error), ("num_ensembles", *given))) from error
+    except DivergedError:
+        raise
+    except Exception as error:
+        file = getattr(getattr(model, "__code__", None), "co_filename", None)
+        if not loading.passed_through(error, file):
+            raise
+        raise InputError(f"{model_name} failed: {loading.in_one_line(error, file)}") from error
+
+
+def _as_option(message: str, names: Iterable[str]) -> str:
+    """Name an argument as the command line does."""
+    for name in names:
+        if message.startswith(f"{name} must"):
+            return f"--{name.replace('_', '-')}{message[len(name) :]}"
+    return message
+
+
+def _on_device(value: Any) -> Any:
+    """An array of JAX; whole numbers beyond its integers become floats rather than others."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind in "iu" and value.size:
+        limits = jnp.iinfo(jnp.asarray(0).dtype)
+        if value.min() < limits.min or value.max() > limits.max:
+            return jnp.asarray(value, float)
+    return jnp.asarray(value)
+
+
+def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``report.txt``, ``report.json`` and ``integrand.png``, each of them atomically.
+
+    Draws are left out.
+
+    Args:
+        report: what to write.
+        folder: made if it does not exist.
+        settings: how the run was made, for ``report.json``.
+
+    Raises:
+        OSError: if a file cannot be written; it names the file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {
+        "log_evidence": report.log_evidence,
+        "standard_error": report.standard_error,
+        **{f.name: getattr(report, f.name) for f in dataclasses.fields(report) if f.repr},
+    }
+    write_atomically(folder / "report.txt", f"{report}\n".encode())
+    write_json(folder / "report.json", plain({"settings": settings, **numbers}))
+    write_atomically(folder / "integrand.png", plotting.to_png(report.plot()))
+
+
+def plain(tree: Any) -> Any:
+    """Named tuples, mappings and arrays as JSON has them; a number that is not finite is null.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm.cli.evidence import plain
+        >>> plain({"a": np.array([1.0, np.nan]), "b": (True, "text")})
+        {'a': [1.0, None], 'b': [True, 'text']}
+    """
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return plain({field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)})
+    if hasattr(tree, "_asdict"):
+        return plain(tree._asdict())
+    if isinstance(tree, Mapping):
+        return {str(name): plain(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [plain(value) for value in tree]
+    if isinstance(tree, np.ndarray | np.generic | jax.Array):
+        return plain(np.asarray(tree).tolist())
+    if isinstance(tree, float):
+        return tree if math.isfinite(tree) else None
+    return tree if isinstance(tree, str | int | None) else str(tree)
+
+
+def check_folder(path: Path) -> None:
+    """Require that a folder can be made, before a long run rather than after it.
+
+    Raises:
+        InputError: if a file is in its place, or above it.
+    """
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise InputError(
+            f"--output must be a folder, got {path}, which is a file or lies under one"
+        )

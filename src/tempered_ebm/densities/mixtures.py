@@ -1,0 +1,167 @@
+"""Equally weighted mixtures: normals, and the twisted arms of the pinwheel."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tempered_ebm import _checks as checks
+from tempered_ebm.columns import ByCoordinate
+from tempered_ebm.densities.density import TAIL, ToyDensity, box_around, norm, on_circle
+from tempered_ebm.types import PRNGKey
+
+_UNROLLED = 32
+"""Components up to which a mixture is also written out coordinate by coordinate."""
+
+
+def equal_mixture(
+    name: str, means: Float[np.ndarray, "M 2"], scale: float, *, separate: bool = False
+) -> ToyDensity:
+    r"""Equally weighted isotropic normals, as the unnormalised sum.
+
+    .. math:: \log p(z) = \log\sum_{m=1}^M e^{-\|z-\mu_m\|^2/2s^2}, \qquad Z = 2\pi M s^2
+
+    Args:
+        name: name of the density.
+        means: the means, (M, 2).
+        scale: standard deviation ``s`` of each component.
+        separate: whether the components are modes, of equal mass by symmetry.
+    """
+    num_components = len(means)
+
+    def logdensity(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
+        z = jnp.asarray(z)
+        x, y = jnp.asarray(means.T, z.dtype)
+        squares = (z[..., :1] - x) ** 2 + (z[..., 1:] - y) ** 2
+        return jax.nn.logsumexp(-0.5 / scale**2 * squares, axis=-1)
+
+    def value_and_grad(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+        # One array for each component keeps all of them in one loop over chains.
+        logs = [-0.5 / scale**2 * ((x - a) ** 2 + (y - b) ** 2) for a, b in means.tolist()]
+        largest = functools.reduce(jnp.maximum, logs)
+        weights = [jnp.exp(log - largest) for log in logs]
+        total = sum(weights)
+        mean_x, mean_y = (
+            sum(w * m for w, m in zip(weights, column)) / total for column in means.T.tolist()
+        )
+        value = largest + jnp.log(total)
+        return value, ((mean_x - x) / scale**2, (mean_y - y) / scale**2)
+
+    def sample(rng_key: PRNGKey, num_samples: int) -> Float[Array, "num_samples 2"]:
+        component_key, noise_key = jax.random.split(rng_key)
+        component = jax.random.randint(component_key, (num_samples,), 0, num_components)
+        return jnp.asarray(means)[component] + scale * jax.random.normal(
+            noise_key, (num_samples, 2)
+        )
+
+    return ToyDensity(
+        name,
+        ByCoordinate(logdensity, value_and_grad) if num_components <= _UNROLLED else logdensity,
+        log_normalizer=math.log(num_components * 2 * math.pi * scale**2),
+        sample=sample,
+        bounds=box_around(means, TAIL * scale),
+        modes=means if separate else None,
+        mode_weights=np.full(num_components, 1 / num_components) if separate else None,
+    )
+
+
+def eight_gaussians(radius: float = 2.0, scale: float = 0.2) -> ToyDensity:
+    """Eight equally weighted isotropic normals on a circle, as an unnormalised sum.
+
+    Normaliser in closed form, entropy by quadrature, exact draws component by component.
+    The means stand for the modes, which overlap moves by less than 1e-8 at the defaults.
+
+    Args:
+        radius: distance of the means from the origin.
+        scale: standard deviation of each component.
+
+    Raises:
+        InputError: if an argument is not positive.
+
+    Example:
+        >>> import jax
+        >>> from tempered_ebm import densities as toy
+        >>> toy.eight_gaussians().sample(jax.random.key(0), 5).shape
+        (5, 2)
+    """
+    checks.positive("radius", radius)
+    checks.positive("scale", scale)
+    return equal_mixture("eight_gaussians", on_circle(radius, 8), scale, separate=True)
+
+
+def pinwheel(
+    arms: int = 5,
+    radius: float = 2.0,
+    radial_scale: float = 0.6,
+    tangential_scale: float = 0.2,
+    twist: float = 0.7,
+) -> ToyDensity:
+    r"""Normals elongated along evenly spaced rays, then twisted around the origin.
+
+    .. math:: \log p(z) = \log\sum_{k=1}^K \exp\Big(-\frac{(u_k - R)^2}{2 s_r^2}
+              - \frac{v_k^2}{2 s_t^2}\Big), \qquad
+              (u_k, v_k) = \mathrm{Rot}(-2\pi k/K - \tau\|z\|)\,z
+
+    A shape of Johnson et al. (2016), with the angle a function of the norm. The twist then
+    keeps areas and is undone exactly, so the normaliser is that of the normals,
+    :math:`Z = 2\pi K s_r s_t`. Entropy by quadrature; exact draws are twisted normals.
+
+    Args:
+        arms: number ``K`` of arms, at least 1.
+        radius: distance ``R`` of the centres of the arms from the origin.
+        radial_scale: standard deviation ``s_r`` along an arm.
+        tangential_scale: standard deviation ``s_t`` across an arm.
+        twist: ``τ``, angle in radians per unit of radius; any sign.
+
+    Raises:
+        InputError: if ``arms`` is not an integer of at least 1, or ``radius`` or a scale is
+            not positive.
+
+    Example:
+        >>> import jax
+        >>> from tempered_ebm import densities as toy
+        >>> toy.pinwheel(arms=3).sample(jax.random.key(0), 5).shape
+        (5, 2)
+    """
+    checks.at_least("arms", arms, 1)
+    checks.positive("radius", radius)
+    checks.positive("radial_scale", radial_scale)
+    checks.positive("tangential_scale", tangential_scale)
+    rays = on_circle(1.0, arms)
+
+    def logdensity(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
+        z = jnp.asarray(z)
+        angle = twist * norm(z)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        x = (cos * z[..., 0] + sin * z[..., 1])[..., None]
+        y = (cos * z[..., 1] - sin * z[..., 0])[..., None]
+        ray_x, ray_y = jnp.asarray(rays.T, z.dtype)
+        along = (ray_x * x + ray_y * y - radius) / radial_scale
+        across = (ray_x * y - ray_y * x) / tangential_scale
+        return jax.nn.logsumexp(-0.5 * (along**2 + across**2), axis=-1)
+
+    def sample(rng_key: PRNGKey, num_samples: int) -> Float[Array, "num_samples 2"]:
+        arm_key, noise_key = jax.random.split(rng_key)
+        arm = jax.random.randint(arm_key, (num_samples,), 0, arms)
+        noise = jax.random.normal(noise_key, (num_samples, 2))
+        along, across = radius + radial_scale * noise[:, 0], tangential_scale * noise[:, 1]
+        angle = 2 * math.pi * arm / arms + twist * jnp.hypot(along, across)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return jnp.stack([cos * along - sin * across, sin * along + cos * across], -1)
+
+    reach = radius + TAIL * max(radial_scale, tangential_scale)
+    several = arms > 1
+    return ToyDensity(
+        "pinwheel",
+        logdensity,
+        log_normalizer=math.log(arms * 2 * math.pi * radial_scale * tangential_scale),
+        sample=sample,
+        bounds=((-reach, reach), (-reach, reach)),
+        modes=on_circle(radius, arms, phase=twist * radius) if several else None,
+        mode_weights=np.full(arms, 1 / arms) if several else None,
+    )

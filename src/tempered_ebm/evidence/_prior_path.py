@@ -1,0 +1,107 @@
+"""The run along the path from the prior to the posterior."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+from tempered_ebm import diagnostics
+from tempered_ebm.adaptation import pilot
+from tempered_ebm.evidence import _frozen_run as recorder
+from tempered_ebm.evidence._budget import Size, Spent
+from tempered_ebm.kernels import replica_exchange
+from tempered_ebm.target import TemperedTarget
+from tempered_ebm.types import PRNGKey
+
+_PILOT_SHARE = 0.4
+
+
+class PilotPlan(NamedTuple):
+    """What the pilot is told.
+
+    Attributes:
+        num_temperatures: K.
+        ladder: what it makes equal.
+        num_rounds: rounds, each twice as long as the last.
+        num_steps: steps of the first round.
+    """
+
+    num_temperatures: int
+    ladder: pilot.LadderRule
+    num_rounds: int
+    num_steps: int
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of every chain: the start, and one a step."""
+        return 1 + 2 * (self.num_steps // 2) * (2**self.num_rounds - 1)
+
+    def within(self, budget: float, num_ensembles: int) -> PilotPlan:
+        """Fewer rounds, and then shorter ones, until the pilot costs no more than the budget."""
+        plan = self
+        chains = num_ensembles * self.num_temperatures
+        while chains * plan.evaluations > budget and plan.num_rounds > 2:
+            plan = plan._replace(num_rounds=plan.num_rounds - 1)
+        while chains * plan.evaluations > budget and plan.num_steps > 10:
+            plan = plan._replace(num_steps=max(10, plan.num_steps // 2))
+        return plan
+
+
+def run(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    position: Float[Array, "N d"],
+    plan: PilotPlan,
+    size: Size,
+    spent: Spent,
+) -> recorder.Outcome:
+    """Tune a ladder by a pilot, freeze it, and record replica exchange.
+
+    Args:
+        rng_key: key of everything.
+        target: prior and likelihood, for batches of vectors.
+        position: where the ensembles start.
+        plan: the pilot.
+        size: how long to run.
+        spent: what has been spent before.
+    """
+    pilot_key, run_key = jax.random.split(rng_key)
+    num_ensembles = position.shape[0]
+    if size.budget is not None:
+        plan = plan.within(_PILOT_SHARE * (size.budget - spent.units), num_ensembles)
+    chains = num_ensembles * plan.num_temperatures
+    prepared = spent.plus(Spent(chains * plan.evaluations, 0))
+    a_step = Spent(chains, 0)
+    num_steps, goal = size.plan(prepared, a_step)
+    tuned = pilot.run(
+        pilot_key,
+        target,
+        position,
+        plan.num_temperatures,
+        num_rounds=plan.num_rounds,
+        num_steps=plan.num_steps,
+        ladder=plan.ladder,
+    )
+
+    def block(rng_key: PRNGKey, state: Any, flow: diagnostics.ReplicaFlow) -> recorder.Block:
+        return _advance(rng_key, target, tuned.tuning, state, flow, num_steps)
+
+    record = recorder.record(run_key, block, tuned.state, tuned.tuning.temperatures, goal)
+    total = prepared.plus(a_step, record.num_blocks * num_steps)
+    return recorder.Outcome(tuned.tuning.temperatures, record, prepared, total)
+
+
+@functools.partial(jax.jit, static_argnames=("target", "num_steps"))
+def _advance(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    tuning: pilot.Tuning,
+    state: Any,
+    flow: diagnostics.ReplicaFlow,
+    num_steps: int,
+) -> recorder.Block:
+    kernel = replica_exchange.as_top_level_api(target, **tuning._asdict())
+    return recorder.advance(rng_key, kernel, state, flow, num_steps)

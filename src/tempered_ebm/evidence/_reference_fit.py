@@ -1,0 +1,389 @@
+"""Fit a reference to a posterior: climb to its modes, then let weighted draws improve the fit."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from tempered_ebm.evidence import _mixtures as mixtures
+from tempered_ebm.evidence._reference import TAIL_FREEDOM, TAIL_SHARE, Reference, importance_draws
+from tempered_ebm.target import TemperedTarget
+from tempered_ebm.types import PRNGKey
+
+_COMPONENTS = (1, 2, 4, 8, 16)
+_NEWTON_STEPS = 12
+_HALVINGS = 4
+_SAME_MODE = 1.0
+_TRUST_IN_PARTICLES = 0.5
+"""Independent draws that a particle is worth; particles know of places that no draw has been to."""
+_LAPLACE_SHARE, _WIDE_SHARE = 0.05, 0.25
+"""Shares of the reference that the modes found, and wider copies of the fit, keep whatever the
+draws say of them so far: they bound the weights where the fit is too narrow."""
+_MOST_MODES = 8
+_FEWEST_ROUNDS = 3
+_MANY_COORDINATES = 32
+"""Beyond these a Hessian is too dear to look for modes that the particles have not been in."""
+
+
+class Fit(NamedTuple):
+    """A fitted reference and what it took.
+
+    Attributes:
+        reference: the fit, of at most eight components.
+        ess: effective share of its weights, estimated from draws of other references.
+        num_gradients: gradients spent; a Hessian counts as 2d of them.
+        num_values: values without gradient spent.
+    """
+
+    reference: Reference
+    ess: float
+    num_gradients: int
+    num_values: int
+
+
+class _Climb(NamedTuple):
+    mode: Float[Array, "M d"]
+    height: Float[Array, "M"]
+    precision: Float[Array, "M d d"]
+    num_iterations: Int[Array, "M"]
+    num_values: Int[Array, "M"]
+
+
+@functools.partial(jax.jit, static_argnames=("target",))
+def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Array, "d"]) -> _Climb:
+    """Newton's method with clipped curvature and halved steps, in units of ``scale``."""
+
+    def height(u: Array) -> Array:
+        z = (u * scale)[None]
+        return (target.logprior_fn(z) + target.loglikelihood_fn(z))[0]
+
+    def climb(u: Array) -> _Climb:
+        def iterate(carry: tuple) -> tuple:
+            u, value, _, i, values = carry
+            gradient, precision = jax.grad(height)(u), -jax.hessian(height)(u)
+            eigenvalues, vectors = jnp.linalg.eigh(jnp.nan_to_num(precision))
+            curvature = jnp.maximum(jnp.abs(eigenvalues), 1e-2)
+            step = vectors @ ((vectors.T @ jnp.nan_to_num(gradient)) / curvature)
+            scales = 0.5 ** jnp.arange(_HALVINGS)
+            trials = jax.vmap(lambda s: height(u + s * step))(scales)
+            trials = jnp.where(jnp.isnan(trials), -jnp.inf, trials)
+            best = jnp.argmax(trials)
+            rises = trials[best] > value
+            new = jnp.where(rises, u + scales[best] * step, u)
+            gain = jnp.where(rises, trials[best] - value, 0.0)
+            return new, jnp.maximum(value, trials[best]), gain, i + 1, values + _HALVINGS
+
+        def unfinished(carry: tuple) -> Array:
+            return (carry[2] > 1e-2) & (carry[3] < _NEWTON_STEPS)
+
+        zero = jnp.zeros((), jnp.int32)
+        first = (u, height(u), jnp.array(jnp.inf, u.dtype), zero, zero + 1)
+        u, value, _, i, values = jax.lax.while_loop(unfinished, iterate, first)
+        precision = -jax.hessian(height)(u) / (scale[:, None] * scale[None, :])
+        return _Climb(u * scale, value, precision, i, values)
+
+    return jax.lax.map(climb, start / scale)
+
+
+class _Climbs(NamedTuple):
+    """How many climbs are made, fewer where a Hessian is dear.
+
+    Attributes:
+        num_starts: climbs of a batch.
+        num_batches: batches at least.
+        most_batches: batches at most, made where more than one mode has been found.
+    """
+
+    num_starts: int
+    num_batches: int
+    most_batches: int
+
+
+def _num_climbs(dimension: int) -> _Climbs:
+    if dimension <= 6:
+        return _Climbs(8, 3, 16)
+    if dimension <= 16:
+        return _Climbs(8, 2, 6)
+    return _Climbs(4, 1, 2) if dimension <= _MANY_COORDINATES else _Climbs(2, 1, 1)
+
+
+def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
+    """The best particle, and those farthest from it and from each other."""
+    chosen = [int(np.argmax(np.nan_to_num(log_joint, nan=-np.inf)))]
+    white = z / scale
+    while len(chosen) < num:
+        gaps = np.min([np.sum((white - white[i]) ** 2, 1) for i in chosen], axis=0)
+        chosen.append(int(np.argmax(gaps)))
+    return z[chosen]
+
+
+def _next_starts(
+    history: np.ndarray, modes: mixtures.Mixture, num: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Places visited that no known mode explains, drawn by their squared distance from all.
+
+    Each is from a temperature of its own: at high ones every mode still has particles, at low
+    ones particles are near their modes, and distances compare within one only.
+    """
+    precisions = np.linalg.inv(modes.covariances)
+    starts = []
+    for stage in rng.integers(0, len(history), num):
+        z = history[stage]
+        gaps = [np.einsum("na,ab,nb->n", z - m, p, z - m) for m, p in zip(modes.means, precisions)]
+        squares = np.nan_to_num(np.min(gaps, axis=0), posinf=0.0) + 1e-12
+        starts.append(z[rng.choice(len(z), p=squares / squares.sum())])
+    return np.stack(starts)
+
+
+def _laplace(climb: _Climb, scale: np.ndarray) -> mixtures.Mixture | None:
+    """Distinct modes, each with its inverse Hessian, in the shares of their Laplace evidences."""
+    order = np.argsort(-np.nan_to_num(climb.height, nan=-np.inf))
+    means: list[np.ndarray] = []
+    precisions: list[np.ndarray] = []
+    logs: list[float] = []
+    for i in order:
+        mode = np.asarray(climb.mode[i], np.float64)
+        precision = np.asarray(climb.precision[i], np.float64)
+        precision = 0.5 * (precision + precision.T)
+        if not (np.isfinite(climb.height[i]) and np.isfinite(precision).all()):
+            continue
+        smallest = np.linalg.eigvalsh(precision * scale[:, None] * scale[None, :]).min()
+        if smallest < 1e-2:
+            continue
+        gaps = [(mode - m) @ p @ (mode - m) for m, p in zip(means, precisions)]
+        if (gaps and min(gaps) < _SAME_MODE * len(mode)) or len(means) == _MOST_MODES:
+            continue
+        means.append(mode)
+        precisions.append(precision)
+        logs.append(float(climb.height[i]) - 0.5 * np.linalg.slogdet(precision)[1])
+    if not means:
+        return None
+    shares = np.exp(np.array(logs) - max(logs))
+    return mixtures.Mixture(
+        np.maximum(shares / shares.sum(), 1e-3),
+        np.stack(means),
+        np.linalg.inv(np.stack(precisions)),
+    )
+
+
+def num_slots(dimension: int) -> int:
+    """Components that a reference has room for: a fit, its wider copy, and modes."""
+    return 2 * _most_components(dimension) + _MOST_MODES
+
+
+def _most_components(dimension: int) -> int:
+    return _COMPONENTS[-1] if dimension <= 16 else 4
+
+
+def as_reference(mixture: mixtures.Mixture, dtype: jnp.dtype) -> Reference:
+    """Put a mixture on the device, padded to the most components so that shapes never change."""
+    num, dimension = mixture.means.shape
+    size = num_slots(dimension)
+    eye = np.eye(dimension)
+    log_weights = np.full(size, -np.inf)
+    means, factors = np.zeros((size, dimension)), np.repeat(eye[None], size, 0)
+    log_weights[:num] = np.log(mixture.weights / mixture.weights.sum())
+    means[:num] = mixture.means
+    factors[:num] = np.linalg.cholesky(mixture.covariances)
+    leaves = (log_weights, means, factors, np.linalg.inv(factors))
+    return Reference(*(jnp.asarray(leaf, dtype) for leaf in leaves))
+
+
+def _joined(
+    first: mixtures.Mixture, second: mixtures.Mixture | None, share: float
+) -> mixtures.Mixture:
+    """Mix two mixtures, the second with this share."""
+    if second is None:
+        return first
+    parts = (
+        first._replace(weights=(1 - share) * first.weights),
+        second._replace(weights=share * second.weights / second.weights.sum()),
+    )
+    return mixtures.Mixture(*(np.concatenate(leaves) for leaves in zip(*parts)))
+
+
+class _Pool(NamedTuple):
+    """The particles, and weighted draws of all rounds so far, worth their effective number."""
+
+    z: np.ndarray
+    log_joint: np.ndarray
+    weights: np.ndarray
+
+    def half(self, start: int) -> _Pool:
+        """Every other draw, with weights that add up to one."""
+        z, log_joint, weights = (leaf[start::2] for leaf in self)
+        return _Pool(z, log_joint, weights / weights.sum())
+
+    def plus(self, z: np.ndarray, log_joint: np.ndarray, log_weights: np.ndarray) -> _Pool:
+        """Add the draws of a round, with weights cut as by Ionides (2008); none if all are zero."""
+        if np.isneginf(log_weights).all():
+            return self
+        weights = np.exp(log_weights - log_weights.max())
+        weights = np.minimum(weights, np.sqrt(len(weights)) * weights.mean())
+        worth = weights.sum() / np.sum(weights**2)
+        new = _Pool(z, log_joint, weights * worth)
+        return _Pool(*(np.concatenate(leaves) for leaves in zip(self, new)))
+
+
+def _candidates(pool: _Pool, rng: np.random.Generator) -> list[mixtures.Mixture]:
+    """Mixtures fitted to one half of the draws, of as many components as they can bear."""
+    dimension = pool.z.shape[1]
+    parameters = dimension * (dimension + 3) / 2
+    most = 0.25 * pool.weights.sum() / parameters
+    half = pool.half(0)
+    return [
+        mixtures.fit(half.z, half.weights, num, rng)
+        for num in _COMPONENTS
+        if num < most and num <= _most_components(dimension)
+    ]
+
+
+def _inflated(mixture: mixtures.Mixture) -> mixtures.Mixture:
+    """Covariances larger by ``1 + 2/d``: draws find what the fit does not know, at most e-fold."""
+    factor = 1 + 2 / mixture.means.shape[1]
+    return mixture._replace(covariances=factor * mixture.covariances)
+
+
+class _Search:
+    """Climbs, counted, and the modes they have found."""
+
+    def __init__(self, target: TemperedTarget, scale: np.ndarray, dtype: jnp.dtype) -> None:
+        self._target, self._scale, self._dtype = target, scale, dtype
+        self._climbs: list[_Climb] = []
+        self.num_gradients = 0
+        self.num_values = 0
+
+    def climb(self, starts: np.ndarray) -> None:
+        climb = jax.device_get(
+            _climb(
+                self._target,
+                jnp.asarray(starts, self._dtype),
+                jnp.asarray(self._scale, self._dtype),
+            )
+        )
+        evaluations = int(climb.num_iterations.sum()) + len(starts)
+        self.num_gradients += evaluations * (1 + 2 * starts.shape[1])
+        self.num_values += int(climb.num_values.sum())
+        self._climbs.append(climb)
+
+    def laplace(self) -> mixtures.Mixture | None:
+        together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *self._climbs)
+        return _laplace(together, self._scale)
+
+
+def _look_for_modes(
+    search: _Search,
+    z: np.ndarray,
+    heights: np.ndarray,
+    history: np.ndarray,
+    scale: np.ndarray,
+    crude: mixtures.Mixture,
+    rng: np.random.Generator,
+) -> None:
+    """Climb from the particles, and where there are several modes from many more places."""
+    plan = _num_climbs(z.shape[1])
+    search.climb(_first_starts(z, heights, scale, plan.num_starts))
+    for batch in range(1, plan.most_batches):
+        modes = search.laplace() or crude
+        if batch >= plan.num_batches and len(modes.weights) == 1:
+            break
+        search.climb(_next_starts(history, modes, plan.num_starts, rng))
+
+
+def fit_reference(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    particles: Float[Array, "N d"],
+    log_joint: Float[Array, "N"],
+    history: Float[Array, "T N d"],
+    *,
+    num_draws: int = 2000,
+    num_rounds: int = 5,
+    good_ess: float = 0.9,
+) -> Fit:
+    """Fit a reference: Laplace at the modes, then adaptive importance sampling.
+
+    The first reference joins the Laplace approximation at every mode that Newton's method
+    finds from the particles with a normal fitted to the particles. Each round draws from the
+    reference, climbs from the draws of the largest weight and of the highest density, signs of
+    a mode that was missed, and fits mixtures of up to 16 normals to one half of the weighted
+    draws of all rounds (Cappe et al. 2008). What describes the other half best, the mixtures
+    or the references so far, is the next reference, in which every mode found keeps a share.
+
+    Args:
+        rng_key: key of everything.
+        target: prior and likelihood, for batches of vectors.
+        particles: draws that are roughly from the posterior.
+        log_joint: log p + ℓ at the particles.
+        history: the particles at each temperature on their way, from which to look for modes.
+        num_draws: draws of a round.
+        num_rounds: rounds at most; three are made at least.
+        good_ess: effective share of the weights at which to stop.
+    """
+    dtype = particles.dtype
+    z, heights = np.asarray(particles, np.float64), np.asarray(log_joint, np.float64)
+    scale = np.maximum(z.std(0), 1e-9 * (1 + np.abs(z).max(0)))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
+    search = _Search(target, scale, dtype)
+    crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
+    _look_for_modes(search, z, heights, np.asarray(history, np.float64), scale, crude, rng)
+    kept = [crude]
+    current = _joined(crude, search.laplace(), 0.5)
+    ess, num_values = 0.0, 0
+    pool = _Pool(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
+    for i, round_key in enumerate(jax.random.split(rng_key, num_rounds)):
+        proposal = as_reference(_inflated(current), dtype)
+        drawn = importance_draws(round_key, target, proposal, num_draws)
+        draws, log_weights, new_heights = (np.asarray(leaf, np.float64) for leaf in drawn)
+        num_values += num_draws
+        pool = pool.plus(draws, new_heights, log_weights)
+        if draws.shape[1] <= _MANY_COORDINATES:
+            search.climb(draws[[np.argmax(log_weights), np.argmax(new_heights)]])
+        laplace = search.laplace()
+        best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng)
+        kept.append(best)
+        current = _joined(_joined(best, _inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
+        if ess >= good_ess and i + 1 >= _FEWEST_ROUNDS:
+            break
+    return Fit(
+        as_reference(current, dtype), ess, search.num_gradients, search.num_values + num_values
+    )
+
+
+def _best(
+    pool: _Pool, kept: list[mixtures.Mixture], rng: np.random.Generator
+) -> tuple[mixtures.Mixture, float]:
+    r"""The candidate with the most even weights on the held-out draws, and its effective share.
+
+    With weighted draws of p, ``1 / E_p[p / r]`` is the effective share of the weights of draws
+    of r; p is normalised by the candidate's own draws, ``1 = E_p[r / p]``.
+    """
+    half = pool.half(1)
+    possible = (half.weights > 0) & np.isfinite(half.log_joint)
+    if not possible.any():
+        return kept[-1], 0.0
+    z, log_joint, weights = (leaf[possible] for leaf in half)
+
+    def share(mixture: mixtures.Mixture) -> float:
+        logs = log_joint - mixtures.log_density(mixture, z, tails=(TAIL_SHARE, TAIL_FREEDOM))
+        return float(np.exp(-_log_mean(logs, weights) - _log_mean(-logs, weights)))
+
+    fitted = _candidates(pool, rng)
+    shares = [share(mixture) for mixture in (*fitted, *kept)]
+    best = int(np.argmax(shares))
+    if best < len(fitted):
+        whole = mixtures.fit(
+            pool.z, pool.weights / pool.weights.sum(), len(fitted[best].weights), rng
+        )
+        return whole, min(shares[best], 1.0)
+    return kept[best - len(fitted)], min(shares[best], 1.0)
+
+
+def _log_mean(logs: np.ndarray, weights: np.ndarray) -> float:
+    top = logs.max()
+    return float(top + np.log(weights @ np.exp(logs - top)))

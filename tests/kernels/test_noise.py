@@ -1,0 +1,108 @@
+"""Sources of noise: the default is jax.random's own, the other has the same law."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tempered_ebm as te
+from tempered_ebm.kernels import _noise as noise
+from tests.kernels import checks_noise as checks
+
+SOURCES = {"jax_random": noise.jax_random, "box_muller": noise.box_muller}
+SHAPES = [(), (5,), (4, 3), (2, 3, 5), (1000, 2), (3, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float64])
+@pytest.mark.parametrize("is_jitted", [False, True])
+def test_the_default_has_the_numbers_of_jax_random(shape, dtype, is_jitted):
+    wrap = jax.jit if is_jitted else lambda fn: fn
+    with jax.enable_x64(dtype == jnp.float64):
+        key = jax.random.key(7)
+        for ours, theirs in (
+            (noise.jax_random.normal, jax.random.normal),
+            (noise.jax_random.uniform, jax.random.uniform),
+        ):
+            got = wrap(lambda key, ours=ours: ours(key, shape, dtype))(key)
+            expected = wrap(lambda key, theirs=theirs: theirs(key, shape, dtype))(key)
+            assert got.dtype == dtype
+            np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
+
+
+@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
+def test_both_kinds_of_keys_and_batches_of_them_serve(make):
+    key = make(3)
+    keys = jax.random.split(key, 4)
+    for source in SOURCES.values():
+        one_by_one = jnp.stack([source.normal(k, (3, 2), jnp.float32) for k in keys])
+        mapped = jax.vmap(lambda k, s=source: s.normal(k, (3, 2), jnp.float32))(keys)
+        np.testing.assert_array_equal(mapped, one_by_one)
+    expected = jax.random.normal(key, (3, 2))
+    np.testing.assert_array_equal(noise.jax_random.normal(key, (3, 2), jnp.float32), expected)
+
+
+def test_keys_of_another_generator_serve():
+    key = jax.random.key(0, impl="rbg")
+    expected = jax.random.normal(key, (50,))
+    np.testing.assert_array_equal(noise.jax_random.normal(key, (50,), jnp.float32), expected)
+    draws = [
+        noise.box_muller.normal(jax.random.fold_in(key, i), (50,), jnp.float32) for i in range(2)
+    ]
+    assert not np.array_equal(*draws)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("num_columns", [1, 2, 3, 8])
+def test_columns_are_those_of_the_whole(name, num_columns):
+    checks.columns_are_those_of_the_whole(name, num_columns)
+
+
+def test_leaves_have_noise_of_their_own():
+    position = {"a": jnp.zeros((6, 2)), "b": jnp.zeros((6, 2))}
+    for source in SOURCES.values():
+        draw = source.like(jax.random.key(1), position)
+        assert not np.array_equal(draw["a"], draw["b"])
+
+
+@pytest.mark.statistical
+def test_box_muller_is_normal_and_uncorrelated():
+    checks.box_muller_is_normal_and_uncorrelated()
+
+
+@pytest.mark.statistical
+def test_draws_of_successive_keys_are_independent():
+    checks.successive_keys_are_independent()
+
+
+@pytest.mark.parametrize("name", ["ula", "mala", "tempered_ula", "tempered_mala", "exchange"])
+def test_every_kernel_takes_a_source(name):
+    """With a source of zeros an unadjusted step is the drift alone; with another it differs."""
+    zeros = noise.Source(
+        lambda key, shape, dtype: jnp.zeros(shape, dtype),
+        lambda key, rows, d, dtype: (jnp.zeros(rows, dtype),) * d,
+        noise.jax_random.uniform,
+    )
+    target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -jnp.sum(z**2, -1))
+    t = jnp.array([0.0, 1.0])
+
+    def build(source):
+        return {
+            "ula": lambda: te.ula(target.logprior_fn, 0.1, noise=source),
+            "mala": lambda: te.mala(target.logprior_fn, 0.1, noise=source),
+            "tempered_ula": lambda: te.tempered_ula(target, t, 0.1, noise=source),
+            "tempered_mala": lambda: te.tempered_mala(target, t, 0.1, noise=source),
+            "exchange": lambda: te.replica_exchange(
+                target, t, 0.1, metropolis=False, swap_every=100, noise=source
+            ),
+        }[name]()
+
+    def moved(source):
+        kernel = build(source)
+        return kernel.step(jax.random.key(0), kernel.init(jnp.ones((2, 3))))[0].position
+
+    factor = jnp.full((2, 3), 0.9) if name in ("ula", "mala") else jnp.array([[0.9], [0.7]])
+    # The first step of an exchange swaps.
+    moves = jnp.sort(moved(zeros), 0), jnp.sort(jnp.broadcast_to(factor, (2, 3)), 0)
+    np.testing.assert_allclose(*moves, rtol=1e-6)
+    assert not np.array_equal(moved(noise.jax_random), moved(noise.box_muller))
