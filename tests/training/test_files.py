@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm import _files
 from tempered_ebm.training import metrics_log, options, run_folder
 from tempered_ebm.training.interrupt import InterruptFlag
 from tempered_ebm.training.latent import config as configs
@@ -59,14 +60,14 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 
 def test_an_interrupted_write_leaves_the_old_content(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
-    run_folder.write_json(path, {"old": 1})
+    _files.write_json(path, {"old": 1})
 
     def full_disk(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder.os, "fsync", full_disk)
+    monkeypatch.setattr(_files.os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        run_folder.write_json(path, {"new": 2})
+        _files.write_json(path, {"new": 2})
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -75,7 +76,7 @@ def test_a_run_folder_that_cannot_be_written_is_named_and_not_left_behind(tmp_pa
     def full_disk(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder.os, "fsync", full_disk)
+    monkeypatch.setattr(_files.os, "fsync", full_disk)
     with pytest.raises(OSError, match=r"No space left.*config\.json"):
         create(tmp_path)
     assert not (tmp_path / "runs" / "run").exists()

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempered_ebm import _checks as checks
-from tempered_ebm import datasets, plotting
+from tempered_ebm import _files, datasets, plotting
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.evidence import EvidenceReport
-from tempered_ebm.training.run_folder import write_atomically, write_json
 
 
 def estimate(
@@ -103,9 +102,9 @@ def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> N
         "standard_error": report.standard_error,
         **{f.name: getattr(report, f.name) for f in dataclasses.fields(report) if f.repr},
     }
-    write_atomically(folder / "report.txt", f"{report}\n".encode())
-    write_json(folder / "report.json", plain({"settings": settings, **numbers}))
-    write_atomically(folder / "integrand.png", plotting.to_png(report.plot()))
+    _files.write_atomically(folder / "report.txt", f"{report}\n".encode())
+    _files.write_json(folder / "report.json", plain({"settings": settings, **numbers}))
+    _files.write_atomically(folder / "integrand.png", plotting.to_png(report.plot()))
 
 
 def plain(tree: Any) -> Any:

@@ -117,7 +117,7 @@ def _sample(command: Sample) -> int:
     import numpy as np
 
     from tempered_ebm import _checks as checks
-    from tempered_ebm import plotting
+    from tempered_ebm import _files, plotting
     from tempered_ebm.training import loop, run_folder, walks
 
     checks.at_least("--num-samples", command.num_samples, 1)
@@ -142,8 +142,8 @@ def _sample(command: Sample) -> int:
     else:
         x, figure = images, plotting.scatter(images, title)
     np.savez_compressed(archive, x=x)
-    run_folder.write_atomically(folder.path / "samples.npz", archive.getvalue())
-    run_folder.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
+    _files.write_atomically(folder.path / "samples.npz", archive.getvalue())
+    _files.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
     if command.animate and hooks.walk is not None:
         start_key, walk_key = jax.random.split(jax.random.key(command.seed))
         num_chains = min(command.num_samples, _WATCHED)
@@ -152,7 +152,7 @@ def _sample(command: Sample) -> int:
             config, folder, params, start_key, num_chains, command.num_frames, **of_class
         )
         gif = walks.moving_picture(walk, walk_key, command.num_frames)
-        run_folder.write_atomically(folder.path / "samples.gif", gif)
+        _files.write_atomically(folder.path / "samples.gif", gif)
     print(f"{len(images)} draws in {folder.path / 'samples.npz'}, picture beside it")
     return 0
 

@@ -8,7 +8,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from tempered_ebm import metrics
+from tempered_ebm import _files, metrics
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.study import table
@@ -16,7 +16,7 @@ from tempered_ebm.study.cells import Job, cells, jobs
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.study.run import JobResult, Judge
 from tempered_ebm.training import config as configs
-from tempered_ebm.training.run_folder import fingerprint, write_atomically, write_json
+from tempered_ebm.training.run_folder import fingerprint
 
 _MOST_IMAGES = 5000
 
@@ -47,7 +47,7 @@ class StudyFolder:
         Raises:
             OSError: if the folder cannot be written.
         """
-        write_atomically(self.rows(job).with_suffix(".npz"), result.arrays)
+        _files.write_atomically(self.rows(job).with_suffix(".npz"), result.arrays)
         table.write_rows(self.rows(job), result.rows)
 
 
@@ -84,7 +84,7 @@ def open_study(config: StudyConfig, dataset: ImageDataset, judge: Judge) -> Stud
     versions = {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in ("tempered-ebm", "jax", "blackjax")
     }
-    write_json(file, {**tree, "floor": _floor(dataset, judge), "versions": versions})
+    _files.write_json(file, {**tree, "floor": _floor(dataset, judge), "versions": versions})
     return StudyFolder(path, config)
 
 

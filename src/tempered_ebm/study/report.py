@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tempered_ebm import plotting
+from tempered_ebm import _files, plotting
 from tempered_ebm.errors import InputError
 from tempered_ebm.study import pictures, table
 from tempered_ebm.study.findings import findings
 from tempered_ebm.study.page import Page
 from tempered_ebm.study.table import Table, mean
-from tempered_ebm.training.run_folder import open_run, write_atomically
+from tempered_ebm.training.run_folder import open_run
 
 _SHOWN_POSTERIORS = 4
 _SUMMARY = (
@@ -56,7 +56,7 @@ def write_report(folder: Path) -> Path:
     is_study = isinstance(tree, dict) and "cells" in tree
     page = _study_page(folder) if is_study else _run_page(folder)
     path = folder / "report.html"
-    write_atomically(path, page.render())
+    _files.write_atomically(path, page.render())
     return path
 
 

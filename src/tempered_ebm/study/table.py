@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tempered_ebm import _files
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.run_folder import write_atomically
 
 GROUPS = ("prior", "generator", "all")
 STATISTICS = (
@@ -137,7 +137,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([_text(row.get(name)) for name in COLUMNS] for row in rows)
-    write_atomically(path, buffer.getvalue().encode())
+    _files.write_atomically(path, buffer.getvalue().encode())
 
 
 def read_rows(path: Path) -> Table:
@@ -199,7 +199,7 @@ def _write_parquet(path: Path, table: Table) -> None:
         return
     buffer = io.BytesIO()
     pq.write_table(pa.table(table.columns), buffer)
-    write_atomically(path, buffer.getvalue())
+    _files.write_atomically(path, buffer.getvalue())
 
 
 def settings(folder: Path) -> dict[str, Any]:

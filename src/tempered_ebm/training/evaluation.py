@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import metrics, plotting
+from tempered_ebm import _files, metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.evidence import EvidenceEstimate
 from tempered_ebm.training import anomalies, pictures
 from tempered_ebm.training.anomalies import AnomalyRow, Scorer
-from tempered_ebm.training.run_folder import RunFolder, write_json
+from tempered_ebm.training.run_folder import RunFolder
 
 MOST_IMAGES = 5000
 """Images of each set whose distance is taken."""
@@ -219,7 +219,7 @@ def conclude(
         anomalies=found,
         held_out_label=folder.config.data.held_out_label,
     )
-    write_json(folder.evaluation, asdict(evaluation))
+    _files.write_json(folder.evaluation, asdict(evaluation))
     _draw(folder, sets, originals, reconstructed, evidence)
     return evaluation
 

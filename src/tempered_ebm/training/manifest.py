@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tempered_ebm.training.run_folder import write_json
+from tempered_ebm import _files
 
 
 class Manifest(NamedTuple):
@@ -31,7 +31,7 @@ def manifest_path(folder: Path, step: int) -> Path:
     return folder / f"{step}.manifest.json"
 
 
-def _files(folder: Path, *, sync: bool = False) -> dict[str, str]:
+def _file_hashes(folder: Path, *, sync: bool = False) -> dict[str, str]:
     """SHA-256 of every file in a folder; with ``sync`` each is on disk when this returns."""
     hashes = {}
     for path in sorted(folder.rglob("*")):
@@ -65,11 +65,11 @@ def write(folder: Path, step: int, rollbacks: int, metrics: Mapping[str, float])
         OSError: if it cannot be written.
     """
     checkpoint = folder / str(step)
-    files = _files(checkpoint, sync=True)
+    files = _file_hashes(checkpoint, sync=True)
     for inner in (checkpoint, *(path for path in checkpoint.rglob("*") if path.is_dir())):
         sync_folder(inner)
     tree = {"rollbacks": rollbacks, "metrics": dict(metrics), "files": files}
-    write_json(manifest_path(folder, step), {**tree, "checksum": _checksum(tree)})
+    _files.write_json(manifest_path(folder, step), {**tree, "checksum": _checksum(tree)})
     sync_folder(folder)
 
 
@@ -88,7 +88,7 @@ def damage(folder: Path, step: int) -> str | None:
     manifest = read(folder, step)
     if manifest is None:
         return "its manifest is damaged"
-    found = _files(folder / str(step))
+    found = _file_hashes(folder / str(step))
     for name, digest in manifest.files.items():
         if name not in found:
             return f"{name} is missing"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tempered_ebm import _files
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.run_folder import naming, write_atomically
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -49,7 +49,7 @@ def truncate(path: Path, last_step: int) -> None:
         and int(line.partition(",")[0]) <= last_step
     ]
     if len(kept) > 1:
-        write_atomically(path, "".join(kept).encode())
+        _files.write_atomically(path, "".join(kept).encode())
     else:
         path.unlink()
 
@@ -65,7 +65,7 @@ def append(path: Path, row: Mapping[str, float]) -> None:
     if not path.exists() or path.stat().st_size == 0:
         writer.writeheader()
     writer.writerow(row)
-    with naming(path), path.open("a") as file:
+    with _files.errors_naming(path), path.open("a") as file:
         file.write(buffer.getvalue())
         file.flush()
         os.fsync(file.fileno())

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from tempered_ebm import plotting
+from tempered_ebm import _files, plotting
 from tempered_ebm.training import metrics_log
-from tempered_ebm.training.run_folder import RunFolder, write_atomically
+from tempered_ebm.training.run_folder import RunFolder
 
 
 def write(folder: RunFolder, figures: Mapping[str, Figure]) -> None:
@@ -25,4 +25,4 @@ def write(folder: RunFolder, figures: Mapping[str, Figure]) -> None:
         )
     folder.figures.mkdir(exist_ok=True)
     for name, figure in every.items():
-        write_atomically(folder.figures / f"{name}.png", plotting.to_png(figure))
+        _files.write_atomically(folder.figures / f"{name}.png", plotting.to_png(figure))

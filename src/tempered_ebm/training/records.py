@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from tempered_ebm import _files
 from tempered_ebm.training import metrics_log
-from tempered_ebm.training.run_folder import RunFolder, write_atomically
+from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.training.tensorboard import EventLog
 
 Row = Mapping[str, float]
@@ -91,7 +92,7 @@ class Records:
 
         figure = plotting.image_panels({f"prior chains after {step} updates": images})
         path = self._folder.figures / f"chains-{step:08d}.png"
-        write_atomically(path, plotting.to_png(figure))
+        _files.write_atomically(path, plotting.to_png(figure))
 
     def close(self) -> None:
         """Close what is open."""

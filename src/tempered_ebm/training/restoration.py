@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import _checks as checks
-from tempered_ebm import metrics, plotting
+from tempered_ebm import _files, metrics, plotting
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.models import DataEBM, denoise, denoising_chain, inpaint
 from tempered_ebm.training import kinds, loop, run_folder
-from tempered_ebm.training.run_folder import RunFolder, write_atomically
+from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.types import Params
 
 Missing = Literal["left", "right", "top", "bottom", "centre", "random"]
@@ -296,8 +296,8 @@ def _save(
     columns = min(_COLUMNS, len(next(iter(shown.values()))))
     figure = plotting.image_panels(shown, num_columns=columns, panels_in_row=len(shown))
     figure.set_layout_engine("constrained", w_pad=0.15)
-    write_atomically(folder.path / f"{name}.npz", archive.getvalue())
-    write_atomically(folder.path / f"{name}.png", plotting.to_png(figure))
+    _files.write_atomically(folder.path / f"{name}.npz", archive.getvalue())
+    _files.write_atomically(folder.path / f"{name}.png", plotting.to_png(figure))
 
 
 def _written(folder: RunFolder, name: str) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tempered_ebm import _files
 from tempered_ebm.datasets import checksum
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as configs
@@ -20,44 +16,6 @@ from tempered_ebm.training import data, kinds
 from tempered_ebm.training.data import AnyDataset
 
 LAST = "LAST"
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Context whose disk errors name ``path``; those of an open file name nothing."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one.
-
-    Raises:
-        OSError: if it cannot be written; it names the file.
-    """
-    with naming(path):
-        _write_atomically(path, content)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, tree: Any) -> None:
-    """Write plain values as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(tree, indent=2) + "\n").encode())
 
 
 @dataclass(frozen=True)
@@ -155,7 +113,7 @@ def create(config: configs.BaseConfig, dataset: AnyDataset) -> RunFolder:
             "fingerprint": folder.fingerprint,
             "config": configs.to_json(config),
         }
-        write_json(path / "config.json", tree)
+        _files.write_json(path / "config.json", tree)
         _point_last_to(path)
     except OSError:
         shutil.rmtree(path)
@@ -179,8 +137,8 @@ def open_run(path: Path) -> RunFolder:
     file = path / "config.json"
     if not file.is_file():
         raise InputError(f"{path} is not a run folder: expected a config.json in it")
+    tree = _files.read_json(file)
     try:
-        tree = json.loads(file.read_text())
         event_shape = tuple(int(size) for size in tree["event_shape"])
         checksum = int(tree["fingerprint"])
         kind = kinds.named(tree["kind"])

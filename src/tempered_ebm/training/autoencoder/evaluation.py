@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempered_ebm import metrics, plotting
+from tempered_ebm import _files, metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams
 from tempered_ebm.training import events, pictures
 from tempered_ebm.training.autoencoder import build
-from tempered_ebm.training.run_folder import RunFolder, write_json
+from tempered_ebm.training.run_folder import RunFolder
 
 _MOST_CODES = 2000
 _IMPORTANCE_DRAWS = 500_000
@@ -136,7 +136,7 @@ def evaluate(
         energy_distance_of_normal=metrics.energy_distance(normal, np.asarray(z)),
         warnings=[str(one.message) for one in caught],
     )
-    write_json(folder.evaluation, asdict(evaluation))
+    _files.write_json(folder.evaluation, asdict(evaluation))
     shown = {
         "held-out images": x[:100],
         "reconstructions": reconstructed[:100],

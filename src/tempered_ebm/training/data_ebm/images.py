@@ -10,14 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tempered_ebm import metrics, plotting
+from tempered_ebm import _files, metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import DataEBM
 from tempered_ebm.training import events, outliers, pictures
 from tempered_ebm.training.data_ebm import build
 from tempered_ebm.training.evaluation import DistanceRow, FeatureSpace, fit_features, in_batches
 from tempered_ebm.training.outliers import OutlierRow
-from tempered_ebm.training.run_folder import RunFolder, write_json
+from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.types import Params
 
 _MOST_IMAGES = 2000
@@ -181,7 +181,7 @@ def evaluate(
         inception_scores=_inception_scores(space, {"held-out images (ceiling)": held_out, **made}),
         out_of_distribution=_outliers(model, params, held_out, loaded, seed),
     )
-    write_json(folder.evaluation, asdict(evaluation))
+    _files.write_json(folder.evaluation, asdict(evaluation))
     panels = {name: images[:100].clip(-1, 1) for name, images in sets.items()}
     pictures.write(folder, {"samples": plotting.image_panels(panels)})
     return evaluation

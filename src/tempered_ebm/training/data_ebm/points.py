@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import plotting
+from tempered_ebm import _files, plotting
 from tempered_ebm.datasets import PointDataset
 from tempered_ebm.densities import Bounds, quadrature
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.training import events, pictures
 from tempered_ebm.training.data_ebm import build
-from tempered_ebm.training.run_folder import RunFolder, write_json
+from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.types import Params
 
 _MARGIN = 0.5
@@ -128,7 +128,7 @@ def evaluate(
         truth=-float(truth.mean()),
         entropy=dataset.density.entropy,
     )
-    write_json(folder.evaluation, asdict(evaluation))
+    _files.write_json(folder.evaluation, asdict(evaluation))
     samples = build.generate(
         config,  # type: ignore[arg-type]
         dataset.x_train,

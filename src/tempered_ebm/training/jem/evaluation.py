@@ -10,14 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tempered_ebm import metrics, plotting
+from tempered_ebm import _files, metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import JEM
 from tempered_ebm.training import events, outliers, pictures
 from tempered_ebm.training.evaluation import in_batches
 from tempered_ebm.training.jem import build
 from tempered_ebm.training.outliers import OutlierRow
-from tempered_ebm.training.run_folder import RunFolder, write_json
+from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.types import Params
 
 _MOST_IMAGES = 10_000
@@ -118,7 +118,7 @@ def evaluate(
         expected_calibration_error=metrics.calibration(probabilities, labels).expected_error,
         out_of_distribution=outliers.rows(score, x, sets),
     )
-    write_json(folder.evaluation, asdict(evaluation))
+    _files.write_json(folder.evaluation, asdict(evaluation))
     figures = {}
     if config.objective.density != "none":  # type: ignore[attr-defined]
         wanted = np.tile(np.arange(model.num_classes), _PER_CLASS)
