@@ -1,18 +1,15 @@
 """Bugs in the estimators of the learning gradient, and in the analysis of their variance."""
 
-import importlib
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 
 from tempered_ebm import learning
+from tempered_ebm.learning import estimators, statistics
 from tests.models import checks_models as checks
 from tests.mutants.registry import caught_by
 
-covariance = importlib.import_module("tempered_ebm.learning.covariance")
-pooled = importlib.import_module("tempered_ebm.learning.pooled")
-statistics = importlib.import_module("tempered_ebm.learning.statistics")
 
 
 def with_objective(patch, name, change):
@@ -29,9 +26,9 @@ def with_objective(patch, name, change):
 @caught_by(checks.covariance_gradient_is_that_of_the_integral)
 def a_covariance_without_its_temperature(patch):
     """The generator's covariance at t = 1 on every rung."""
-    weights = covariance.evidence.trapezoid_weights
+    weights = estimators.evidence.trapezoid_weights
     fake = SimpleNamespace(trapezoid_weights=lambda t: weights(t**3))
-    patch.setattr(covariance, "evidence", fake)
+    patch.setattr(estimators, "evidence", fake)
     with_objective(patch, "covariance", lambda t, *a: (jnp.cbrt(t), *a))
 
 
@@ -48,7 +45,7 @@ def a_covariance_with_the_factor_of_a_biased_variance(patch):
         return x if x.ndim != 3 else x.mean(1, keepdims=True) + (x - x.mean(1, keepdims=True)) / 2
 
     fake = SimpleNamespace(lax=SimpleNamespace(stop_gradient=lambda x: halved(x)))
-    patch.setattr(covariance, "jax", fake)
+    patch.setattr(estimators, "jax", fake)
 
 
 @caught_by(checks.covariance_gradient_is_that_of_the_integral)
@@ -59,15 +56,15 @@ def a_covariance_with_the_energy_for_its_negative(patch):
 @caught_by(checks.pooled_gradient_is_exact_on_a_coarse_ladder)
 def all_rungs_weigh_the_same(patch):
     patch.setattr(
-        pooled, "posterior_weights", lambda t, ell: jnp.full_like(ell, 1 / ell[..., 0].size)
+        estimators, "posterior_weights", lambda t, ell: jnp.full_like(ell, 1 / ell[..., 0].size)
     )
 
 
 @caught_by(checks.pooled_gradient_is_exact_on_a_coarse_ladder)
 def weights_of_the_wrong_end(patch):
-    correct = pooled.evidence.pooled_log_weights
+    correct = estimators.evidence.pooled_log_weights
     fake = SimpleNamespace(pooled_log_weights=lambda t, ell: correct(t, ell, 0))
-    patch.setattr(pooled, "evidence", fake)
+    patch.setattr(estimators, "evidence", fake)
 
 
 @caught_by(checks.covariance_gradient_is_that_of_the_integral)
@@ -77,12 +74,12 @@ def deviations_that_carry_a_gradient(patch):
 
 @caught_by(checks.learning_gradient, "pooled")
 def weights_shared_by_all_observations(patch):
-    correct = pooled.posterior_weights
+    correct = estimators.posterior_weights
 
     def shared(t, ell):
         return jnp.broadcast_to(correct(t, ell).mean(2, keepdims=True), ell.shape)
 
-    patch.setattr(pooled, "posterior_weights", shared)
+    patch.setattr(estimators, "posterior_weights", shared)
 
 
 @caught_by(checks.gradient_statistics_are_unbiased)

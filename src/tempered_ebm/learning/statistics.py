@@ -1,4 +1,4 @@
-"""Variance and bias of a learning gradient, from repeated estimates at fixed parameters."""
+"""Variance and bias of learning gradients, from repeated estimates at fixed parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tempered_ebm.types import Params
 
 
 class GradientStatistics(NamedTuple):
-    r"""What repeated estimates :math:`\hat g_{bs}` of a gradient say about the estimator.
+    r"""Variance, bias and signal of an estimator from repeated estimates :math:`\hat g_{bs}`.
 
     b runs over minibatches, s over repeats with independent chains on the same minibatch.
 
@@ -51,7 +51,7 @@ def _flatten(tree: Params, num_lead: int) -> Float[Array, "*lead n"]:
 
 
 def parameter_groups(tree: Params) -> dict[str, Any]:
-    """Top-level parts of a pytree of parameters by name, and ``"all"`` of them together."""
+    """Return the top-level parts of a pytree of parameters by name, and ``"all"`` of them."""
     if hasattr(tree, "_asdict"):
         parts = tree._asdict()
     elif isinstance(tree, dict):
@@ -64,7 +64,7 @@ def parameter_groups(tree: Params) -> dict[str, Any]:
 def gradient_statistics(
     gradients: Params, reference: Params | None = None
 ) -> dict[str, GradientStatistics]:
-    r"""Split the error of a gradient estimator into minibatch, chains and bias.
+    r"""Return the error of a gradient estimator, split into minibatch, chains and bias.
 
     With B minibatches and S repeats of each, :math:`\bar g_b` the mean over repeats, V the
     mean over minibatches of the variance between repeats (divisor S - 1), and
@@ -186,11 +186,11 @@ def _mean_cosine_between_repeats(g: Float[Array, "B S n"]) -> Float[Array, ""]:
 
 
 def legacy_gradient_variance(gradient: Params) -> Float[Array, ""]:
-    r"""Variance over the coordinates of ONE gradient: not the variance of an estimator.
+    r"""Return the variance over the coordinates of ONE gradient: not that of an estimator.
 
     .. math:: \frac1n \sum_i (g_i - \bar g)^2, \qquad \bar g = \frac1n \sum_i g_i
 
-    What earlier studies of thermodynamic integration plotted as the variance of the learning
+    Earlier studies of thermodynamic integration plotted this as the variance of the learning
     gradient. It is the mean square of the gradient about its mean coordinate: it falls as
     training converges, whatever the noise, and an exact gradient does not have zero of it. Kept for
     comparison with their figures; use :func:`gradient_statistics`.
