@@ -11,7 +11,6 @@ from tests.models import checks_models as checks
 from tests.mutants.registry import caught_by
 
 
-
 def with_objective(patch, name, change):
     """The named estimator with the arguments of its objective changed."""
     correct = getattr(learning, name)

@@ -53,11 +53,11 @@ def frames_of(gif):
 def test_codes_are_shown_beside_what_they_decode_to(monkeypatch):
     seen = {}
 
-    def downhill(codes, potential, images):
+    def latent_trajectories(codes, potential, images):
         seen.update(codes=codes, potential=potential, images=images)
         return b"GIF"
 
-    monkeypatch.setattr(plotting, "downhill", downhill)
+    monkeypatch.setattr(plotting, "latent_trajectories", latent_trajectories)
     walk = walks.Walk(
         jnp.ones((2, 3)),
         lambda key, z: z / 2,
@@ -73,11 +73,11 @@ def test_codes_are_shown_beside_what_they_decode_to(monkeypatch):
 @pytest.mark.parametrize("dimension", [1, 2, 5])
 def test_codes_of_any_dimension_are_drawn(dimension):
     z = np.random.default_rng(0).normal(size=(3, 7, dimension))
-    gif = plotting.downhill(z, 0.5 * (z**2).sum(-1), np.zeros((3, 7, 4, 4, 1)))
+    gif = plotting.latent_trajectories(z, 0.5 * (z**2).sum(-1), np.zeros((3, 7, 4, 4, 1)))
     assert frames_of(gif) == 3
 
 
 def test_frames_of_codes_that_do_not_match_are_named():
     z = np.zeros((3, 7, 2))
     with pytest.raises(te.InputError, match=r"as many frames, at least one, got \(3, 2, 3\)"):
-        plotting.downhill(z, z[:2, :, 0], np.zeros((3, 7, 4, 4, 1)))
+        plotting.latent_trajectories(z, z[:2, :, 0], np.zeros((3, 7, 4, 4, 1)))

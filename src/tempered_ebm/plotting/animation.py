@@ -1,4 +1,4 @@
-"""Moving pictures of chains, and of a ladder over training, as GIF files."""
+"""Animations of chains, and of a ladder over training, as GIF files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _DPI = 80
 
 
 def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5, num_colors: int = 64) -> bytes:
-    """Render figures of one size to the bytes of a GIF that repeats; the last frame stays longer.
+    """Return the bytes of a GIF that repeats figures of one size; the last one stays longer.
 
     Args:
         figures: the frames.
-        seconds: time that each is shown.
-        num_colors: of every frame, from 2 to 256.
+        seconds: time that each frame is shown.
+        num_colors: number of colours in every frame, from 2 to 256.
 
     Raises:
         InputError: if there is no figure.
@@ -50,7 +50,7 @@ def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5, num_colors: int =
 def sampling(
     frames: Iterable[Float[np.ndarray, "n ..."]], bounds: tuple[float, float] | None = None
 ) -> bytes:
-    """Chains on their way, as a GIF: images as tiles, points of the plane as dots.
+    """Return a GIF of chains as they move: images as tiles, points of the plane as dots.
 
     Args:
         frames: observations of the same chains, frame after frame; images in [-1, 1].
@@ -59,21 +59,20 @@ def sampling(
     Raises:
         InputError: if there is no frame.
     """
-    shots = [np.asarray(frame) for frame in frames]
-    if not shots:
+    positions = [np.asarray(frame) for frame in frames]
+    if not positions:
         raise InputError("frames must hold at least one frame, got none")
     figures = []
     if bounds is None:
-        reach = 1.1 * float(np.abs(shots[-1]).max())
+        reach = 1.1 * float(np.abs(positions[-1]).max())
         bounds = -reach, reach
-    for i, shot in enumerate(shots):
-        title = f"{i} of {len(shots) - 1}"
-        if shot.ndim == 4:
-            figures.append(image_panels({title: shot.clip(-1, 1)}))
+    for i, x in enumerate(positions):
+        title = f"{i} of {len(positions) - 1}"
+        if x.ndim == 4:
+            figures.append(image_panels({title: x.clip(-1, 1)}))
         else:
-            figure = scatter(shot, title)
-            figure.axes[0].set(xlim=bounds, ylim=bounds)
-            figures.append(figure)
+            figures.append(scatter(x, title))
+            figures[-1].axes[0].set(xlim=bounds, ylim=bounds)
     return to_gif(figures, seconds=0.15)
 
 
@@ -85,30 +84,30 @@ def _principal_plane(codes: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"
     return plane
 
 
-def downhill(
+def latent_trajectories(
     codes: Sequence[Float[np.ndarray, "n d"]],
     potential: Sequence[Float[np.ndarray, "n"]],
     images: Sequence[Float[np.ndarray, "n h w c"]],
 ) -> bytes:
-    r"""Chains on latent codes on their way, as a GIF, beside the images that the codes decode to.
+    r"""Return a GIF of chains on latent codes, beside the images that the codes decode to.
 
     Codes are shown in the plane of their two principal axes, all frames together, with a line to
     where each was a frame before; their colour is minus the log density, whose mean over the chains
     is written above.
 
     Args:
-        codes: of the same chains, frame after frame.
+        codes: codes of the same chains, frame after frame.
         potential: minus their log densities, up to a constant of all frames, in nats.
-        images: what they decode to, in [-1, 1].
+        images: decoded codes, in [-1, 1].
 
     Raises:
         InputError: if there is no frame, or the frames do not match.
 
     Example:
         >>> import numpy as np
-        >>> from tempered_ebm.plotting import downhill
+        >>> from tempered_ebm.plotting import latent_trajectories
         >>> z = np.zeros((3, 5, 2))
-        >>> downhill(z, np.zeros((3, 5)), np.zeros((3, 5, 8, 8, 1)))[:3]
+        >>> latent_trajectories(z, np.zeros((3, 5)), np.zeros((3, 5, 8, 8, 1)))[:3]
         b'GIF'
     """
     lengths = len(codes), len(potential), len(images)
@@ -122,7 +121,7 @@ def downhill(
     limits = [_limits(path[..., i]) for i in range(2)]
     low, high = _limits(height)
     figures = []
-    for i, shot in enumerate(images):
+    for i, frame in enumerate(images):
         figure, (axis, tiles) = figure_with_axes(1, 2, 9.0, 4.6)
         tail = path[max(0, i - 1) : i + 1]
         axis.plot(*np.moveaxis(tail, -1, 0), color=GREY, linewidth=0.5, alpha=0.6, zorder=1)
@@ -133,7 +132,7 @@ def downhill(
         axis.set(xlim=limits[0], ylim=limits[1])
         axis.set(xlabel="first principal axis", ylabel="second principal axis")
         axis.set_title(f"codes: {height[i].mean():.2f} nats on average", fontsize=11)
-        show_images(tiles, np.asarray(shot).clip(-1, 1), 10, f"images: {i} of {len(images) - 1}")
+        show_images(tiles, np.asarray(frame).clip(-1, 1), 10, f"images: {i} of {len(images) - 1}")
         figures.append(figure)
     return to_gif(figures, seconds=0.15, num_colors=192)
 
@@ -175,7 +174,9 @@ def integrand_over_training(
     steps: Sequence[int],
     mean_loglikelihood: Float[np.ndarray, "T K"],
 ) -> bytes:
-    """The thermodynamic integrand ``E_t[ℓ]`` over training, with its trapezoidal integral.
+    """Return a GIF of the thermodynamic integrand ``E_t[ℓ]`` over training, with its integral.
+
+    The integral is by the trapezoidal rule; a temperature t is the power of the likelihood.
 
     Args:
         ladder: temperatures.
@@ -204,7 +205,7 @@ def ladder_over_training(
     steps: Sequence[int],
     variance_loglikelihood: Float[np.ndarray, "T K"],
 ) -> bytes:
-    r"""The ladder against thermodynamic length over training.
+    r"""Return a GIF of thermodynamic length against the ladder over training.
 
     Rungs at equal heights would be an equal-length ladder:
     :math:`\Lambda(t) = \int_0^t \sqrt{\mathrm{Var}_s \ell}\,ds`, by the trapezoidal rule.

@@ -1,4 +1,4 @@
-"""What every figure shares: colours, a canvas without global state, and a file to write."""
+"""Colours, empty figures without global state, and PNG files, for every figure here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ PALETTE = ("#c8553d", "#e0a030", "#5a8f3c", "#8c4a8c", "#2a9d8f", "#6b4c35")
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """Make a figure without axes, sizes in inches."""
+    """Return a figure without axes, sizes in inches."""
+    # An Agg canvas of its own keeps the figure out of pyplot's global state.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -24,7 +25,7 @@ def empty_figure(width: float, height: float) -> Figure:
 def figure_with_axes(
     rows: int, columns: int, width: float, height: float
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of ``rows`` by ``columns`` axes, sizes in inches; axes come row by row."""
+    """Return a figure of ``rows`` by ``columns`` axes, row by row; sizes in inches."""
     figure = empty_figure(width, height)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     return figure, axes
@@ -36,7 +37,7 @@ def remove_box(axis: Axes) -> None:
 
 
 def to_png(figure: Figure, *, dpi: int = 150) -> bytes:
-    """Render a figure to the bytes of a PNG file."""
+    """Return the bytes of a figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

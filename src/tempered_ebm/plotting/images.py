@@ -1,4 +1,4 @@
-"""Sets of images."""
+"""Sets of images as figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from tempered_ebm.plotting.figures import figure_with_axes
 def tile(
     images: Float[np.ndarray, "n h w c"], num_columns: int, *, gap: int = 1
 ) -> Float[np.ndarray, "rows cols c"]:
-    """Arrange images in [-1, 1] in rows on a white ground, as values in [0, 1]."""
+    """Return images in rows on a white background, as one image with values in [0, 1].
+
+    Args:
+        images: images in [-1, 1].
+        num_columns: images in a row.
+        gap: pixels between images.
+    """
     n, height, width, channels = images.shape
     rows = math.ceil(n / num_columns)
     canvas = np.ones((rows * (height + gap) - gap, num_columns * (width + gap) - gap, channels))
@@ -45,7 +51,7 @@ def image_panels(
     num_columns: int = 10,
     panels_in_row: int = 2,
 ) -> Figure:
-    """Sets of images, one panel each, a few panels in a row.
+    """Draw sets of images, one panel for each set.
 
     Args:
         panels: title to images in [-1, 1].
@@ -78,7 +84,7 @@ def reconstructions(
     *,
     num_columns: int = 10,
 ) -> Figure:
-    """Originals in odd rows, their reconstructions in the even rows underneath.
+    """Draw originals in odd rows, and their reconstructions in the even rows underneath.
 
     Args:
         originals: images in [-1, 1].

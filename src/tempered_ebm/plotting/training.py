@@ -1,4 +1,4 @@
-"""Curves of a training run."""
+"""Metrics of a training run as curves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def training_curves(
     metrics: Mapping[str, Float[np.ndarray, "rows"]],
     validation: Mapping[str, Float[np.ndarray, "others"]] | None = None,
 ) -> Figure:
-    """Metrics of a training run against the update.
+    """Draw metrics of a training run against the number of updates.
 
     Args:
         metrics: columns of ``metrics.csv``; those absent are left out.

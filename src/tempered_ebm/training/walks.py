@@ -44,7 +44,7 @@ def moving_picture(walk: Walk, rng_key: jax.Array, num_frames: int) -> bytes:
     if walk.potential is None:
         return plotting.sampling(shown)
     codes = [np.asarray(position) for position in path]
-    return plotting.downhill(codes, [np.asarray(walk.potential(z)) for z in path], shown)
+    return plotting.latent_trajectories(codes, [np.asarray(walk.potential(z)) for z in path], shown)
 
 
 def segment(num_steps: int | None, num_frames: int) -> int:

@@ -1,4 +1,4 @@
-"""The journeys of replicas through a ladder."""
+"""Chains and replicas over time: energies along a short run, and paths through a ladder."""
 
 from __future__ import annotations
 
@@ -11,25 +11,80 @@ from matplotlib.figure import Figure
 
 from tempered_ebm import _checks as checks
 from tempered_ebm import diagnostics
-from tempered_ebm.plotting.figures import GREY, INK, SECOND, empty_figure, remove_box
+from tempered_ebm.errors import InputError
+from tempered_ebm.plotting.figures import (
+    GREY,
+    INK,
+    SECOND,
+    empty_figure,
+    figure_with_axes,
+    remove_box,
+)
 
 _COLORS = np.array([GREY, SECOND, INK])
 _LEGEND = ("has seen no end yet", "comes from the prior", "comes from the posterior")
 
 
+def short_run(trace: diagnostics.EnergyTrace) -> Figure:
+    """Draw energy and gradient norm along a run: the mean over chains, and one sd either side.
+
+    The grey ground marks the second half of the run, whose drift the title reports: see
+    :func:`tempered_ebm.diagnostics.energy_drift`.
+
+    Args:
+        trace: energies and gradient norms, (num_steps, num_chains), at least 4 steps and 2
+            chains. Of a ladder, take one rung.
+
+    Raises:
+        InputError: if ``trace`` has another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm import diagnostics
+        >>> from tempered_ebm.plotting import short_run
+        >>> falling = np.linspace(5, 1, 20)[:, None] + np.linspace(0, 1, 8)
+        >>> figure = short_run(diagnostics.EnergyTrace(falling, falling))
+        >>> [axis.get_ylabel() for axis in figure.axes]
+        ['energy', 'gradient norm']
+    """
+    shape = np.shape(trace.energy)
+    if len(shape) != 2:
+        raise InputError(f"trace must hold arrays of shape (num_steps, num_chains), got {shape}")
+    drift = diagnostics.energy_drift(trace)
+    figure, (left, right) = figure_with_axes(1, 2, 9.0, 3.4)
+    _draw_band(left, np.asarray(trace.energy), INK, "energy")
+    _draw_band(right, np.asarray(trace.gradient_norm), SECOND, "gradient norm")
+    figure.suptitle(
+        f"{shape[1]} chains; the energy drifts by {float(drift.drift_per_step):+.3g} a step "
+        f"over the second half (z = {float(drift.drift_z_score):+.1f})",
+        fontsize=11,
+    )
+    return figure
+
+
+def _draw_band(axis: Axes, values: np.ndarray, color: str, label: str) -> None:
+    steps = np.arange(1, len(values) + 1)
+    mean, deviation = values.mean(-1), values.std(-1, ddof=1)
+    axis.axvspan(steps[len(steps) // 2], steps[-1], color=GREY, alpha=0.12, linewidth=0)
+    axis.fill_between(steps, mean - deviation, mean + deviation, color=color, alpha=0.2)
+    axis.plot(steps, mean, color=color, linewidth=1.5)
+    axis.set(xlabel="step", ylabel=label, xlim=(steps[0], steps[-1]))
+    remove_box(axis)
+
+
 def replica_flow(
     replicas: Int[np.ndarray, "num_states K *chains"], *, num_lines: int = 3
 ) -> Figure:
-    r"""Replicas on their way through the ladder, and the flow fraction by rung.
+    r"""Draw paths of replicas through the ladder, and the flow fraction by rung.
 
     Left, a few replicas of the first ladder, evenly chosen by their first rung, a strip
     each: red since the last visit to the prior, blue since the last visit to the
-    posterior, so that a restart is a red climb that turns blue. Right, the flow fraction of
+    posterior, so that a restart is a red rise that turns blue. Right, the flow fraction of
     every ladder (thin) and of all together. Between the end rungs a straight line, dashed,
     is ideal and a steep piece a bottleneck (Katzgraber et al. 2006).
 
     Args:
-        replicas: which replica stands on each rung, (num_states, K, \*chains).
+        replicas: index of the replica on each rung, (num_states, K, \*chains).
         num_lines: replicas to show, at least 1; all K of them if it is larger.
 
     Raises:
@@ -57,7 +112,7 @@ def replica_flow(
     first_rungs = np.linspace(0, num_rungs - 1, num_lines).round().astype(int)
     strips = [axes[name] for name in names]
     for axis, rung in zip(strips, first_rungs, strict=True):
-        _draw_journey(axis, np.argmax(states[..., 0] == states[0, rung, 0], axis=1), num_rungs)
+        _draw_replica(axis, np.argmax(states[..., 0] == states[0, rung, 0], axis=1), num_rungs)
         axis.set_title(f"replica {states[0, rung, 0]}", fontsize=9, loc="left", pad=2)
         axis.label_outer()
     strips[num_lines // 2].set_ylabel("rung k")
@@ -75,8 +130,8 @@ def replica_flow(
     return figure
 
 
-def _draw_journey(axis: Axes, rungs: np.ndarray, num_rungs: int) -> None:
-    """One replica's rung over time, each step in the colour of the end it comes from."""
+def _draw_replica(axis: Axes, rungs: np.ndarray, num_rungs: int) -> None:
+    """Draw the rung of a replica over time, each step in the colour of the end it comes from."""
     visited = np.where(rungs == 0, 1, np.where(rungs == num_rungs - 1, 2, 0))
     last_visit = np.maximum.accumulate(np.where(visited > 0, np.arange(rungs.size), -1))
     last_end = np.where(last_visit >= 0, visited[last_visit], 0)
