@@ -1,12 +1,22 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Each makes the environment it needs.
+#
+#   make test JAX='jax==0.10.0'    the quick suite with another JAX, in an environment of its own
+#   make wheel                     build, install into a fresh environment, run the quickstart there
 
-VENV ?= .venv
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
-BIN := $(VENV)/bin
+JAX ?=
+VENV ?= .venv$(if $(JAX),-$(subst *,x,$(subst ==,-,$(JAX))))
+BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-all lint format types clean
+# The newest CPython that starts and can make an environment: a name on the path may be a shim of
+# a version that is not there, or a Debian Python without ensurepip.
+PYTHON ?= $(shell for minor in 13 12 11; do for name in python3.$$minor python3 python; do \
+	"$$name" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $$minor) or \
+	sys.implementation.name != 'cpython')" >/dev/null 2>&1 && { echo "$$name"; exit; }; done; done)
+
+NIGHTLY := https://us-python.pkg.dev/ml-oss-artifacts-published/jax/simple/
+
+.PHONY: demo test test-oldest test-nightly test-slow test-all lint format types wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tempered-ebm train
@@ -14,10 +24,20 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.installed-slow
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 test-all: test test-slow lint types
+
+# The oldest JAX that the package admits; `make test` has the newest.
+test-oldest:
+	$(MAKE) test JAX='jax==0.10.0'
+
+# What JAX will be, past the bound of the package.
+test-nightly:
+	$(MAKE) .venv-nightly/.installed VENV=.venv-nightly
+	.venv-nightly/bin/python -m pip install --quiet --upgrade --pre --extra-index-url $(NIGHTLY) jax jaxlib
+	$(MAKE) test VENV=.venv-nightly
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -30,12 +50,23 @@ format: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
+wheel: $(VENV)/.installed
+	rm -rf build dist
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv --clear build/fresh
+	build/fresh/bin/python -m pip install --quiet dist/*.whl
+	$(BIN)/python -m tests.quickstart build/fresh/bin/python
+
 $(VENV)/.installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "CPython 3.11 or newer with the venv module is needed; set PYTHON=/path/to/python" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "CPython 3.11, 3.12 or 3.13 with venv and ensurepip is needed; set PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,dev]' $(if $(JAX),'$(JAX)')
+	@touch $@
+
+$(VENV)/.installed-slow: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[train,dev,ray]' $(if $(JAX),'$(JAX)')
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

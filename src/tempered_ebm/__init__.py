@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from tempered_ebm.models import likelihoods as likelihoods
     from tempered_ebm.models import replay as replay
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "datasets": "tempered_ebm.datasets",
