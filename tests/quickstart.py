@@ -27,7 +27,9 @@ def main() -> int:
     core = [block for block in blocks if not OPTIONAL.search(block)]
     if len(core) < 4:
         raise SystemExit("README.md has lost the examples of its tour")
-    python = Path(sys.argv[1]).absolute()  # not resolved: a virtual environment is found by its link
+    python = Path(
+        sys.argv[1]
+    ).absolute()  # not resolved: a virtual environment is found by its link
     with tempfile.TemporaryDirectory() as folder:
         command = [str(python), "-I", "-c", "\n".join([*core, CHECK])]
         return subprocess.run(command, cwd=folder, check=False).returncode
