@@ -1,7 +1,7 @@
 """Run the README's tour with an installed package: ``python -m tests.quickstart PYTHON``.
 
-PYTHON is an interpreter whose environment has the core package alone; the examples that need NumPyro
-or scikit-learn are left out. They run in an empty folder, so that nothing comes from the source tree.
+PYTHON is an interpreter whose environment has the core package alone: the examples that need
+NumPyro or scikit-learn are left out. They run in an empty folder, away from the source tree.
 """
 
 import re
