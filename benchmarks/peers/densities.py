@@ -1,4 +1,7 @@
-"""The two log-densities that all samplers of the benchmarks draw from, in JAX and in PyTorch."""
+"""The two log-densities that all samplers of the benchmarks draw from, in JAX and in PyTorch.
+
+On the mixture all samplers in JAX are given one and the same function, that of the library.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from tempered_ebm import densities as toy
 
 Name = Literal["mixture", "mlp"]
 
@@ -28,13 +33,7 @@ def layers(params: Any) -> list[tuple[np.ndarray, np.ndarray]]:
 def in_jax(name: Name, params: Any = None) -> Callable[[Array], Array]:
     """``(..., d) -> (...)``: log of eight normals on a circle, or f(z) - |z|²/2 of an MLP f."""
     if name == "mixture":
-        means = jnp.asarray(MEANS)
-
-        def mixture(z: Array) -> Array:
-            squares = jnp.sum((z[..., None, :] - means) ** 2, -1)
-            return jax.nn.logsumexp(-0.5 / SCALE**2 * squares, -1)
-
-        return mixture
+        return toy.eight_gaussians(RADIUS, SCALE).logdensity_fn
     weights = [(jnp.asarray(w), jnp.asarray(b)) for w, b in layers(params)]
 
     def mlp(z: Array) -> Array:

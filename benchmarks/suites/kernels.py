@@ -24,11 +24,9 @@ from benchmarks.peers import (
 )
 from benchmarks.work import Goal, Prepared, Work, jax_program
 from tempered_ebm import densities as toy
-from tempered_ebm.kernels import fused_langevin
 from tempered_ebm.networks import mlp_energy
 
 DIMENSION, WIDTHS = 100, (200, 200)
-SMALL_DIMENSION, SMALL_WIDTHS = 32, (128, 128)
 
 
 def _ours(
@@ -91,7 +89,7 @@ def mixture(num_chains: int, num_steps: int, metropolis: bool) -> Work:
         f"{kind}, 8 Gaussians, {num_chains} chains x {num_steps} steps",
         "mixture",
         None,
-        density.logdensity_fn,
+        densities.in_jax("mixture"),
         position,
         0.005,
         num_steps,
@@ -127,43 +125,16 @@ def perceptron(num_chains: int, num_steps: int, metropolis: bool) -> Work:
     )
 
 
-def fused(num_chains: int, num_steps: int) -> Work:
-    """The program that keeps small weights on the chip of a GPU, against the library's loop."""
-    network = mlp_energy(SMALL_WIDTHS)
-    params = network.init(jax.random.key(2), jnp.zeros((1, SMALL_DIMENSION)))
-    position = jax.random.normal(jax.random.key(1), (num_chains, SMALL_DIMENSION))
-
-    def run(rng_key: Array, position: Array) -> Array:
-        layers = network.mlp.layers(params)
-        return fused_langevin.fused_short_run(
-            rng_key, layers, position, 0.005, num_steps, activation=network.mlp.activation
-        ).position
-
-    def logdensity(z: Array) -> Array:
-        return network.apply(params, z) - 0.5 * jnp.sum(z**2, -1)
-
-    ours = _ours(logdensity, position, 0.005, num_steps, False, te.noise.jax_random)
-    return Work(
-        f"ULA, MLP 32-128-128-1, {num_chains} chains x {num_steps} steps, fused",
-        {
-            "tempered_ebm": ours,
-            "fused program": jax_program(run, jax.random.key(0), position),
-        },
-    )
-
-
 def works(quick: bool) -> list[Work]:
     """Both kernels on the mixture, and on the perceptron with few and many chains.
 
     Args:
         quick: few chains and steps.
     """
-    on_gpu = [fused(n, 60) for n in (128, 4096)] if jax.default_backend() == "gpu" else []
     if quick:
-        return [mixture(256, 50, False), perceptron(64, 10, True), *on_gpu[:1]]
+        return [mixture(256, 50, False), perceptron(64, 10, True)]
     both = (False, True)
     return [
-        *on_gpu,
         *(mixture(4096, 1000, adjusted) for adjusted in both),
         *(perceptron(n, 60, adjusted) for n in (128, 1024, 4096) for adjusted in both),
     ]

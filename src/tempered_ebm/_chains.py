@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import _checks as checks
-from tempered_ebm.columns import ByCoordinate, Columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import LogDensityFn, PerChain, Position
 
@@ -43,10 +42,7 @@ def as_position(position: Position) -> Position:
 
 
 def value_and_grad(
-    logdensity_fn: LogDensityFn | ByCoordinate,
-    position: Position,
-    *,
-    name: str = "logdensity_fn",
+    logdensity_fn: LogDensityFn, position: Position, *, name: str = "logdensity_fn"
 ) -> tuple[Float[Array, "*chains"], Position]:
     """Evaluate a log-density and its gradient for one chain or a batch of chains.
 
@@ -65,9 +61,6 @@ def value_and_grad(
         InputError: if the value is not a floating array, or its shape does not lead
             on every leaf of ``position``.
     """
-    if isinstance(position, Columns) and isinstance(logdensity_fn, ByCoordinate):
-        value, grads = logdensity_fn.value_and_grad(*position.arrays)
-        return value, Columns(tuple(grads))
 
     def evaluate(position: Position) -> Array:
         value = logdensity_fn(position)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
-from tempered_ebm import columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.streaming import (
     RunningCovariance,
@@ -76,8 +75,7 @@ def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, None]:
         return kernel.step(key, state)[0], None
 
-    start = columns.enter(kernel, state)
-    return columns.finish(_scan(one_step, start, rng_key, num_steps)[0])
+    return _scan(one_step, state, rng_key, num_steps)[0]
 
 
 def short_run(
@@ -153,12 +151,11 @@ def run_with_moments(
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, moments = carry
         state, info = kernel.step(key, state)
-        return (state, update_moments(moments, statistic_fn(columns.leave(state), info))), None
+        return (state, update_moments(moments, statistic_fn(state, info))), None
 
     moments = init_moments(_shape_of(statistic_fn, rng_key, kernel, state))
-    start = (columns.enter(kernel, state), moments)
-    (state, moments), _ = _scan(one_step, start, rng_key, num_steps)
-    return columns.finish(state), moments
+    (state, moments), _ = _scan(one_step, (state, moments), rng_key, num_steps)
+    return state, moments
 
 
 def _shape_of(
@@ -211,11 +208,11 @@ def run_with_covariance(
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, running = carry
         state, info = kernel.step(key, state)
-        return (state, update_covariance(running, statistic_fn(columns.leave(state), info))), None
+        return (state, update_covariance(running, statistic_fn(state, info))), None
 
-    start = (columns.enter(kernel, state), init_covariance(shape))
+    start = (state, init_covariance(shape))
     (state, running), _ = _scan(one_step, start, rng_key, num_steps)
-    return columns.finish(state), running
+    return state, running
 
 
 def trace(
@@ -254,8 +251,6 @@ def trace(
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, Any]:
         state, info = kernel.step(key, state)
-        return state, statistic_fn(columns.leave(state), info)
+        return state, statistic_fn(state, info)
 
-    start = columns.enter(kernel, state)
-    state, kept = _scan(one_step, start, rng_key, num_steps)
-    return columns.finish(state), kept
+    return _scan(one_step, state, rng_key, num_steps)

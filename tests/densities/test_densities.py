@@ -4,6 +4,7 @@ import math
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -66,6 +67,21 @@ def assert_draws_follow(draws, known):
 
 def each_density(test):
     return pytest.mark.parametrize("make", toy.ALL, ids=lambda make: make.__name__)(test)
+
+
+def test_a_mixture_is_the_log_of_its_sum_and_of_its_gradient():
+    """Written out term by term, near and far from the means, where every term underflows."""
+    density = toy.eight_gaussians()
+
+    def expected(z):
+        squares = jnp.sum((z[..., None, :] - density.modes) ** 2, -1)
+        return jax.nn.logsumexp(-0.5 / 0.2**2 * squares, -1)
+
+    z = jnp.concatenate([1.5 * jax.random.normal(jax.random.key(2), (200, 2)), 1e3 * jnp.eye(2)])
+    for wrap in (lambda fn: fn, lambda fn: jax.vmap(jax.grad(fn))):
+        ours, theirs = (jax.jit(wrap(fn))(z) for fn in (density.logdensity_fn, expected))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+    assert density.logdensity_fn(jnp.full(2, jnp.inf)) == -jnp.inf
 
 
 @each_density

@@ -51,14 +51,6 @@ def successive_keys_are_independent() -> None:
         gt.assert_expectations(squares, 0.0, f"squares at lag {lag}")
 
 
-def columns_are_those_of_the_whole(name: str, num_columns: int) -> None:
-    """The same numbers, whatever the layout that asks for them."""
-    source, key = getattr(noise, name), jax.random.key(5)
-    whole = source.normal(key, (101, num_columns), jnp.float32)
-    columns = source.columns(key, 101, num_columns, jnp.float32)
-    np.testing.assert_array_equal(np.stack(columns, 1), whole)
-
-
 def default_is_jax_random(shape: tuple[int, ...]) -> None:
     """Bit for bit, normals and uniforms."""
     key = jax.random.key(7)

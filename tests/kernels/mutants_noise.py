@@ -55,16 +55,6 @@ def a_key_read_by_half(patch):
     )
 
 
-@caught_by(checks.columns_are_those_of_the_whole, "jax_random", 3)
-def columns_counted_down_and_not_across(patch):
-    right = noise.jax_random
-
-    def columns(key, rows, num_columns, dtype):
-        return tuple(right.normal(key, (num_columns, rows), dtype))
-
-    patch.setattr(noise, "jax_random", right._replace(columns=columns))
-
-
 @caught_by(checks.default_is_jax_random, (4, 3))
 def a_block_cut_to_one_word(patch):
     words(patch, lambda a, b, key, counter: (a, jnp.zeros_like(b)))

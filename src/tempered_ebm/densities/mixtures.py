@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
-from tempered_ebm.columns import ByCoordinate
 from tempered_ebm.densities.density import TAIL, ToyDensity, box_around, norm, on_circle
 from tempered_ebm.types import PRNGKey
 
 _UNROLLED = 32
-"""Components up to which a mixture is also written out coordinate by coordinate."""
+"""Components up to which a mixture is written out as a sum of terms."""
 
 
 def equal_mixture(
@@ -34,23 +33,19 @@ def equal_mixture(
     """
     num_components = len(means)
 
-    def logdensity(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
+    def over_an_axis(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
         z = jnp.asarray(z)
         x, y = jnp.asarray(means.T, z.dtype)
         squares = (z[..., :1] - x) ** 2 + (z[..., 1:] - y) ** 2
         return jax.nn.logsumexp(-0.5 / scale**2 * squares, axis=-1)
 
-    def value_and_grad(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
-        # One array for each component keeps all of them in one loop over chains.
+    def term_by_term(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
+        x, y = jnp.moveaxis(jnp.asarray(z), -1, 0)
         logs = [-0.5 / scale**2 * ((x - a) ** 2 + (y - b) ** 2) for a, b in means.tolist()]
-        largest = functools.reduce(jnp.maximum, logs)
-        weights = [jnp.exp(log - largest) for log in logs]
-        total = sum(weights)
-        mean_x, mean_y = (
-            sum(w * m for w, m in zip(weights, column)) / total for column in means.T.tolist()
-        )
-        value = largest + jnp.log(total)
-        return value, ((mean_x - x) / scale**2, (mean_y - y) / scale**2)
+        # As in logsumexp, the largest term is a constant to the gradient, and 0 where all are -inf.
+        largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, logs))
+        largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
+        return largest + jnp.log(sum(jnp.exp(log - largest) for log in logs))
 
     def sample(rng_key: PRNGKey, num_samples: int) -> Float[Array, "num_samples 2"]:
         component_key, noise_key = jax.random.split(rng_key)
@@ -61,7 +56,9 @@ def equal_mixture(
 
     return ToyDensity(
         name,
-        ByCoordinate(logdensity, value_and_grad) if num_components <= _UNROLLED else logdensity,
+        # Without an axis of components XLA fuses all terms, and their gradients, into one loop
+        # over chains; many terms would take too long to compile.
+        term_by_term if num_components <= _UNROLLED else over_an_axis,
         log_normalizer=math.log(num_components * 2 * math.pi * scale**2),
         sample=sample,
         bounds=box_around(means, TAIL * scale),

@@ -1,7 +1,6 @@
 """Transition kernels, one a file, in BlackJAX's shape."""
 
 from tempered_ebm.kernels import _local_moves as _local_moves
-from tempered_ebm.kernels import fused_langevin as fused_langevin
 from tempered_ebm.kernels import langevin as langevin
 from tempered_ebm.kernels import mala as mala
 from tempered_ebm.kernels import preconditioning as preconditioning

@@ -21,11 +21,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
-from tempered_ebm.columns import Columns
-from tempered_ebm.counter_noise import Words, key_words, threefry_2x32
 from tempered_ebm.types import Position, PRNGKey
 
 _ONE = np.uint32(0x3F800000)
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+
+Words = tuple[UInt32[Array, "..."], UInt32[Array, "..."]]
+"""A key, a counter or a block of bits: two arrays of 32-bit words."""
 
 
 class Source(NamedTuple):
@@ -33,24 +36,42 @@ class Source(NamedTuple):
 
     Attributes:
         normal: ``(rng_key, shape, dtype) -> array`` of independent standard normals.
-        columns: ``(rng_key, rows, num_columns, dtype) -> arrays``, the columns of
-            ``normal(rng_key, (rows, num_columns), dtype)``.
         uniform: ``(rng_key, shape, dtype) -> array`` of independent uniforms in [0, 1).
     """
 
     normal: Callable[[PRNGKey, tuple[int, ...], Any], Array]
-    columns: Callable[[PRNGKey, int, int, Any], tuple[Array, ...]]
     uniform: Callable[[PRNGKey, tuple[int, ...], Any], Array]
 
     def like(self, rng_key: PRNGKey, position: Position) -> Position:
         """Independent standard normals shaped and typed like ``position``."""
-        if isinstance(position, Columns):
-            rows, dtype = position.arrays[0].shape[0], position.arrays[0].dtype
-            return Columns(self.columns(rng_key, rows, len(position.arrays), dtype))
         leaves, treedef = jax.tree.flatten(position)
         keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
         noise = [self.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves)]
         return jax.tree.unflatten(treedef, noise)
+
+
+def threefry_2x32(key: Words, counter: Words) -> Words:
+    """Encrypt counters by the block cipher threefry-2x32 of 20 rounds.
+
+    The rotations are those of Salmon et al. (2011), table 2. Written out here because the
+    primitive of JAX is a call, which XLA does not fuse with what makes normals of its bits.
+
+    Args:
+        key: two words, which broadcast against the counter.
+        counter: two words.
+
+    Returns:
+        Two words of the counter's shape.
+    """
+    schedule = (*key, key[0] ^ key[1] ^ _PARITY)
+    x, y = counter[0] + schedule[0], counter[1] + schedule[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation))) ^ x
+        x = x + schedule[(group + 1) % 3]
+        y = y + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
 
 
 def _inlined(fn: Callable, *names: str) -> Callable:
@@ -117,23 +138,13 @@ def _jax_random_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> 
     return _jax_normal_at(rng_key, _index(shape))
 
 
-def _jax_random_columns(
-    rng_key: PRNGKey, rows: int, num_columns: int, dtype: Any
-) -> tuple[Array, ...]:
-    if not _is_plain(rng_key, rows * num_columns, dtype):
-        return tuple(jax.random.normal(rng_key, (rows, num_columns), dtype).T)
-    first = lax.iota(jnp.uint32, rows) * np.uint32(num_columns)
-    columns = [_jax_normal_at(rng_key, first + np.uint32(j)) for j in range(num_columns)]
-    return lax.optimization_barrier(tuple(columns))
-
-
 def _jax_random_uniform(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
     if not _is_plain(rng_key, math.prod(shape), dtype):
         return jax.random.uniform(rng_key, shape, dtype)
     return _jax_uniform_at(rng_key, _index(shape))
 
 
-jax_random = Source(_jax_random_normal, _jax_random_columns, _jax_random_uniform)
+jax_random = Source(_jax_random_normal, _jax_random_uniform)
 """The numbers of ``jax.random``, bit for bit. On CPU its rounds of threefry are laid out so that
 they run as one vectorised loop."""
 
@@ -149,7 +160,10 @@ def _sine(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def _pairs(rng_key: PRNGKey, index: UInt32[Array, "..."]) -> tuple[Array, Array]:
     """Two normals at each place, from the two words of one block of threefry."""
-    key = _words(rng_key) if _is_threefry(rng_key) else key_words(rng_key)
+    key = _words(rng_key)
+    if not _is_threefry(rng_key):
+        high, low = jax.random.bits(rng_key, (2,), jnp.uint32)
+        key = high, low
     radius_word, angle_word = threefry_2x32(key, (jnp.ones_like(index), index))
     coarse, fine = _as_float(radius_word >> np.uint32(8)), _as_float(radius_word & np.uint32(0xFF))
     u = coarse * np.float32(2**-24) + (fine * np.float32(2**-32) + np.float32(2**-33))
@@ -178,17 +192,7 @@ def _box_muller_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> 
     return jnp.concatenate(pair, axis=-1)[..., : shape[-1]].astype(dtype)
 
 
-def _box_muller_columns(
-    rng_key: PRNGKey, rows: int, num_columns: int, dtype: Any
-) -> tuple[Array, ...]:
-    half = -(-num_columns // 2)
-    first = lax.iota(jnp.uint32, rows) * np.uint32(half)
-    pairs = [_pairs_at(rng_key, first + np.uint32(j)) for j in range(half)]
-    columns = [a for a, _ in pairs] + [b for _, b in pairs]
-    return lax.optimization_barrier(tuple(c.astype(dtype) for c in columns[:num_columns]))
-
-
-box_muller = Source(_box_muller_normal, _box_muller_columns, _jax_random_uniform)
+box_muller = Source(_box_muller_normal, _jax_random_uniform)
 r"""Pairs of normals from the two words of a threefry-2x32 block of 20 rounds.
 
 .. math:: \sqrt{-2 \log u}\,(\cos 2\pi v, \sin 2\pi v)

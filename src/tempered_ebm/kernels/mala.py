@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
-from tempered_ebm import columns
 from tempered_ebm.kernels import langevin
 from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
@@ -127,7 +126,6 @@ def as_top_level_api(
 
     checks.positive("step_size", step_size)
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
-    algorithm = build_sampling_algorithm(
+    return build_sampling_algorithm(
         _build_kernel(noise), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
     )
-    return columns.allow(algorithm, logdensity_fn) if inverse_mass_matrix is None else algorithm

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
-from tempered_ebm import columns
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin
 from tempered_ebm.kernels._noise import Source, jax_random
@@ -207,12 +206,10 @@ def as_top_level_api(
                 "noise_scale and noise_temperature both set the noise; expected one of them, "
                 f"got {noise_scale} and {noise_temperature}"
             )
-    algorithm = build_sampling_algorithm(
+    return build_sampling_algorithm(
         build_kernel(drift, noise),
         init,
         logdensity_fn,
         init_args=(drift, inverse_mass_matrix),
         kernel_args=(step_size, inverse_mass_matrix, noise_scale, noise_temperature),
     )
-    is_plain = drift is None and inverse_mass_matrix is None
-    return columns.allow(algorithm, logdensity_fn) if is_plain else algorithm

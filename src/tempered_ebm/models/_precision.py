@@ -45,7 +45,4 @@ def in_bfloat16(network: Any, name: str = "network") -> PureNetwork:
         output = inner.apply(_cast(params, jnp.bfloat16), _cast(inputs, jnp.bfloat16))
         return _cast(output, inputs.dtype)
 
-    mlp = getattr(inner, "mlp", None)
-    if mlp is not None:
-        mlp = mlp._replace(dtype=jnp.bfloat16)
-    return PureNetwork(inner.init, apply, mlp)
+    return PureNetwork(inner.init, apply)

@@ -15,7 +15,7 @@ from tempered_ebm import _checks as checks
 from tempered_ebm import evidence, inference, learning, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
-from tempered_ebm.kernels import fused_langevin, mala, replica_exchange, tempered, ula
+from tempered_ebm.kernels import mala, replica_exchange, tempered, ula
 from tempered_ebm.models import latent_evidence
 from tempered_ebm.models._blocks import in_blocks
 from tempered_ebm.models._draws import POSTERIOR_CHAIN, PRIOR_CHAIN, ChainSettings, Draws
@@ -82,14 +82,9 @@ class LatentEBM:
             where there is a ladder (:func:`tempered_ebm.replica_exchange`).
         temperature_block: rungs of a ladder whose likelihoods are evaluated at a time, to save
             memory; None for all of them. Draws do not depend on it but for rounding.
-        fused: whether the prior chains run as one program of the accelerator
-            (:mod:`tempered_ebm.kernels.fused_langevin`): draws of the same law, from other noise.
-            By default on a single device on which it has been measured to be faster, for an
-            energy of :func:`tempered_ebm.networks.mlp_energy` and unadjusted chains.
 
     Raises:
-        InputError: for a network that is none, a size or step size that is not positive, or
-            ``fused`` chains that are adjusted or whose energy is no MLP.
+        InputError: for a network that is none, or a size or step size that is not positive.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -113,7 +108,6 @@ class LatentEBM:
     metropolis: bool = False
     replica_exchange: bool = False
     temperature_block: int | None = None
-    fused: bool | None = None
 
     def __post_init__(self) -> None:
         checks.at_least("latent_dim", self.latent_dim, 1)
@@ -125,11 +119,6 @@ class LatentEBM:
             checks.positive(f"{name}.step_size", step_size)
         for name in ("prior_energy", "generator"):
             object.__setattr__(self, name, as_network(getattr(self, name), name))
-        if self.fused and (self.metropolis or self.prior_energy.mlp is None):
-            raise InputError(
-                "fused must be True for an energy made by mlp_energy and unadjusted chains alone, "
-                f"got metropolis={self.metropolis} and the energy {self.prior_energy!r}"
-            )
 
     def init(self, rng_key: PRNGKey) -> LatentEBMParams:
         """Draw initial parameters.
@@ -291,31 +280,7 @@ class LatentEBM:
         if initial is None:
             initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
         kernel, num_steps = self.prior_kernel(params), self.prior_chain.num_steps
-        if not self._is_fused(params):
-            return self._run(run_key, kernel, initial, num_steps)
-        mlp = self.prior_energy.mlp
-        run = fused_langevin.fused_short_run(
-            run_key,
-            mlp.layers(params.prior),
-            initial,
-            self.prior_chain.step_size,
-            num_steps,
-            activation=mlp.activation,
-            dtype=mlp.dtype,
-        )
-        state = kernel.init(run.position)
-        return state._replace(num_steps=state.num_steps + num_steps), [run.drift_norm]
-
-    def _is_fused(self, params: LatentEBMParams) -> bool:
-        mlp = self.prior_energy.mlp
-        if self.fused is not None or mlp is None or self.metropolis or jax.device_count() > 1:
-            return bool(self.fused)
-        if jax.devices()[0].device_kind not in fused_langevin.FASTER_ON:
-            return False
-        layers = mlp.layers(params.prior)
-        return fused_langevin.is_supported(
-            jax.default_backend(), layers, activation=mlp.activation, dtype=mlp.dtype
-        )
+        return self._run(run_key, kernel, initial, num_steps)
 
     def sample_posterior(
         self,

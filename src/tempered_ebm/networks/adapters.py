@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from jaxtyping import Array
 
 from tempered_ebm.errors import InputError
-from tempered_ebm.kernels.fused_langevin import MLP
 from tempered_ebm.types import Network, Params, PRNGKey
 
 
@@ -19,12 +18,10 @@ class PureNetwork(NamedTuple):
     Attributes:
         init: ``(rng_key, inputs) -> params``.
         apply: ``(params, inputs) -> outputs``.
-        mlp: layers and activation of a network that says that it is an MLP.
     """
 
     init: Callable[[PRNGKey, Array], Params]
     apply: Callable[[Params, Array], Array]
-    mlp: MLP | None = None
 
 
 def as_network(network: Any, name: str) -> Network:
@@ -43,7 +40,7 @@ def as_network(network: Any, name: str) -> Network:
         apply = network.apply
         if "rng" in inspect.signature(apply).parameters:
             return PureNetwork(network.init, lambda params, inputs: apply(params, None, inputs))
-        return PureNetwork(network.init, apply, getattr(network, "mlp", None))
+        return PureNetwork(network.init, apply)
     if callable(network):
         import haiku as hk
 

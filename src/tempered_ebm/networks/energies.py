@@ -9,22 +9,11 @@ import jax
 from jaxtyping import Array, Float
 
 from tempered_ebm.errors import InputError
-from tempered_ebm.kernels.fused_langevin import MLP
-
-
-class MLPEnergy(hk.Transformed):
-    """A Haiku pair that says what it computes.
-
-    Attributes:
-        mlp: its layers and activation, for :mod:`tempered_ebm.kernels.fused_langevin`.
-    """
-
-    mlp: MLP
 
 
 def mlp_energy(
     widths: Sequence[int] = (200, 200), *, activation: Callable[[Array], Array] = jax.nn.gelu
-) -> MLPEnergy:
+) -> hk.Transformed:
     """The latent energy network of Pang et al. (2020): an MLP with one output.
 
     The output is the *negative* energy ``f(z)`` of ``p(z) ∝ exp(f(z)) N(z; 0, I)``. The
@@ -56,10 +45,4 @@ def mlp_energy(
     def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n"]:
         return hk.nets.MLP([*widths, 1], activation=activation)(z)[:, 0]
 
-    def layers(params: hk.Params) -> list[tuple[Array, Array]]:
-        modules = [params[f"mlp/~/linear_{i}"] for i in range(len(widths) + 1)]
-        return [(module["w"], module["b"]) for module in modules]
-
-    energy = MLPEnergy(*hk.without_apply_rng(hk.transform(forward)))
-    energy.mlp = MLP(layers, activation)
-    return energy
+    return hk.without_apply_rng(hk.transform(forward))
