@@ -103,7 +103,7 @@ NOISE_OF_THE_DEVICE = textwrap.dedent(
     """
     import jax
     from jax.sharding import PartitionSpec
-    from tempered_ebm.noise import Source
+    from tempered_ebm.kernels._noise import Source
 
     def noise(self, key, like):
         shape = (like.shape[0] // mesh.size, *like.shape[1:])
