@@ -1,4 +1,4 @@
-"""Write files atomically, and read and write JSON: the one place that does either."""
+"""Write files atomically, read and write JSON, read NumPy archives: the one place for each."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from tempered_ebm.errors import InputError
 
@@ -79,3 +83,62 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as error:  # Bytes that are no UTF-8 raise a subclass, as bad JSON does.
         raise InputError(f"{path} is damaged: {error}") from error
+
+
+# A damaged header can claim any size, encryption or compression.
+_NPZ_DAMAGE = (
+    ValueError,
+    EOFError,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read_npz(
+    name: str,
+    path: Path,
+    *,
+    any_of: Collection[str] = (),
+    keys: Collection[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz`` file by name; pickled content is refused.
+
+    Args:
+        name: what an error calls the file.
+        path: the file.
+        any_of: names of which the file must hold one at least.
+        keys: names of the arrays to read, if they are there; all by default.
+
+    Raises:
+        InputError: naming the file, if it is missing or damaged, holds pickled objects, or has
+            none of the names.
+    """
+    if not path.is_file():
+        found = "is a directory" if path.is_dir() else "does not exist"
+        raise InputError(f"{name} {path} {found}; expected an .npz file")
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{name} {path} is a single array; expected an .npz archive")
+        with archive:
+            if any_of and not set(any_of) & set(archive.files):
+                found, wanted = ", ".join(sorted(archive.files)) or "nothing", " or ".join(any_of)
+                raise InputError(f"{name} {path} has no array {wanted}; it holds {found}")
+            arrays = {key: archive[key] for key in archive.files if keys is None or key in keys}
+    except InputError:
+        raise
+    except _NPZ_DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in reason:
+            reason = "it is no NumPy file, or holds pickled objects, which are never loaded"
+        raise InputError(
+            f"{name} {path} cannot be read as an .npz archive of plain arrays: {reason}"
+        ) from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{key} in {name} {path} is not a NumPy array")
+    return arrays

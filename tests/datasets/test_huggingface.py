@@ -6,6 +6,7 @@ import pytest
 from PIL import Image as Pillow
 
 import tempered_ebm as te
+from tempered_ebm.datasets.dataset import split_indices
 from tests.datasets import formats
 
 
@@ -65,7 +66,7 @@ def test_a_single_table_without_labels_on_disk_has_a_fifth_held_out(package, tmp
     images, whole = table(10, (6, 6), labels=False)
     package.known[f"disk:{tmp_path}"] = whole
     data = te.datasets.load_huggingface(tmp_path)
-    train, test = te.datasets.images.split(10)
+    train, test = split_indices(10)
     assert data.y_train is None
     np.testing.assert_array_equal(data.x_train[..., 0], te.datasets.from_bytes(images[train]))
     np.testing.assert_array_equal(data.x_test[..., 0], te.datasets.from_bytes(images[test]))

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 import tempered_ebm as te
-from tempered_ebm.datasets import pictures, pixel_cache
+from tempered_ebm import _files
+from tempered_ebm.datasets import pictures
+from tempered_ebm.datasets.dataset import split_indices
 from tests.datasets import formats
 
 
@@ -30,7 +32,7 @@ def caches(root):
 def test_pictures_of_one_size_come_as_they_are_in_order_of_their_names(tmp_path):
     images = write_folder(tmp_path / "faces")
     data = te.datasets.load_folder(tmp_path / "faces")
-    train, test = te.datasets.images.split(10)
+    train, test = split_indices(10)
     assert data.name == "faces"
     assert data.y_train is None
     np.testing.assert_array_equal(data.x_train, te.datasets.from_bytes(images[train]))
@@ -81,7 +83,7 @@ def test_sideways_photographs_are_turned_upright(tmp_path):
     exif[0x0112] = 6
     for i in range(2):
         save(tmp_path / f"{i}.png", pixels, exif=exif)
-    row = pictures.read_picture(tmp_path / "0.png", pictures.Treatment())
+    row = pictures.read_picture(tmp_path / "0.png", pictures.PictureSettings())
     np.testing.assert_array_equal(row, np.rot90(pixels, -1))
 
 
@@ -134,13 +136,13 @@ def test_a_folder_that_cannot_be_written_to_is_read_with_a_warning(tmp_path, mon
     (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match="cannot keep decoded pictures in .*file"):
         data = te.datasets.load_folder(tmp_path, cache_dir=tmp_path / "file")
-    train, _ = te.datasets.images.split(10)
+    train, _ = split_indices(10)
     np.testing.assert_array_equal(data.x_train, te.datasets.from_bytes(images[train]))
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pixel_cache.os, "fsync", full)
+    monkeypatch.setattr(_files.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*\.npy"):
         te.datasets.load_folder(tmp_path)
     assert caches(tmp_path) == []

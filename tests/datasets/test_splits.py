@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tempered_ebm as te
+from tempered_ebm.datasets import splits
 
 DIGITS = te.datasets.load_digits()
 UNLABELLED = dataclasses.replace(DIGITS, y_train=None, y_test=None)
@@ -18,6 +20,7 @@ def numbered(labels):
     return te.datasets.ImageDataset("numbered", images, images, np.array(labels), np.array(labels))
 
 
+SEEDS = st.integers(0, 2**32 - 1)
 LABELS = st.lists(st.integers(0, 4), min_size=4, max_size=40)
 
 
@@ -52,7 +55,7 @@ def test_a_fraction_is_that_of_the_training_images_and_the_seed_decides():
         (0.0, "size must be a fraction between 0 and 1 or an integer, got 0.0"),
         (1.5, "size must be a fraction"),
         (0, "size must be an integer >= 1, got 0"),
-        (1, "size must leave at least 2 of the 1438 training images of digits in either part"),
+        (1, "size must leave at least 2 of the 1438 training images of digits in either set"),
         (1437, "size must leave at least 2"),
         (float("nan"), "size must be a fraction"),
     ],
@@ -64,7 +67,7 @@ def test_a_bad_size_is_named(size, message):
 
 def test_a_second_validation_part_is_refused():
     parts = te.datasets.split_validation(DIGITS, 10)
-    with pytest.raises(te.InputError, match="has a validation part of 10 images already"):
+    with pytest.raises(te.InputError, match="digits already has 10 validation images"):
         te.datasets.split_validation(parts, 10)
 
 
@@ -110,3 +113,64 @@ def test_a_label_that_cannot_be_left_out_is_named():
         te.datasets.only_label(UNLABELLED, 1)
     with pytest.raises(te.InputError, match="has 1 images in x_train without label 0"):
         te.datasets.without_label(numbered([0, 0, 1]), 0)
+
+
+@st.composite
+def sizes(draw, largest=60):
+    num_images = draw(st.integers(1, largest))
+    return num_images, draw(st.integers(1, num_images))
+
+
+@given(SEEDS, sizes(), st.integers(0, 5))
+def test_every_example_comes_at_most_once_an_epoch_and_less_than_a_batch_is_left_out(
+    seed, size, epoch
+):
+    num_images, batch_size = size
+    steps = num_images // batch_size
+    batches = [
+        te.datasets.batch_index(seed, epoch * steps + i, num_images, batch_size)
+        for i in range(steps)
+    ]
+    visited = np.concatenate(batches)
+    assert len(np.unique(visited)) == steps * batch_size
+    assert 0 <= visited.min() <= visited.max() < num_images
+
+
+@given(seed=SEEDS, size=sizes(), start=st.integers(0, 100))
+def test_any_start_gives_the_same_batches(seed, size, start):
+    def batches(begin):
+        return [te.datasets.batch_index(seed, step, *size) for step in range(begin, start + 5)]
+
+    splits._epoch_order.cache_clear()
+    late = batches(start)
+    for early, again in zip(batches(0)[start:], late, strict=True):
+        np.testing.assert_array_equal(early, again)
+
+
+def test_epochs_and_seeds_differ():
+    def epoch(seed, number):
+        return te.datasets.batch_index(seed, number, 500, 500).tolist()
+
+    orders = [epoch(seed, number) for seed in range(3) for number in range(3)]
+    assert all(a != b for a, b in itertools.combinations(orders, 2))
+
+
+def test_the_order_of_existing_runs_stays():
+    assert te.datasets.batch_index(3, 12, 10, 4).tolist() == (
+        np.random.default_rng([3, 6]).permutation(10)[:4].tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0, 3, 4), "batch_size must be at most num_images = 3, got 4"),
+        ((0, -1, 3, 2), "step must be an integer >= 0, got -1"),
+        ((-1, 0, 3, 2), "seed must be an integer >= 0"),
+        ((0, 0, 3, 0), "batch_size must be an integer >= 1, got 0"),
+        ((0, 0, 0, 1), "num_images must be an integer >= 1, got 0"),
+    ],
+)
+def test_bad_arguments_of_an_order_are_named(arguments, message):
+    with pytest.raises(te.InputError, match=message):
+        te.datasets.batch_index(*arguments)

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from tempered_ebm.datasets import parts
-from tempered_ebm.datasets.images import ImageDataset, split
-from tempered_ebm.datasets.picture_folder import CACHE
-from tempered_ebm.datasets.pictures import Treatment, read_pictures
+from tempered_ebm.datasets.dataset import (
+    ImageDataset,
+    LabelledPixels,
+    assemble,
+    assemble_with_held_out,
+    require_folder,
+)
+from tempered_ebm.datasets.pictures import PictureSettings, read_pictures
 from tempered_ebm.datasets.preprocess import ResizeMethod
 from tempered_ebm.errors import InputError
 
 _IMAGES = "img_align_celeba"
 _PARTITION = "list_eval_partition.txt"
-_PARTS = ("training", "validation", "test")
+_NAMES = ("training", "validation", "test")
 
 
 def load_celeba(
@@ -31,7 +35,7 @@ def load_celeba(
     The centre square of each picture, 178x178 of 178x218, is brought to ``image_size``. Of the
     202,599 pictures the official partition makes 162,770 training, 19,867 validation and 19,962
     test images; in float32 and at 64x64 they take 10 GB of memory. For less, choose a smaller size,
-    or read batches from the cached bytes (:func:`open_celeba`) by a :class:`Prefetcher`.
+    or take batches of the cached bytes (:func:`open_celeba`).
 
     Args:
         data_dir: folder with ``img_align_celeba/*.jpg`` and, if the official partition is wanted,
@@ -48,7 +52,7 @@ def load_celeba(
 
     Raises:
         InputError: if a picture is missing or damaged, the list is malformed or leaves a picture
-            out, or a part has fewer than 2. The message names the file.
+            out, or leaves fewer than 2 training or test images. The message names the file.
 
     Example:
         >>> import tempered_ebm as te
@@ -59,13 +63,11 @@ def load_celeba(
     pixels, partition = open_celeba(
         data_dir, image_size, grayscale=grayscale, method=method, cache_dir=cache_dir
     )
+    images = LabelledPixels(pixels, None)
     if partition is None:
-        kept, held_out = split(len(pixels))
-        return parts.assemble(
-            "celeba", parts.Part(pixels[kept], None), parts.Part(pixels[held_out], None)
-        )
-    train, validation, test = (parts.Part(pixels[partition == number], None) for number in range(3))
-    return parts.assemble("celeba", train, test, validation if len(validation.pixels) else None)
+        return assemble_with_held_out("celeba", images)
+    train, validation, test = (images.take(partition == number) for number in range(3))
+    return assemble("celeba", train, test, validation if len(validation.pixels) else None)
 
 
 def open_celeba(
@@ -92,9 +94,8 @@ def open_celeba(
     Raises:
         InputError: as for :func:`load_celeba`.
     """
-    root = parts.folder(data_dir)
-    treatment = Treatment(image_size, grayscale, method)
-    treatment.validate()
+    root = require_folder(data_dir)
+    settings = PictureSettings(image_size, grayscale, method).validate()
     folder = root / _IMAGES
     if not folder.is_dir():
         raise InputError(f"data_dir {root} has no folder {_IMAGES}")
@@ -102,8 +103,7 @@ def open_celeba(
     if len(files) < 2:
         raise InputError(f"{folder} has {len(files)} files *.jpg; expected at least 2")
     partition = _partition(root / _PARTITION, files) if (root / _PARTITION).exists() else None
-    cache = root / CACHE if cache_dir is None else Path(cache_dir)
-    return read_pictures(files, root, treatment, cache), partition
+    return read_pictures(files, root, settings, cache_dir), partition
 
 
 def _partition(path: Path, files: list[Path]) -> np.ndarray:
@@ -126,7 +126,7 @@ def _partition(path: Path, files: list[Path]) -> np.ndarray:
         raise InputError(f"{path} lists {missing[0]}, which is not in {_IMAGES}")
     partition = np.array([numbers[name] for name in names], np.int32)
     counts = np.bincount(partition, minlength=3)
-    for number, name in enumerate(_PARTS):
+    for number, name in enumerate(_NAMES):
         if counts[number] < 2 and not (number == 1 and counts[number] == 0):
             raise InputError(
                 f"{path} makes {counts[number]} {name} images ({number}); expected at least 2"

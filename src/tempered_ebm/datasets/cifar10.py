@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tempered_ebm.datasets import parts
-from tempered_ebm.datasets.images import ImageDataset
-from tempered_ebm.datasets.inert_pickle import load_inert_pickle
+from tempered_ebm.datasets.dataset import (
+    ImageDataset,
+    LabelledPixels,
+    assemble,
+    first_line,
+    label_pixels,
+    require_folder,
+)
 from tempered_ebm.errors import InputError
 
 _PIXELS = 3 * 32 * 32
@@ -22,8 +30,9 @@ def load_cifar10(data_dir: Path | str) -> ImageDataset:
 
     The binary version has files ``data_batch_N.bin`` and ``test_batch.bin`` of records of 3073
     bytes: a label, then a red, a green and a blue plane. The Python version has pickles of the
-    same names without an ending, read by :func:`load_inert_pickle`, which executes nothing. All
-    the ``data_batch`` files that are there become the training set, in numerical order: the whole
+    same names without an ending. A pickle can name functions to be called; here one that names
+    anything but the four names of an array of numbers is refused before anything is called. All
+    the ``data_batch`` files in the folder become the training set, in numerical order: the whole
     set has five, of 10,000 images each. Where both versions are, the binary one is read.
 
     Args:
@@ -34,7 +43,7 @@ def load_cifar10(data_dir: Path | str) -> ImageDataset:
         Images of shape (32, 32, 3) and labels from 0 to 9, in the order of the files.
 
     Raises:
-        InputError: if files are missing or damaged, a pickle asks for anything but plain data,
+        InputError: if files are missing or damaged, a pickle names anything but arrays of numbers,
             or labels and images do not match. The message names the file.
 
     Example:
@@ -43,7 +52,7 @@ def load_cifar10(data_dir: Path | str) -> ImageDataset:
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: data_dir nowhere does not exist; expected a folder
     """
-    root = parts.folder(data_dir)
+    root = require_folder(data_dir)
     for ending, read in ((".bin", _read_binary), ("", _read_pickle)):
         for path in (root, *(root / name for name in _SUBFOLDERS)):
             train = _batches(path, ending)
@@ -51,7 +60,7 @@ def load_cifar10(data_dir: Path | str) -> ImageDataset:
                 test = path / f"test_batch{ending}"
                 if not test.is_file():
                     raise InputError(f"data_dir {path} has {train[0].name} but no {test.name}")
-                return parts.assemble("cifar10", _together([read(f) for f in train]), read(test))
+                return assemble("cifar10", _concatenate([read(f) for f in train]), read(test))
     raise InputError(
         f"data_dir {root} has no CIFAR-10: expected data_batch_1.bin and so on, or data_batch_1 "
         "and so on"
@@ -64,16 +73,17 @@ def _batches(path: Path, ending: str) -> list[Path]:
     return [file for _, file in sorted(found)]
 
 
-def _together(batches: list[parts.Part]) -> parts.Part:
+def _concatenate(batches: list[LabelledPixels]) -> LabelledPixels:
     labels = [batch.labels for batch in batches if batch.labels is not None]
-    return parts.Part(np.concatenate([batch.pixels for batch in batches]), np.concatenate(labels))
+    pixels = [batch.pixels for batch in batches]
+    return LabelledPixels(np.concatenate(pixels), np.concatenate(labels))
 
 
 def _images(planes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def _read_binary(file: Path) -> parts.Part:
+def _read_binary(file: Path) -> LabelledPixels:
     content = np.fromfile(file, np.uint8)
     if content.size == 0 or content.size % (1 + _PIXELS):
         raise InputError(
@@ -81,14 +91,59 @@ def _read_binary(file: Path) -> parts.Part:
             f"{_PIXELS} pixels each"
         )
     records = content.reshape(-1, 1 + _PIXELS)
-    return parts.labelled(str(file), _images(records[:, 1:]), records[:, 0], 10)
+    return label_pixels(str(file), _images(records[:, 1:]), records[:, 0], 10)
 
 
-def _read_pickle(file: Path) -> parts.Part:
-    tree = {
-        key.decode("latin-1") if isinstance(key, bytes) else key: value
-        for key, value in load_inert_pickle(file).items()
-    }
+_NDARRAY = "numpy.ndarray"
+"""Stands for the class of arrays in pickles, where nothing can call it."""
+
+
+def _empty_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
+    if kind is not _NDARRAY or shape != (0,) or code not in ("b", b"b"):
+        raise pickle.UnpicklingError("it makes an array in an unusual way")
+    return np.empty(0, np.uint8)
+
+
+def _numeric_dtype(code: Any, *_: Any) -> np.dtype:
+    text = code.decode("latin-1") if isinstance(code, bytes) else code
+    if not isinstance(text, str) or not re.fullmatch("[biuf][1248]", text):
+        raise pickle.UnpicklingError(f"it has an array of dtype {text!r}; expected numbers")
+    return np.dtype(text)
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("it encodes text in an unusual way")
+    return text.encode("latin-1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _numeric_dtype,
+    ("_codecs", "encode"): _encode,
+}
+
+
+# The unpickler in C would let a few bytes ask for gigabytes of memo; the one in Python has a dict.
+class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Reads containers, numbers, strings and arrays of numbers, and refuses every other name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}; expected arrays and lists")
+        value = _ADMITTED[module, name]
+        # A new function each time, because a pickle may set attributes of what it finds.
+        return (lambda *arguments: value(*arguments)) if callable(value) else value
+
+
+def _read_pickle(file: Path) -> LabelledPixels:
+    try:
+        items = _PlainUnpickler(io.BytesIO(file.read_bytes()), encoding="bytes").load().items()
+        tree = {key.decode() if isinstance(key, bytes) else key: value for key, value in items}
+    except Exception as error:  # A damaged byte can lead to any exception.
+        raise InputError(f"{file} cannot be read as a pickle: {first_line(error)}") from error
     for key in ("data", "labels"):
         if key not in tree:
             raise InputError(f"{file} has no entry {key}; it holds {', '.join(map(str, tree))}")
@@ -101,4 +156,4 @@ def _read_pickle(file: Path) -> parts.Part:
         raise InputError(f"labels in {file} are no list of integers")
     if not all(0 <= label < 10 for label in labels):
         raise InputError(f"labels in {file} run from {min(labels)} to {max(labels)}; expected 0-9")
-    return parts.labelled(f"labels in {file}", _images(pixels), np.array(labels, np.int32), 10)
+    return label_pixels(f"labels in {file}", _images(pixels), np.array(labels, np.int32), 10)

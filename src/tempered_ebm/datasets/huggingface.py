@@ -1,4 +1,4 @@
-"""Images from the Hugging Face package ``datasets``, which is imported when it is asked for."""
+"""Images from the Hugging Face package ``datasets``, which is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tempered_ebm.datasets import parts
-from tempered_ebm.datasets.images import ImageDataset, split
-from tempered_ebm.datasets.pictures import Treatment, to_pixels
+from tempered_ebm.datasets.dataset import (
+    ImageDataset,
+    LabelledPixels,
+    assemble,
+    first_line,
+    require_path,
+    split_indices,
+)
+from tempered_ebm.datasets.pictures import PictureSettings, to_pixels
 from tempered_ebm.datasets.preprocess import ResizeMethod
 from tempered_ebm.errors import InputError
 
@@ -27,8 +33,8 @@ def load_huggingface(
     """Load images by the package ``datasets`` (Lhoest et al. 2021).
 
     The images are the first column of type ``Image``; the labels the column ``label``, ``labels``
-    or ``fine_label``, if there is one of integers. Splits ``train``, ``test`` and ``validation``
-    are the parts; without ``test`` a fixed fifth of ``train`` is held out.
+    or ``fine_label``, if there is one of integers. The splits ``train``, ``test`` and
+    ``validation`` are read; without ``test`` a fixed fifth of ``train`` is held out.
 
     Args:
         source: the name of a data set on the hub, with or without ``hf:`` before it, such as
@@ -44,7 +50,7 @@ def load_huggingface(
 
     Raises:
         InputError: if the package is not installed, it cannot load the source, or that has no
-            images, no training part, or pictures of different sizes.
+            images, no split ``train``, or pictures of different sizes.
 
     Example:
         >>> import tempered_ebm as te
@@ -52,32 +58,30 @@ def load_huggingface(
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: source must name a data set, got 'hf:'
     """
+    require_path("source", source)
     is_folder = isinstance(source, Path)
     name = str(source).removeprefix("hf:")
     if not name:
         raise InputError(f"source must name a data set, got {source!r}")
-    treatment = Treatment(image_size, grayscale, method)
-    treatment.validate()
+    settings = PictureSettings(image_size, grayscale, method).validate()
     splits = _open(name, is_folder=is_folder)
     if "train" not in splits:
         raise InputError(f"{source} has no split train; it has {', '.join(splits) or 'none'}")
     if not grayscale and _first_is_gray(splits["train"], str(source)):
-        treatment = treatment._replace(is_gray=True)
-    found: dict[str, parts.Part] = {
-        key: _part(splits[key], treatment, f"{source} ({key})")
+        settings = settings._replace(is_gray=True)
+    found = {
+        key: _read_split(splits[key], settings, f"{source} ({key})")
         for key in ("train", "test", "validation")
         if key in splits
     }
-    if "test" not in found:
-        whole = found["train"]
-        for key, index in zip(("train", "test"), split(len(whole.pixels))):
-            labels = None if whole.labels is None else whole.labels[index]
-            found[key] = parts.Part(whole.pixels[index], labels)
-    shapes = {key: part.pixels.shape[1:] for key, part in found.items()}
+    shapes = {key: images.pixels.shape[1:] for key, images in found.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(f"{source} has images of shapes {shapes}; expected one, or an image_size")
     label = name.rstrip("/").rsplit("/", 1)[-1]
-    return parts.assemble(label, found["train"], found["test"], found.get("validation"))
+    train = found["train"]
+    if "test" not in found:
+        train, found["test"] = (train.take(index) for index in split_indices(len(train.pixels)))
+    return assemble(label, train, found["test"], found.get("validation"))
 
 
 def _open(name: str, *, is_folder: bool) -> dict[str, Any]:
@@ -91,8 +95,7 @@ def _open(name: str, *, is_folder: bool) -> dict[str, Any]:
     try:
         found = package.load_from_disk(name) if is_folder else package.load_dataset(name)
     except Exception as error:  # Of files, hub or network: any kind.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"datasets cannot load {name}: {reason}") from error
+        raise InputError(f"datasets cannot load {name}: {first_line(error)}") from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 
 
@@ -108,7 +111,7 @@ def _first_is_gray(table: Any, where: str) -> bool:
     return len(table) > 0 and table[0][column].mode in ("1", "L")
 
 
-def _part(table: Any, treatment: Treatment, where: str) -> parts.Part:
+def _read_split(table: Any, settings: PictureSettings, where: str) -> LabelledPixels:
     column = _image_column(table, where)
     if len(table) < 2:
         raise InputError(f"{where} has {len(table)} images; expected at least 2")
@@ -116,7 +119,7 @@ def _part(table: Any, treatment: Treatment, where: str) -> parts.Part:
     rows, labels = [], []
     for i, example in enumerate(table):
         try:
-            rows.append(to_pixels(example[column], treatment))
+            rows.append(to_pixels(example[column], settings))
         except Exception as error:
             raise InputError(f"image {i} of {where} cannot be read: {error}") from error
         if rows[-1].shape != rows[0].shape:
@@ -126,4 +129,4 @@ def _part(table: Any, treatment: Treatment, where: str) -> parts.Part:
             )
         labels.append(None if key is None else example[key])
     is_labelled = all(isinstance(label, int) and label >= 0 for label in labels)
-    return parts.Part(np.stack(rows), np.array(labels, np.int32) if is_labelled else None)
+    return LabelledPixels(np.stack(rows), np.array(labels, np.int32) if is_labelled else None)

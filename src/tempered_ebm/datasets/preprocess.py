@@ -1,19 +1,22 @@
-"""Fixed changes of images: size, grey, and noise that makes bytes continuous."""
+"""Fixed changes of images: size, grey, and the noise that makes bytes continuous."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from tempered_ebm import _checks as checks
-from tempered_ebm.datasets.images import ImageDataset
+from tempered_ebm import _checks
+from tempered_ebm.datasets.dataset import ImageDataset, describe, is_array, require_images
 from tempered_ebm.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Resampling
 
 ResizeMethod = Literal["bilinear", "area"]
 
@@ -33,7 +36,7 @@ def resize(
         method: ``"bilinear"`` or ``"area"``.
 
     Returns:
-        The set with images (n, image_size, image_size, channels), float32 in [-1, 1].
+        The data set with images (n, image_size, image_size, channels), float32 in [-1, 1].
 
     Raises:
         InputError: if ``image_size`` is no positive integer, or ``method`` another name.
@@ -43,11 +46,12 @@ def resize(
         >>> te.datasets.resize(te.datasets.load_digits(), 16).image_shape
         (16, 16, 1)
     """
-    checks.at_least("image_size", image_size, 1)
+    require_images(dataset)
+    _checks.at_least("image_size", image_size, 1)
     require_method(method)
     if dataset.image_shape[:2] == (image_size, image_size):
         return dataset
-    return _map_images(dataset, lambda images: _resized(images, image_size, method))
+    return _map_images(dataset, lambda images: _resize_images(images, image_size, method))
 
 
 def require_method(method: str) -> None:
@@ -60,13 +64,25 @@ def require_method(method: str) -> None:
         raise InputError(f"method must be one of {get_args(ResizeMethod)}, got {method!r}")
 
 
-def _resized(images: np.ndarray, size: int, method: str) -> np.ndarray:
+def pillow_filter(method: ResizeMethod) -> Resampling:
+    """Return Pillow's filter of a way to resize."""
     from PIL import Image
 
-    resample = {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}[method]
+    return {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}[method]
+
+
+def crop_box(width: int, height: int) -> tuple[int, int, int]:
+    """Return left edge, top edge and side of the centre square."""
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+def _resize_images(images: np.ndarray, size: int, method: ResizeMethod) -> np.ndarray:
+    from PIL import Image
+
+    resample = pillow_filter(method)
     height, width, channels = images.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
+    left, top, side = crop_box(width, height)
     square = images[:, top : top + side, left : left + side]
     result = np.empty((len(images), size, size, channels), np.float32)
     for i, image in enumerate(square):
@@ -83,25 +99,56 @@ def grayscale(dataset: ImageDataset) -> ImageDataset:
         dataset: images (n, height, width, 3); those with one channel stay as they are.
 
     Returns:
-        The set with images (n, height, width, 1), float32 in [-1, 1].
+        The data set with images (n, height, width, 1), float32 in [-1, 1].
+
+    Raises:
+        InputError: if ``dataset`` is no set of images with 1 or 3 channels.
 
     Example:
         >>> import tempered_ebm as te
         >>> te.datasets.grayscale(te.datasets.load_digits()).image_shape
         (8, 8, 1)
     """
-    if dataset.image_shape[2] == 1:
+    if require_images(dataset).image_shape[2] == 1:
         return dataset
+    if dataset.image_shape[2] != 3:
+        raise InputError(f"dataset must have 1 or 3 channels, got images {dataset.image_shape}")
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     return _map_images(dataset, lambda images: np.clip(images @ weights[:, None], -1, 1))
 
 
+# Arguments named ``grayscale`` hide the function.
+_to_gray = grayscale
+
+
 def _map_images(dataset: ImageDataset, change: Callable[[np.ndarray], np.ndarray]) -> ImageDataset:
-    parts = {name: getattr(dataset, name) for name in ("x_train", "x_test", "x_validation")}
-    changed: dict[str, Any] = {
-        name: change(images) for name, images in parts.items() if images is not None
-    }
+    changed: dict[str, Any] = {}
+    for name in ("x_train", "x_test", "x_validation"):
+        if (images := getattr(dataset, name)) is not None:
+            changed[name] = change(images)
     return dataclasses.replace(dataset, **changed)
+
+
+def prepared(
+    dataset: ImageDataset, image_size: int | None = None, *, grayscale: bool = False
+) -> ImageDataset:
+    """Make images grey, if asked, and then bring them to a size, if asked.
+
+    Args:
+        dataset: any set of images.
+        image_size: height and width in pixels, or None to keep them.
+        grayscale: whether to make one channel of the colours.
+
+    Raises:
+        InputError: if ``dataset`` is no set of images, or ``image_size`` no positive integer.
+
+    Example:
+        >>> import tempered_ebm as te
+        >>> te.datasets.prepared(te.datasets.load_digits(), 4).image_shape
+        (4, 4, 1)
+    """
+    dataset = _to_gray(dataset) if grayscale else require_images(dataset)
+    return dataset if image_size is None else resize(dataset, image_size)
 
 
 def dequantise(
@@ -122,7 +169,8 @@ def dequantise(
         Pixels in [-1, 1), of the same shape and dtype.
 
     Raises:
-        InputError: if ``rng_key`` is no key, ``levels`` is below 2, or a pixel is off the grid.
+        InputError: if ``rng_key`` is no key, images are no floats, ``levels`` is below 2, or a
+            pixel is off the grid.
 
     Example:
         >>> import jax, tempered_ebm as te
@@ -130,12 +178,14 @@ def dequantise(
         >>> te.datasets.dequantise(jax.random.key(0), images, levels=17).shape
         (2, 8, 8, 1)
     """
-    checks.key("rng_key", rng_key)
-    checks.at_least("levels", levels, 2)
+    _checks.key("rng_key", rng_key)
+    _checks.at_least("levels", levels, 2)
+    if not (is_array(images) and jnp.issubdtype(images.dtype, jnp.floating)):
+        raise InputError(f"images must be an array of floats in [-1, 1], got {describe(images)}")
     images = jnp.asarray(images)
     values = (images + 1) * ((levels - 1) / 2)
     whole = jnp.round(values)
-    known = checks.concrete(jnp.max(jnp.abs(values - whole), initial=0.0))
+    known = _checks.concrete(jnp.max(jnp.abs(values - whole), initial=0.0))
     if known is not None and not known < 1e-2:
         raise InputError(
             f"images must lie on the grid of {levels} levels in [-1, 1], got a value {known:.3g} "

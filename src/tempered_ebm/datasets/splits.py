@@ -1,45 +1,48 @@
-"""Parts of a set of images: a validation part, a smaller set, one without a class."""
+"""Choose examples: a validation set, a subset, one class, and the batches of an epoch."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from tempered_ebm import _checks as checks
-from tempered_ebm.datasets.images import ImageDataset
+from tempered_ebm import _checks
+from tempered_ebm.datasets.dataset import ImageDataset, require_images
 from tempered_ebm.errors import InputError
 
 
 def split_validation(dataset: ImageDataset, size: float | int, seed: int = 0) -> ImageDataset:
-    """Move some of the training images to a validation part.
+    """Move some of the training images to a validation set.
 
     With labels the choice is stratified: every class gives its share, rounded so that the shares
-    add up. Both parts keep the order of the training set.
+    add up. Both sets keep the order of the training set.
 
     Args:
-        dataset: a set without a validation part.
+        dataset: a data set without validation images.
         size: a number of images, int, or a fraction of the training set, float in (0, 1).
-        seed: seed of the choice; the same seed gives the same parts.
+        seed: seed of the choice; the same seed gives the same images.
 
     Returns:
-        The set with ``x_validation`` (and ``y_validation``, if there are labels).
+        The data set with ``x_validation`` (and ``y_validation``, if there are labels).
 
     Raises:
-        InputError: if there is a validation part already, or a part would have fewer than 2 images.
+        InputError: if there are validation images already, or fewer than 2 would be in either set.
 
     Example:
         >>> import tempered_ebm as te
-        >>> parts = te.datasets.split_validation(te.datasets.load_digits(), 0.1)
-        >>> len(parts.x_train), len(parts.x_validation)
+        >>> digits = te.datasets.split_validation(te.datasets.load_digits(), 0.1)
+        >>> len(digits.x_train), len(digits.x_validation)
         (1294, 144)
     """
-    checks.seed("seed", seed)
+    require_images(dataset)
+    _checks.seed("seed", seed)
     if dataset.x_validation is not None:
         raise InputError(
-            f"{dataset.name} has a validation part of {len(dataset.x_validation)} images already"
+            f"dataset {dataset.name} already has {len(dataset.x_validation)} validation images; "
+            "expected none"
         )
     num_images = len(dataset.x_train)
     if isinstance(size, float):
@@ -47,12 +50,12 @@ def split_validation(dataset: ImageDataset, size: float | int, seed: int = 0) ->
             raise InputError(f"size must be a fraction between 0 and 1 or an integer, got {size}")
         count = round(size * num_images)
     else:
-        checks.at_least("size", size, 1)
+        _checks.at_least("size", size, 1)
         count = int(size)
     if not 2 <= count <= num_images - 2:
         raise InputError(
             f"size must leave at least 2 of the {num_images} training images of {dataset.name} in "
-            f"either part, got {size}"
+            f"either set, got {size}"
         )
     chosen = _choose(dataset.y_train, num_images, count, seed)
     kept = np.setdiff1d(np.arange(num_images), chosen)
@@ -75,16 +78,16 @@ def subset(
     """Choose some of the training and test images, stratified when there are labels.
 
     Args:
-        dataset: the whole set; its validation part stays whole.
+        dataset: the whole data set; its validation images all stay.
         num_train: training images to keep, at least 2; all of them by default.
         num_test: test images to keep, at least 2; all of them by default.
         seed: seed of the choice; the same seed gives the same images.
 
     Returns:
-        The smaller set, in the order of the whole.
+        The smaller data set, in the order of the whole.
 
     Raises:
-        InputError: if a number is below 2, or above what there is.
+        InputError: if a number is below 2, or larger than the data set.
 
     Example:
         >>> import tempered_ebm as te
@@ -92,13 +95,14 @@ def subset(
         >>> len(few.x_train), len(few.x_test)
         (100, 50)
     """
-    checks.seed("seed", seed)
+    require_images(dataset)
+    _checks.seed("seed", seed)
     fields = {}
     for part, count in (("train", num_train), ("test", num_test)):
         images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
         if count is None:
             continue
-        checks.at_least(f"num_{part}", count, 2)
+        _checks.at_least(f"num_{part}", count, 2)
         if count > len(images):
             raise InputError(
                 f"num_{part} must be at most the {len(images)} images of {dataset.name}, "
@@ -113,7 +117,7 @@ def subset(
 def _choose(
     labels: Int[np.ndarray, "n"] | None, num_images: int, count: int, seed: int
 ) -> Int[np.ndarray, "count"]:
-    """Sorted indices, of every class in proportion (largest remainders)."""
+    """Return sorted indices, of every class in proportion (largest remainders)."""
     rng = np.random.default_rng(seed)
     if labels is None:
         return np.sort(rng.choice(num_images, count, replace=False))
@@ -127,21 +131,21 @@ def _choose(
 
 
 def without_label(dataset: ImageDataset, label: int) -> ImageDataset:
-    """Leave a class out of every part: what a detector of anomalies is trained on.
+    """Remove a class from the training, test and validation images.
 
-    The held-out class, ``only_label(dataset, label)``, then has the anomalies, as in the protocol
-    of Zenati et al. (2018) on MNIST.
+    A detector of anomalies is trained on the rest. The anomalies are the images of the removed
+    class, ``only_label(dataset, label)``, as in the protocol of Zenati et al. (2018) on MNIST.
 
     Args:
-        dataset: a set with labels.
-        label: the class to leave out.
+        dataset: a data set with labels.
+        label: the class to remove.
 
     Returns:
-        The smaller set, in the same order; its name says what is missing.
+        The smaller data set, in the same order; its name says which class is missing.
 
     Raises:
-        InputError: if a part has no labels, no training image has this one, or fewer than 2 images
-            of a part would be left.
+        InputError: if training, test or validation images have no labels, no training image has
+            this one, or fewer than 2 images of one of them would be left.
 
     Example:
         >>> import tempered_ebm as te
@@ -152,14 +156,14 @@ def without_label(dataset: ImageDataset, label: int) -> ImageDataset:
 
 
 def only_label(dataset: ImageDataset, label: int) -> ImageDataset:
-    """Keep one class alone, in every part.
+    """Keep one class of the training, test and validation images.
 
     Args:
-        dataset: a set with labels.
+        dataset: a data set with labels.
         label: the class to keep.
 
     Returns:
-        The smaller set, in the same order; its name says which class it is.
+        The smaller data set, in the same order; its name says which class it is.
 
     Raises:
         InputError: as for :func:`without_label`.
@@ -173,7 +177,8 @@ def only_label(dataset: ImageDataset, label: int) -> ImageDataset:
 
 
 def _by_label(dataset: ImageDataset, label: int, *, keep: bool) -> ImageDataset:
-    checks.at_least("label", label, 0)
+    require_images(dataset)
+    _checks.at_least("label", label, 0)
     fields: dict[str, Any] = {}
     for part in ("train", "test", "validation"):
         images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
@@ -193,3 +198,47 @@ def _by_label(dataset: ImageDataset, label: int, *, keep: bool) -> ImageDataset:
         fields[f"x_{part}"], fields[f"y_{part}"] = images[chosen], labels[chosen]
     name = f"{dataset.name}-{'only' if keep else 'without'}-{label}"
     return dataclasses.replace(dataset, name=name, **fields)
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(num_images).astype(np.int32)
+
+
+def batch_index(
+    seed: int, step: int, num_images: int, batch_size: int
+) -> Int[np.ndarray, "batch_size"]:
+    """Return the indices of the batch of an update, a function of the seed and the step alone.
+
+    Nothing is remembered between steps, so that a run that resumes at any step sees exactly the
+    examples that it would have seen. Each epoch of ``num_images // batch_size`` updates is a fresh
+    permutation, of which 4 bytes an image are kept while it lasts. No image is twice in a batch,
+    and a remainder smaller than a batch is left out of its epoch.
+
+    Args:
+        seed: seed of the order.
+        step: number of the update, from 0.
+        num_images: number of examples.
+        batch_size: examples in a batch, at most ``num_images``.
+
+    Returns:
+        (batch_size,), int32, in [0, num_images).
+
+    Raises:
+        InputError: if an argument is no integer in range.
+
+    Example:
+        >>> import numpy as np, tempered_ebm as te
+        >>> epoch = [te.datasets.batch_index(0, step, 6, 2) for step in range(3)]
+        >>> np.sort(np.concatenate(epoch))
+        array([0, 1, 2, 3, 4, 5], dtype=int32)
+    """
+    _checks.seed("seed", seed)
+    _checks.at_least("step", step, 0)
+    _checks.at_least("batch_size", batch_size, 1)
+    _checks.at_least("num_images", num_images, 1)
+    if batch_size > num_images:
+        raise InputError(f"batch_size must be at most num_images = {num_images}, got {batch_size}")
+    epoch, position = divmod(step, num_images // batch_size)
+    order = _epoch_order(seed, epoch, num_images)
+    return order[position * batch_size : (position + 1) * batch_size]

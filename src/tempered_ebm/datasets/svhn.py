@@ -6,8 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tempered_ebm.datasets import parts
-from tempered_ebm.datasets.images import ImageDataset
+from tempered_ebm.datasets.dataset import (
+    ImageDataset,
+    LabelledPixels,
+    assemble,
+    first_line,
+    label_pixels,
+    require_folder,
+)
 from tempered_ebm.errors import InputError
 
 
@@ -33,15 +39,15 @@ def load_svhn(data_dir: Path | str) -> ImageDataset:
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: data_dir nowhere does not exist; expected a folder
     """
-    path = parts.folder(data_dir)
+    path = require_folder(data_dir)
     files = [path / f"{part}_32x32.mat" for part in ("train", "test")]
     for file in files:
         if not file.is_file():
             raise InputError(f"data_dir {path} has no file {file.name}")
-    return parts.assemble("svhn", *map(_part, files))
+    return assemble("svhn", *map(_read_images, files))
 
 
-def _part(file: Path) -> parts.Part:
+def _read_images(file: Path) -> LabelledPixels:
     arrays = _read(file)
     pixels, labels = arrays["X"], arrays["y"]
     if pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3) or pixels.dtype != np.uint8:
@@ -61,10 +67,11 @@ def _part(file: Path) -> parts.Part:
             f"y in {file} runs from {labels.min()} to {labels.max()}; expected 1 to 10"
         )
     images = np.ascontiguousarray(np.moveaxis(pixels, 3, 0))
-    return parts.labelled(f"y in {file}", images, labels % 10, 10)
+    return label_pixels(f"y in {file}", images, labels % 10, 10)
 
 
 def _are_whole(array: np.ndarray) -> bool:
+    # MATLAB saves whole numbers as floats unless told otherwise.
     return array.dtype.kind in "iu" or (
         array.dtype.kind == "f" and bool(np.all(array == np.floor(array)))
     )
@@ -76,8 +83,9 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     try:
         arrays = loadmat(file, appendmat=False, variable_names=("X", "y"))
     except Exception as error:  # SciPy lets whatever a damaged byte leads to through.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{file} cannot be read as a MATLAB 5 file: {reason}") from error
+        raise InputError(
+            f"{file} cannot be read as a MATLAB 5 file: {first_line(error)}"
+        ) from error
     for key in ("X", "y"):
         if not isinstance(arrays.get(key), np.ndarray):
             raise InputError(f"{file} has no array {key}; expected X (32, 32, 3, n) and y (n, 1)")

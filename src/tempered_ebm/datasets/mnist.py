@@ -1,4 +1,4 @@
-"""MNIST and its relatives in their own format: idx, plain or compressed by gzip."""
+"""MNIST, Fashion-MNIST and Kuzushiji-MNIST in their idx format, plain or compressed by gzip."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
-from tempered_ebm.datasets import parts
-from tempered_ebm.datasets.images import ImageDataset
+from tempered_ebm.datasets.dataset import (
+    ImageDataset,
+    LabelledPixels,
+    assemble,
+    label_pixels,
+    require_folder,
+    require_path,
+)
 from tempered_ebm.errors import InputError
 
 _UNSIGNED_BYTE = 0x08
@@ -67,18 +73,13 @@ def load_kmnist(data_dir: Path | str) -> ImageDataset:
 
 
 def _load(name: str, data_dir: Path | str) -> ImageDataset:
-    path = parts.folder(data_dir)
-    files = {
-        key: _find(path, f"{prefix}-{kind}-ubyte")
+    path = require_folder(data_dir)
+    files = [
+        _find(path, f"{prefix}-{kind}-ubyte")
         for prefix in ("train", "t10k")
-        for key, kind in (
-            ((prefix, "images"), "images-idx3"),
-            ((prefix, "labels"), "labels-idx1"),
-        )
-    }
-    return parts.assemble(
-        name, *(_part(files[p, "images"], files[p, "labels"]) for p in ("train", "t10k"))
-    )
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    return assemble(name, _read_images(*files[:2]), _read_images(*files[2:]))
 
 
 def _find(data_dir: Path, name: str) -> Path:
@@ -88,13 +89,13 @@ def _find(data_dir: Path, name: str) -> Path:
     raise InputError(f"data_dir {data_dir} has no file {name} or {name}.gz")
 
 
-def _part(image_file: Path, label_file: Path) -> parts.Part:
+def _read_images(image_file: Path, label_file: Path) -> LabelledPixels:
     images, labels = read_idx(image_file), read_idx(label_file)
     if images.shape[1:] != (28, 28):
         raise InputError(f"{image_file} holds shape {images.shape}; expected (n, 28, 28)")
     if labels.ndim != 1:
         raise InputError(f"{label_file} holds shape {labels.shape}; expected (n,)")
-    return parts.labelled(str(label_file), images[..., None], labels, 10)
+    return label_pixels(str(label_file), images[..., None], labels, 10)
 
 
 def read_idx(path: Path | str) -> UInt8[np.ndarray, "*shape"]:
@@ -120,7 +121,7 @@ def read_idx(path: Path | str) -> UInt8[np.ndarray, "*shape"]:
         >>> te.datasets.read_idx(path)
         array([7, 8, 9], dtype=uint8)
     """
-    path = Path(path)
+    path = require_path("path", path)
     if not path.is_file():
         raise InputError(f"{path} does not exist, or is no file; expected an idx file")
     try:
@@ -154,7 +155,8 @@ def _read(path: Path, file: BinaryIO | gzip.GzipFile) -> np.ndarray:
 
 
 def _read_at_most(file: BinaryIO | gzip.GzipFile, size: int) -> bytes:
-    """A header can claim any size, so that memory is asked for as bytes arrive."""
+    """Read up to ``size`` bytes."""
+    # Chunk by chunk, because a damaged header can claim a size beyond all memory.
     content = bytearray()
     while len(content) < size:
         chunk = file.read(min(_CHUNK, size - len(content)))
