@@ -98,9 +98,7 @@ def test_a_member_that_is_no_array_is_named(tmp_path):
     path = tmp_path / "bad.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x_train", b"hello")
-    with pytest.raises(
-        te.InputError, match=r"x_train in .*bad\.npz is not a NumPy array"
-    ):
+    with pytest.raises(te.InputError, match=r"x_train in .*bad\.npz is not a NumPy array"):
         te.datasets.load_npz(path)
 
 

@@ -21,9 +21,7 @@ def test_the_checksum_knows_order_and_strides_do_not_matter():
 
 def test_images_and_labels_must_fit():
     x, y = DIGITS.x_train, DIGITS.y_train
-    with pytest.raises(
-        te.InputError, match=r"y_train must be 1438 integers.* int32 of shape \(9"
-    ):
+    with pytest.raises(te.InputError, match=r"y_train must be 1438 integers.* int32 of shape \(9"):
         te.datasets.ImageDataset("a", x, x, y[:9])
     with pytest.raises(te.InputError, match=r"y_test must be 1438 integers, .* float64"):
         te.datasets.ImageDataset("a", x, x, y, y / 2)

@@ -85,9 +85,12 @@ def test_the_seed_decides_the_points_and_no_point_is_in_both_parts():
 
 
 def test_a_density_with_other_parameters_can_be_given():
-    data = te.datasets.load_toy(densities.moons(scale=0.02), 5_000, held_out=0.5)
+    density = densities.eight_gaussians(radius=5.0, scale=0.02)
+    data = te.datasets.load_toy(density, 5_000, held_out=0.5)
+    assert data.density is density
     assert data.x_test.shape == (2_500, 2)
-    assert data.density.entropy < densities.moons().entropy - 1
+    # On the circle of its means, to six of its standard deviations.
+    np.testing.assert_allclose(np.linalg.norm(data.x_test, axis=1), 5.0, atol=0.12)
 
 
 def test_points_are_float32_in_double_precision_too():

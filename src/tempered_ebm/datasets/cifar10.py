@@ -127,7 +127,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 
 
 # The unpickler in C would let a few bytes ask for gigabytes of memo; the one in Python has a dict.
-class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _PlainUnpickler(pickle._Unpickler):
     """Reads containers, numbers, strings and arrays of numbers, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
