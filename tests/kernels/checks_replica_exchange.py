@@ -93,7 +93,7 @@ def foreign_kernels_keep_the_law(build, path, num_rungs, num_steps=5):
         )
     # (num_steps, chain, pair) after moving the chain axis behind the first one.
     swapped = np.asarray(info.is_swapped).mean((0, 1))
-    accepted = np.asarray(info.local.is_accepted).mean((0, 1))
+    accepted = np.asarray(info.local_info.is_accepted).mean((0, 1))
     if not (
         np.all((swapped > 0.04) & (swapped < 0.495)) and np.all((accepted > 0.2) & (accepted < 1))
     ):

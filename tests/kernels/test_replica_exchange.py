@@ -303,7 +303,7 @@ def test_at_the_prior_a_foreign_kernel_does_not_see_a_likelihood_without_gradien
             kernel,
             kernel.init(jnp.ones((2, 2))),
             50,
-            statistic_fn=lambda state, info: info.local.acceptance_rate,
+            statistic_fn=lambda state, info: info.acceptance_rate,
         )[1]
     )(jax.random.key(0))
     assert float(rates[:, 0].mean()) > 0.8
@@ -341,3 +341,24 @@ def test_a_metric_is_one_diagonal_a_rung():
     for bad in (jnp.array([1.0, 100.0]), jnp.ones((2, 7)), {"a": jnp.ones((2, 2))}):
         with pytest.raises(te.InputError, match="inverse_mass_matrix"):
             start(bad)
+
+
+def test_the_info_has_what_the_local_moves_report_and_no_more():
+    target, ladder = gt.LINEAR_GAUSSIAN.target, te.schedules.uniform(3)
+
+    def info_of(metropolis):
+        kernel = te.replica_exchange(target, ladder, 0.1, metropolis=metropolis)
+        return jax.eval_shape(
+            lambda z: kernel.step(jax.random.key(0), kernel.init(z))[1], jnp.zeros((3, 2))
+        )
+
+    adjusted, unadjusted = info_of(True), info_of(False)
+    assert type(adjusted) is type(unadjusted)
+    assert adjusted._fields == ("local_info", "swap_acceptance_rate", "is_swapped")
+    assert adjusted.acceptance_rate is adjusted.local_info.acceptance_rate
+    assert adjusted.is_accepted is adjusted.local_info.is_accepted
+    assert unadjusted.drift_norm is unadjusted.local_info.drift_norm
+    for info, name in ((adjusted, "drift_norm"), (unadjusted, "acceptance_rate")):
+        assert not hasattr(info, name)
+        with pytest.raises(AttributeError, match=f"local moves report no {name}: their info is "):
+            getattr(info, name)

@@ -89,8 +89,8 @@ def _build(target: TemperedTarget, tuning: Tuning, metropolis: bool) -> Sampling
     )
 
 
-def _rates(info: replica_exchange.Info, num_rungs: int) -> dict[str, Array]:
-    if isinstance(info, replica_exchange.AdjustedInfo):
+def _rates(info: replica_exchange.ReplicaExchangeInfo, num_rungs: int) -> dict[str, Array]:
+    if hasattr(info, "acceptance_rate"):
         accepted = info.acceptance_rate.reshape(num_rungs, -1).mean(1)
     else:
         accepted = jnp.full(num_rungs, jnp.nan)

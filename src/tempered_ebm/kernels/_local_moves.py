@@ -55,14 +55,11 @@ class LocalMove(NamedTuple):
         step: ``(rng_key, cache, memory, target, t, **parameters) -> (cache, memory, info)``.
         place: ``(cache, memory, t) -> memory``, which puts a memory back beside the cache
             that stands on its rung after the swaps; evaluates nothing.
-        is_tempered_langevin: whether ``info`` is that of :func:`tempered_ebm.tempered_mala` or
-            ``tempered_ula``, whose fields replica exchange reports as its own.
     """
 
     init: Callable[[tempered.TemperedState, TemperedTarget, Float[Array, ""]], Any]
     step: Callable[..., tuple[tempered.TemperedState, Any, Any]]
     place: Callable[[tempered.TemperedState, Any, Float[Array, ""]], Any]
-    is_tempered_langevin: bool = False
 
 
 def langevin(
@@ -94,7 +91,6 @@ def langevin(
         init=lambda cache, target, t: (),
         step=step,
         place=lambda cache, memory, t: memory,
-        is_tempered_langevin=True,
     )
 
 

@@ -9,7 +9,10 @@ every kernel here (Roberts and Tweedie 1996):
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +23,63 @@ from tempered_ebm import _checks as checks
 from tempered_ebm.kernels._noise import Source, jax_random
 from tempered_ebm.types import PerChain, Position, PRNGKey
 
+if TYPE_CHECKING:
+    from blackjax.base import SamplingAlgorithm
+
 State = TypeVar("State")
+Settings = ParamSpec("Settings")
+
+
+class SamplingAPI(Generic[Settings]):
+    """A sampler as BlackJAX's own ``blackjax.mala``: a callable that has its parts.
+
+    Calling it binds a density and settings, and returns a ``SamplingAlgorithm``. Hosts that
+    choose the settings themselves, such as ``blackjax.window_adaptation``, use the parts.
+
+    Attributes:
+        init: ``(position, density, ...) -> state``.
+        build_kernel: ``(...) -> kernel``, with ``kernel(rng_key, state, density, settings...)``
+            returning the next state and what the step reports.
+    """
+
+    def __init__(
+        self,
+        build: Callable[Settings, SamplingAlgorithm],
+        name: str,
+        init: Callable,
+        build_kernel: Callable,
+    ) -> None:
+        self._build = build
+        # Takes over the docstring, and the signature by way of __wrapped__.
+        functools.update_wrapper(self, build)
+        self.__name__ = self.__qualname__ = name
+        self.init = init
+        self.build_kernel = build_kernel
+
+    def __call__(self, *args: Settings.args, **kwargs: Settings.kwargs) -> SamplingAlgorithm:
+        """Build the algorithm."""
+        return self._build(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        names = ", ".join(inspect.signature(self).parameters)
+        return f"<tempered_ebm.{self.__name__}({names}), with .init and .build_kernel>"
+
+    def __reduce__(self) -> str:
+        # Pickled by reference, as the function is that it stands for.
+        return self._build.__name__
+
+
+def sampling_api(
+    name: str, init: Callable, build_kernel: Callable
+) -> Callable[[Callable[Settings, SamplingAlgorithm]], SamplingAPI[Settings]]:
+    """Make a :class:`SamplingAPI` of the decorated function.
+
+    Args:
+        name: public name of the sampler.
+        init: what evaluates the density at a position.
+        build_kernel: what builds the transition kernel.
+    """
+    return lambda build: SamplingAPI(build, name, init, build_kernel)
 
 
 class LangevinInfo(NamedTuple):

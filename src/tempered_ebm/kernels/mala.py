@@ -80,6 +80,7 @@ def _build_kernel(noise: Source) -> Callable:
     return kernel
 
 
+@langevin.sampling_api("mala", init, build_kernel)
 def as_top_level_api(
     logdensity_fn: LogDensityFn,
     step_size: PerChain,

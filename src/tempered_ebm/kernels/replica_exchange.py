@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,53 +49,44 @@ class ReplicaExchangeState(NamedTuple):
     local: Any = ()
 
 
-class AdjustedInfo(NamedTuple):
-    r"""What a step with Metropolis-adjusted local moves reports.
+class ReplicaExchangeInfo(NamedTuple):
+    r"""What a step of replica exchange reports.
+
+    ``acceptance_rate``, ``is_accepted`` and ``drift_norm`` are those of the local moves, and
+    attributes only where the local moves report them.
 
     Attributes:
-        acceptance_rate: acceptance probability of each local move, (K, \\*chains).
-        is_accepted: whether it was accepted, (K, \\*chains).
+        local_info: what the kernel that moves each rung reports; every leaf leads with K.
         swap_acceptance_rate: probability that neighbours k and k+1 would swap, averaged
             over chains, (K-1,). Reported for every pair at every step, tried or not, and
             zero on steps without swaps.
         is_swapped: whether neighbours k and k+1 swapped, (K-1, \\*chains).
     """
 
-    acceptance_rate: Float[Array, "K *chains"]
-    is_accepted: Bool[Array, "K *chains"]
+    local_info: Any
     swap_acceptance_rate: Float[Array, "K-1"]
     is_swapped: Bool[Array, "K-1 *chains"]
 
+    @property
+    def acceptance_rate(self) -> Float[Array, "K *chains"]:
+        """Acceptance probability of each local move."""
+        return self._of_local_moves("acceptance_rate")
 
-class UnadjustedInfo(NamedTuple):
-    r"""What a step with unadjusted local moves reports.
+    @property
+    def is_accepted(self) -> Bool[Array, "K *chains"]:
+        """Whether each local move was accepted."""
+        return self._of_local_moves("is_accepted")
 
-    Attributes:
-        drift_norm: norm of the drift of each local move, (K, \\*chains).
-        swap_acceptance_rate: as in :class:`AdjustedInfo`.
-        is_swapped: as in :class:`AdjustedInfo`.
-    """
+    @property
+    def drift_norm(self) -> Float[Array, "K *chains"]:
+        """Norm of the drift of each unadjusted local move."""
+        return self._of_local_moves("drift_norm")
 
-    drift_norm: Float[Array, "K *chains"]
-    swap_acceptance_rate: Float[Array, "K-1"]
-    is_swapped: Bool[Array, "K-1 *chains"]
-
-
-class ExchangeInfo(NamedTuple):
-    r"""What a step with local moves of any other kernel reports.
-
-    Attributes:
-        local: what the local kernels reported; every leaf leads with K.
-        swap_acceptance_rate: as in :class:`AdjustedInfo`.
-        is_swapped: as in :class:`AdjustedInfo`.
-    """
-
-    local: Any
-    swap_acceptance_rate: Float[Array, "K-1"]
-    is_swapped: Bool[Array, "K-1 *chains"]
-
-
-Info: TypeAlias = AdjustedInfo | UnadjustedInfo | ExchangeInfo
+    def _of_local_moves(self, name: str) -> Array:
+        if not hasattr(self.local_info, name):
+            kind = type(self.local_info).__name__
+            raise AttributeError(f"the local moves report no {name}: their info is {kind}")
+        return getattr(self.local_info, name)
 
 
 def _cache(state: ReplicaExchangeState) -> tempered.TemperedState:
@@ -106,7 +97,7 @@ def init(
     position: Position,
     target: TemperedTarget,
     temperatures: Float[Array, "K"],
-    local_move: local_moves.LocalMove,
+    local_move: local_moves.LocalMove | None = None,
 ) -> ReplicaExchangeState:
     """Evaluate the target on every rung.
 
@@ -114,7 +105,7 @@ def init(
         position: pytree whose leaves lead with K, the number of temperatures.
         target: prior and likelihood of the positions of one rung: one chain, or a batch.
         temperatures: ladder.
-        local_move: what moves each rung.
+        local_move: what moves each rung; Langevin moves, which have no memory, by default.
 
     Raises:
         InputError: for a position that is not floating, leaves that do not lead with K, or
@@ -132,7 +123,9 @@ def init(
         )
     cache = jax.vmap(lambda rung: tempered.init(rung, target))(position)
     tempered.check_start(cache, temperatures)
-    memory = jax.vmap(lambda rung, t: local_move.init(rung, target, t))(cache, temperatures)
+    memory: Any = ()
+    if local_move is not None:
+        memory = jax.vmap(lambda rung, t: local_move.init(rung, target, t))(cache, temperatures)
     shape = cache.loglikelihood.shape
     rungs = jnp.arange(num_rungs).reshape(-1, *(1,) * (len(shape) - 1))
     return ReplicaExchangeState(
@@ -192,7 +185,51 @@ def _rung_by_rung(parameters: dict[str, Any], num_rungs: int) -> dict[str, Any]:
     return jax.tree_util.tree_map_with_path(broadcast, parameters)
 
 
-def build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> Callable:
+def build_kernel(
+    *,
+    metropolis: bool = True,
+    swap_every: int = 1,
+    sample_prior: PriorSampler | None = None,
+    noise: Source = jax_random,
+) -> Callable:
+    """Build ``(rng_key, state, target, temperatures, step_size, ...) -> (state, info)``.
+
+    The last argument is ``inverse_mass_matrix`` and may be left out. A step size or metric
+    leads with an axis of 1 (shared by all rungs) or K; a step size may be a scalar.
+
+    Args:
+        metropolis: whether the local moves are Metropolis-adjusted.
+        swap_every: steps between rounds of swaps.
+        sample_prior: independent draws in the place of moves at ``t = 0``.
+        noise: source of the noise of the moves.
+    """
+    local_move = local_moves.langevin(metropolis=metropolis, sample_prior=sample_prior, noise=noise)
+    exchange = _build_kernel(local_move, swap_every=swap_every)
+
+    def kernel(
+        rng_key: PRNGKey,
+        state: ReplicaExchangeState,
+        target: TemperedTarget,
+        temperatures: Float[Array, "K"],
+        step_size: PerChain,
+        inverse_mass_matrix: Position | None = None,
+    ) -> tuple[ReplicaExchangeState, ReplicaExchangeInfo]:
+        parameters = _langevin_parameters(step_size, inverse_mass_matrix)
+        return exchange(rng_key, state, target, temperatures, parameters)
+
+    return kernel
+
+
+def _langevin_parameters(
+    step_size: PerChain, inverse_mass_matrix: Position | None
+) -> dict[str, Any]:
+    parameters = {"step_size": jnp.atleast_1d(jnp.asarray(step_size))}
+    if inverse_mass_matrix is not None:
+        parameters["inverse_mass_matrix"] = inverse_mass_matrix
+    return parameters
+
+
+def _build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> Callable:
     """Build ``(rng_key, state, target, temperatures, parameters) -> (state, info)``.
 
     The parameters are those of the local kernel by name; every leaf leads with an axis of
@@ -209,7 +246,7 @@ def build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> C
         target: TemperedTarget,
         temperatures: Float[Array, "K"],
         parameters: dict[str, Any],
-    ) -> tuple[ReplicaExchangeState, Info]:
+    ) -> tuple[ReplicaExchangeState, ReplicaExchangeInfo]:
         checks.key("rng_key", rng_key)
         local_key, swap_key = jax.random.split(rng_key)
         num_rungs = state.loglikelihood.shape[0]
@@ -241,11 +278,7 @@ def build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> C
         state = ReplicaExchangeState(
             **cache._asdict(), replica=replica, num_steps=state.num_steps + 1, local=memory
         )
-        if not local_move.is_tempered_langevin:
-            return state, ExchangeInfo(local_info, rate, is_swapped)
-        if isinstance(local_info, langevin.MetropolisInfo):
-            return state, AdjustedInfo(*local_info, rate, is_swapped)
-        return state, UnadjustedInfo(local_info.drift_norm, rate, is_swapped)
+        return state, ReplicaExchangeInfo(local_info, rate, is_swapped)
 
     return kernel
 
@@ -262,17 +295,20 @@ def _as_sampling_algorithm(
     temperatures = schedules.validate(temperatures)
     checks.at_least("swap_every", swap_every, 1)
     _rung_by_rung(parameters, temperatures.shape[0])
-    kernel = build_kernel(local_move, swap_every=swap_every)
+    kernel = _build_kernel(local_move, swap_every=swap_every)
 
     def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ReplicaExchangeState:
         return init(position, target, temperatures, local_move)
 
-    def step_fn(rng_key: PRNGKey, state: ReplicaExchangeState) -> tuple[ReplicaExchangeState, Info]:
+    def step_fn(
+        rng_key: PRNGKey, state: ReplicaExchangeState
+    ) -> tuple[ReplicaExchangeState, ReplicaExchangeInfo]:
         return kernel(rng_key, state, target, temperatures, parameters)
 
     return SamplingAlgorithm(init_fn, step_fn)
 
 
+@langevin.sampling_api("replica_exchange", init, build_kernel)
 def as_top_level_api(
     target: TemperedTarget,
     temperatures: Float[Array, "K"],
@@ -345,14 +381,11 @@ def as_top_level_api(
             "sample_prior must be None for unadjusted moves: exact draws on one rung do not mend "
             "the bias of the others, got a function"
         )
-    parameters = {"step_size": jnp.atleast_1d(jnp.asarray(step_size))}
-    if inverse_mass_matrix is not None:
-        parameters["inverse_mass_matrix"] = inverse_mass_matrix
     algorithm = _as_sampling_algorithm(
         target,
         temperatures,
         local_moves.langevin(metropolis=metropolis, sample_prior=sample_prior, noise=noise),
-        parameters,
+        _langevin_parameters(step_size, inverse_mass_matrix),
         swap_every,
     )
 
@@ -424,7 +457,7 @@ def from_mcmc(
         swap_every: steps between rounds of swaps, at least 1.
 
     Returns:
-        A ``blackjax.base.SamplingAlgorithm``; ``info.local`` is what the local kernels
+        A ``blackjax.base.SamplingAlgorithm``; ``info.local_info`` is what the local kernels
         reported, ``state.local`` their states.
 
     Raises:
@@ -448,7 +481,7 @@ def from_mcmc(
         ...     },
         ... )
         >>> state, info = kernel.step(jax.random.key(0), kernel.init(jnp.zeros((4, 2))))
-        >>> info.local.is_accepted.shape, info.swap_acceptance_rate.shape
+        >>> info.is_accepted.shape, info.swap_acceptance_rate.shape
         ((4,), (3,))
     """
     return _as_sampling_algorithm(

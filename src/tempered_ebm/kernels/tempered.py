@@ -167,6 +167,7 @@ def _as_sampling_algorithm(
     )
 
 
+@langevin.sampling_api("tempered_ula", init, build_ula_kernel)
 def tempered_ula(
     target: TemperedTarget,
     temperature: PerChain,
@@ -217,6 +218,7 @@ def tempered_ula(
     )
 
 
+@langevin.sampling_api("tempered_mala", init, build_mala_kernel)
 def tempered_mala(
     target: TemperedTarget,
     temperature: PerChain,

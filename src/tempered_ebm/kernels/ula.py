@@ -136,6 +136,7 @@ def build_kernel(
     return kernel
 
 
+@langevin.sampling_api("ula", init, build_kernel)
 def as_top_level_api(
     logdensity_fn: LogDensityFn,
     step_size: PerChain | Callable[[Array], PerChain],
