@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tempered_ebm.densities.bent_normals import banana as banana
+from tempered_ebm.densities.bent_normals import ring as ring
+from tempered_ebm.densities.bent_normals import rings as rings
+from tempered_ebm.densities.bent_normals import rosenbrock as rosenbrock
 from tempered_ebm.densities.curves import moons as moons
 from tempered_ebm.densities.curves import spirals as spirals
 from tempered_ebm.densities.curves import swiss_roll as swiss_roll
@@ -18,17 +22,13 @@ from tempered_ebm.densities.integration import Quadrature as Quadrature
 from tempered_ebm.densities.integration import quadrature as quadrature
 from tempered_ebm.densities.mixtures import eight_gaussians as eight_gaussians
 from tempered_ebm.densities.mixtures import pinwheel as pinwheel
-from tempered_ebm.densities.muller_brown import muller_brown as muller_brown
 from tempered_ebm.densities.potentials import double_well as double_well
 from tempered_ebm.densities.potentials import egg_crate as egg_crate
 from tempered_ebm.densities.potentials import (
     egg_crate_negative_energy as egg_crate_negative_energy,
 )
 from tempered_ebm.densities.potentials import gamma_pair as gamma_pair
-from tempered_ebm.densities.rings import ring as ring
-from tempered_ebm.densities.rings import rings as rings
-from tempered_ebm.densities.shears import banana as banana
-from tempered_ebm.densities.shears import rosenbrock as rosenbrock
+from tempered_ebm.densities.potentials import muller_brown as muller_brown
 from tempered_ebm.densities.supports import checkerboard as checkerboard
 from tempered_ebm.densities.supports import squares as squares
 

@@ -17,7 +17,7 @@ from tempered_ebm.densities.mixtures import equal_mixture
 
 
 def _evenly_along(polyline: Float[np.ndarray, "n 2"], spacing: float) -> Float[np.ndarray, "m 2"]:
-    """Midpoints of pieces of equal length, at most ``spacing``, along a fine polyline."""
+    """Return midpoints of pieces of equal length, at most ``spacing``, along a fine polyline."""
     lengths = np.linalg.norm(np.diff(polyline, axis=0), axis=1)
     position = np.concatenate([[0.0], np.cumsum(lengths)])
     num_points = math.ceil(position[-1] / spacing)
@@ -26,7 +26,7 @@ def _evenly_along(polyline: Float[np.ndarray, "n 2"], spacing: float) -> Float[n
 
 
 def _spiral(start: float, stop: float, unit: float) -> Float[np.ndarray, "n 2"]:
-    """Archimedes' spiral: radius ``unit * angle`` between two angles."""
+    """Return Archimedes' spiral: radius ``unit * angle`` between two angles."""
     angle = np.linspace(start, stop, 20_001)
     return unit * angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
 
@@ -37,7 +37,7 @@ def _rotated(points: Float[np.ndarray, "n 2"], angle: float) -> Float[np.ndarray
 
 
 def moons(scale: float = 0.1) -> ToyDensity:
-    r"""Two interleaved half circles of radius 1 with normal noise.
+    r"""Return two interleaved half circles of radius 1 with normal noise.
 
     The upper half circle is centred at (0, 0) and the lower one at (1, 1/2), each uniform
     along its length, in the arrangement of scikit-learn's ``make_moons``:
@@ -65,7 +65,7 @@ def moons(scale: float = 0.1) -> ToyDensity:
 
 
 def swiss_roll(scale: float = 0.1, turns: float = 1.5) -> ToyDensity:
-    r"""A rolled-up line with normal noise: the section of the Swiss roll.
+    r"""Return a rolled-up line with normal noise: the section of the Swiss roll.
 
     .. math:: z = \tfrac15\,\theta\,(\cos\theta, \sin\theta) + s\,\epsilon, \qquad
               \tfrac32\pi \le \theta \le \tfrac32\pi + 2\pi\,\mathrm{turns}
@@ -94,7 +94,7 @@ def swiss_roll(scale: float = 0.1, turns: float = 1.5) -> ToyDensity:
 
 
 def spirals(arms: int = 2, scale: float = 0.1, turns: float = 1.5) -> ToyDensity:
-    r"""Spirals that start together at the origin and are wound into each other, with noise.
+    r"""Return spirals that start together at the origin and are wound into each other, with noise.
 
     .. math:: z = \tfrac13\,\theta\,(\cos(\theta + \phi_k), \sin(\theta + \phi_k)) + s\,\epsilon,
               \qquad 0 \le \theta \le 2\pi\,\mathrm{turns}, \quad \phi_k = 2\pi k/K

@@ -1,4 +1,4 @@
-"""What is known about a density on the plane."""
+"""Densities on the plane with a known normaliser, entropy and sampler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRIDS = (256, 512, 1024, 2048, 4096)
 
 @dataclass(frozen=True, eq=False)
 class ToyDensity:
-    """A density on the plane about which everything is known.
+    """A density on the plane with known normaliser, entropy, modes and sampler.
 
     Attributes:
         name: short name.
@@ -49,15 +49,15 @@ class ToyDensity:
     closed_form_entropy: float | None = None
 
     def log_prob(self, z: Float[Array, "... 2"]) -> Float[Array, "..."]:
-        """Log-density of positions of shape (..., 2), normalised."""
+        """Evaluate the normalised log-density at positions of shape (..., 2)."""
         return self.logdensity_fn(z) - self.log_normalizer
 
     @cached_property
     def entropy(self) -> float:
-        """Differential entropy ``-∫ p log p`` of the normalised density, in nats.
+        """Return the differential entropy ``-∫ p log p`` of the normalised density, in nats.
 
         Without a closed form it is computed when first asked for, by :func:`quadrature` in
-        float64 on grids refined until the normaliser settles to 1e-8; a warning tells if
+        float64 on grids refined until the normaliser is stable to 1e-8, with a warning if
         4,096 intervals are not enough.
         """
         if self.closed_form_entropy is not None:
@@ -75,7 +75,7 @@ class ToyDensity:
         return result.entropy
 
     def occupancy(self, positions: Float[Array, "n 2"]) -> Float[Array, "M"]:
-        """Fractions of positions nearest to each mode, to compare with ``mode_weights``.
+        """Return the fractions of positions nearest to each mode, to compare with ``mode_weights``.
 
         Raises:
             InputError: if the density has no list of modes.
@@ -95,17 +95,17 @@ class ToyDensity:
 
 
 def box_around(points: Float[np.ndarray, "n 2"], margin: float) -> Bounds:
-    """The smallest box with every point at least ``margin`` inside."""
+    """Return the smallest box with every point at least ``margin`` inside."""
     (x0, y0), (x1, y1) = np.min(points, 0) - margin, np.max(points, 0) + margin
     return (float(x0), float(x1)), (float(y0), float(y1))
 
 
 def on_circle(radius: float, num_points: int, phase: float = 0.0) -> Float[np.ndarray, "n 2"]:
-    """Evenly spaced points on a circle around the origin."""
+    """Return evenly spaced points on a circle around the origin."""
     angles = phase + 2 * np.pi * np.arange(num_points) / num_points
     return radius * np.stack([np.cos(angles), np.sin(angles)], -1)
 
 
 def norm(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
-    """Euclidean norm with gradient zero, instead of NaN, at the origin."""
+    """Return the Euclidean norm, with gradient zero, instead of NaN, at the origin."""
     return jnp.sqrt(jnp.maximum(jnp.sum(z**2, -1), 1e-20))

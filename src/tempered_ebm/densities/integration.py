@@ -1,4 +1,4 @@
-"""The normaliser and the entropy of any density on the plane, on a grid."""
+"""Normaliser and entropy of any density on the plane, by quadrature on a grid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK_SIZE = 65_536
 
 
 class Quadrature(NamedTuple):
-    """What a grid says about an unnormalised density.
+    """Integrals of an unnormalised density on a grid, with measures of their error.
 
     Attributes:
         log_normalizer: ``log ∫ exp(logdensity_fn(z)) dz`` over the box.
@@ -63,7 +63,7 @@ class _Sums:
 
 
 def _axis(limits: tuple[float, float], num_intervals: int) -> tuple[np.ndarray, ...]:
-    """Grid lines, their trapezoidal weights, those of every other line, and the two borders."""
+    """Return grid lines, their weights, the weights of every other line, and which are borders."""
     lines = np.linspace(*limits, num_intervals + 1)
     ends = np.isin(np.arange(num_intervals + 1), (0, num_intervals))
     step = (limits[1] - limits[0]) / num_intervals
@@ -76,6 +76,7 @@ def _call(fn: Callable, z: Array) -> Array:
     return fn(z)
 
 
+# A module-level jit: the data of a `Partial` are its arguments, so that one compilation serves all.
 _call_with_data = jax.jit(_call)
 
 
@@ -105,7 +106,7 @@ def _evaluator(logdensity_fn: Callable[[Array], Array]) -> Callable[[np.ndarray]
 
 
 def _row_blocks(num_rows: int, num_columns: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Row numbers in blocks of one size, the last padded, with the number that counts."""
+    """Yield row numbers in blocks of one size, the last padded, with the number of real rows."""
     size = max(1, min(num_rows, _BLOCK_SIZE // num_columns))
     for start in range(0, num_rows, size):
         yield np.minimum(np.arange(start, start + size), num_rows - 1), min(size, num_rows - start)

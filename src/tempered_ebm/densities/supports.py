@@ -1,7 +1,7 @@
 """Uniform laws on squares, convolved with narrow normal noise.
 
-A uniform density has gradient zero inside and none outside, so gradient-based samplers see
-nothing of it. With noise the density stays closed-form and its gradient points inwards from
+A uniform density has gradient zero inside and none outside, so it tells gradient-based samplers
+nothing. With noise the density stays closed-form and its gradient points inwards from
 everywhere.
 """
 
@@ -24,7 +24,7 @@ _FAR = -12.0
 
 
 def _log_normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Logarithm of Φ(x), with a gradient that stays accurate however far x lies below zero."""
+    """Return log Φ(x), with a gradient that stays accurate however far x lies below zero."""
     tail = jnp.minimum(x, _FAR)
     inverse = 1 / tail**2
     series = -inverse * (1 - inverse * (3 - inverse * (15 - inverse * (105 - inverse * 945))))
@@ -34,7 +34,7 @@ def _log_normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _log_interval(distance: Float[Array, "..."], half: float, scale: float) -> Array:
-    """Log-probability that a normal at ``distance`` from its centre falls into an interval.
+    """Return the log-probability of an interval under a normal at ``distance`` from its centre.
 
     Both ends are measured from the side where the lower one is in the lower tail, so the
     difference of the two probabilities never cancels.
@@ -78,7 +78,7 @@ def _noisy_squares(
 
 
 def checkerboard(cells: int = 4, side: float = 2.0, scale: float = 0.1) -> ToyDensity:
-    r"""Every other square of a board around the origin, with normal noise.
+    r"""Return every other square of a board around the origin, with normal noise.
 
     .. math:: p(z) = \frac{1}{M a^2}\sum_{m=1}^M \prod_{i=1}^2
               \left[\Phi\Big(\frac{z_i - c_{mi} + a/2}{s}\Big)
@@ -113,7 +113,7 @@ def checkerboard(cells: int = 4, side: float = 2.0, scale: float = 0.1) -> ToyDe
 
 
 def squares(offset: float = 2.0, side: float = 2.0, scale: float = 0.1) -> ToyDensity:
-    r"""Four squares at :math:`(\pm o, \pm o)` with normal noise.
+    r"""Return four squares at :math:`(\pm o, \pm o)` with normal noise.
 
     The density is that of :func:`checkerboard` with these four centres: normalised in closed
     form, entropy by quadrature, exact draws. Each square has mass 1/4 by symmetry, and a gap
