@@ -13,15 +13,15 @@ from tempered_ebm.densities.bent_normals import banana as banana
 from tempered_ebm.densities.bent_normals import ring as ring
 from tempered_ebm.densities.bent_normals import rings as rings
 from tempered_ebm.densities.bent_normals import rosenbrock as rosenbrock
-from tempered_ebm.densities.curves import moons as moons
-from tempered_ebm.densities.curves import spirals as spirals
-from tempered_ebm.densities.curves import swiss_roll as swiss_roll
 from tempered_ebm.densities.density import ToyDensity as ToyDensity
 from tempered_ebm.densities.integration import Bounds as Bounds
 from tempered_ebm.densities.integration import Quadrature as Quadrature
 from tempered_ebm.densities.integration import quadrature as quadrature
 from tempered_ebm.densities.mixtures import eight_gaussians as eight_gaussians
+from tempered_ebm.densities.mixtures import moons as moons
 from tempered_ebm.densities.mixtures import pinwheel as pinwheel
+from tempered_ebm.densities.mixtures import spirals as spirals
+from tempered_ebm.densities.mixtures import swiss_roll as swiss_roll
 from tempered_ebm.densities.potentials import double_well as double_well
 from tempered_ebm.densities.potentials import egg_crate as egg_crate
 from tempered_ebm.densities.potentials import (
