@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from tempered_ebm import densities as toy
 from tests import ground_truths as gt
 from tests.densities.references import Reference, statistics
 
-N = 100_000
+N = 50_000
 # Thin ridges in large boxes.
 PANELS = {"rosenbrock": (60, 300), "muller_brown": (120, 120)}
 STEP_SIZES = {
@@ -52,9 +53,35 @@ def reference(make):
     return Reference(density, PANELS.get(make.__name__, (50, 50)))
 
 
+class Experiment(NamedTuple):
+    """Exact draws, their surprise, and where short chains from them end."""
+
+    draws: np.ndarray
+    surprise: np.ndarray
+    end: np.ndarray
+    acceptance_rate: np.ndarray
+
+
 @cache
-def exact_draws(make):
-    return make().sample(gt.key(0), N)
+def experiment(make):
+    """One compiled program for all that is asked of the draws of a density."""
+    density = make()
+    kernel = te.mala(density.logdensity_fn, STEP_SIZES[density.name])
+
+    @jax.jit
+    def run(sample_key, chain_key):
+        draws = density.sample(sample_key, N)
+        half = draws[: N // 2]
+        end, moments = te.inference.run_with_moments(
+            chain_key,
+            kernel,
+            kernel.init(half),
+            3,
+            statistic_fn=lambda s, info: info.acceptance_rate,
+        )
+        return Experiment(draws, -density.log_prob(half), end.position, moments.mean)
+
+    return jax.tree.map(np.asarray, run(gt.key(0), gt.key(1)))
 
 
 def assert_draws_follow(draws, known):
@@ -99,7 +126,7 @@ def test_the_bounds_hold_the_mass(make):
 @pytest.mark.statistical
 @each_density
 def test_the_sampler_follows_the_density(make):
-    draws = exact_draws(make)
+    draws = experiment(make).draws
     assert draws.shape == (N, 2)
     assert_draws_follow(draws, reference(make))
 
@@ -107,15 +134,14 @@ def test_the_sampler_follows_the_density(make):
 @pytest.mark.statistical
 @each_density
 def test_the_mean_surprise_of_draws_is_the_entropy(make):
-    density = make()
-    surprise = -np.asarray(jax.jit(density.log_prob)(exact_draws(make)[: N // 2]), np.float64)
-    gt.assert_expectations(surprise, density.entropy, density.name)
+    surprise = experiment(make).surprise.astype(np.float64)
+    gt.assert_expectations(surprise, make().entropy, make.__name__)
 
 
 @pytest.mark.statistical
 @each_density
 def test_draws_slightly_too_wide_are_noticed(make):
-    draws = np.asarray(exact_draws(make), np.float64)
+    draws = np.asarray(experiment(make).draws, np.float64)
     wide = draws.mean(0) + 1.05 * (draws - draws.mean(0))
     with pytest.raises(AssertionError, match=r"beyond|p-value"):
         assert_draws_follow(wide, reference(make))
@@ -124,16 +150,10 @@ def test_draws_slightly_too_wide_are_noticed(make):
 @pytest.mark.statistical
 @each_density
 def test_mala_leaves_the_density_invariant(make):
-    density, draws = make(), exact_draws(make)[: N // 2]
-    kernel = te.mala(density.logdensity_fn, STEP_SIZES[density.name])
-    end, moments = jax.jit(
-        lambda key, z: te.inference.run_with_moments(
-            key, kernel, kernel.init(z), 3, statistic_fn=lambda s, info: info.acceptance_rate
-        )
-    )(gt.key(1), draws)
-    assert 0.2 < float(moments.mean.mean()) < 0.95
-    assert np.mean(np.any(np.asarray(end.position) != np.asarray(draws), 1)) > 0.8
-    assert_draws_follow(end.position, reference(make))
+    result = experiment(make)
+    assert 0.2 < result.acceptance_rate.mean() < 0.95
+    assert np.mean(np.any(result.end != result.draws[: N // 2], 1)) > 0.8
+    assert_draws_follow(result.end, reference(make))
 
 
 @each_density
@@ -170,7 +190,7 @@ def test_precision_is_that_of_the_session(make):
 @pytest.mark.statistical
 @pytest.mark.parametrize("make", SEVERAL_MODES, ids=lambda make: make.__name__)
 def test_modes_are_local_maxima_that_hold_their_weights(make):
-    density, draws = make(), exact_draws(make)
+    density, draws = make(), experiment(make).draws
     step = 0.03 * np.stack([np.cos(np.arange(8.0)), np.sin(np.arange(8.0))], -1)
     around = density.modes[:, None] + np.concatenate([[[0.0, 0.0]], step])
     values = np.asarray(jax.jit(density.logdensity_fn)(around.astype(np.float32)))
@@ -220,7 +240,8 @@ def test_parameters_move_density_and_sampler_together(make):
     known, density = reference(make), make()
     assert known.log_normalizer == pytest.approx(density.log_normalizer, abs=3e-8)
     assert known.entropy == pytest.approx(density.entropy, abs=3e-7)
-    assert_draws_follow(exact_draws(make), known)
+    draws = jax.jit(density.sample, static_argnums=1)(gt.key(0), N)
+    assert_draws_follow(draws, known)
 
 
 @pytest.mark.parametrize("make", [toy.checkerboard, toy.squares])
