@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import Case, compare_algorithms
-from tempered_ebm.networks import _conv_transpose as conv_transpose
+from tempered_ebm.networks import conv_transpose
 
 SHAPES = ((100, 7, 64, 32), (100, 14, 32, 1), (100, 8, 64, 32), (100, 16, 32, 3))
 """(batch, height = width, input channels, output channels); kernel 4, stride 2, padding 1."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import Case, compare_algorithms
-from tempered_ebm.networks._convolution import convolution
+from tempered_ebm.networks._convolutions import convolution
 
 SHAPES = ((100, 28, 1, 8), (100, 28, 1, 16), (100, 28, 1, 32), (50, 32, 3, 16))
 """(batch, height = width, channels, channels of the first convolution)."""

@@ -98,7 +98,7 @@ def linear_gaussian() -> Problem:
     )
     x = rng.normal(size=(8, d)) @ W + sigma * rng.normal(size=(8, m))
     model = LatentEBM(
-        prior_energy=Pure(lambda key, z: jnp.zeros(d), lambda a, z: z @ a),
+        prior_network=Pure(lambda key, z: jnp.zeros(d), lambda a, z: z @ a),
         generator=Pure(lambda key, z: params.generator, lambda p, z: z @ p[0] + p[1]),
         likelihood=te.likelihoods.gaussian(sigma),
         latent_dim=d,
@@ -122,7 +122,7 @@ def bimodal() -> Problem:
     params = LatentEBMParams(jnp.array([1.0]), jnp.array([1.0]))
     x = np.linspace(0.6, 3.0, 8)[:, None]
     model = LatentEBM(
-        prior_energy=Pure(lambda key, z: jnp.zeros(1), lambda a, z: z @ a),
+        prior_network=Pure(lambda key, z: jnp.zeros(1), lambda a, z: z @ a),
         generator=Pure(lambda key, z: jnp.ones(1), lambda b, z: b * z**2),
         likelihood=te.likelihoods.gaussian(sigma),
         latent_dim=1,
@@ -159,7 +159,7 @@ def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
         state = update(state, key, images, jnp.asarray(index))
     model = build.build_model(config, dataset.image_shape)
     model = LatentEBM(
-        model.prior_energy,
+        model.prior_network,
         model.generator,
         model.likelihood,
         model.latent_dim,
@@ -214,7 +214,7 @@ def estimates(problem: Problem, method: Method, step_sizes: Array, num_repeats: 
             return sizes
 
     model = Tuned(
-        base.prior_energy,
+        base.prior_network,
         base.generator,
         base.likelihood,
         base.latent_dim,

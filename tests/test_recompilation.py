@@ -14,7 +14,7 @@ from tests.models import checks_models as checks
 
 TRACE = "/jax/core/compile/jaxpr_trace_duration"
 COMPILATION = "/jax/core/compile/backend_compile_duration"
-NETWORK = te.networks.mlp_energy((8,))
+NETWORK = te.networks.mlp_network((8,))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ MEANS = (RADIUS * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)).astype(np.fl
 
 
 def layers(params: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights (in, out) and biases of :func:`tempered_ebm.networks.mlp_energy`, in order."""
+    """Weights (in, out) and biases of :func:`tempered_ebm.networks.mlp_network`, in order."""
     return [(np.asarray(params[k]["w"]), np.asarray(params[k]["b"])) for k in sorted(params)]
 
 

@@ -4,7 +4,7 @@ For a batch: prior chains on f(z) - |z|²/2 and posterior chains on f(z) - |z|²
 both from N(0, I); a descent step of the generator on |x - g(z)|²/2σ² at the posterior draws; one of
 the energy network on mean f(prior draws) - mean f(posterior draws). Gradients in the chains are
 taken in z alone. The networks are those of :mod:`tempered_ebm.generators` and
-:func:`tempered_ebm.networks.mlp_energy`, layer by layer, activations included.
+:func:`tempered_ebm.networks.mlp_network`, layer by layer, activations included.
 """
 
 from __future__ import annotations

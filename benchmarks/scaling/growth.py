@@ -70,7 +70,7 @@ def build(sizes: Sizes) -> Compiled:
     """Compile the work of one size."""
     shape = (sizes.image_size, sizes.image_size, 1)
     model = te.models.LatentEBM(
-        te.networks.mlp_energy((64, 64)),
+        te.networks.mlp_network((64, 64)),
         te.networks.deconv_generator(shape, width=4),
         te.likelihoods.gaussian(0.3),
         sizes.latent_dim,

@@ -24,7 +24,7 @@ from benchmarks.peers import (
 )
 from benchmarks.work import Goal, Prepared, Work, jax_program
 from tempered_ebm import densities as toy
-from tempered_ebm.networks import mlp_energy
+from tempered_ebm.networks import mlp_network
 
 DIMENSION, WIDTHS = 100, (200, 200)
 
@@ -100,7 +100,7 @@ def mixture(num_chains: int, num_steps: int, metropolis: bool) -> Work:
 
 def perceptron(num_chains: int, num_steps: int, metropolis: bool) -> Work:
     """A perceptron of two layers with a standard normal around it."""
-    network = mlp_energy(WIDTHS)
+    network = mlp_network(WIDTHS)
     params = network.init(jax.random.key(2), jnp.zeros((1, DIMENSION)))
     position = jax.random.normal(jax.random.key(1), (num_chains, DIMENSION))
     sizes = (DIMENSION, *WIDTHS, 1)

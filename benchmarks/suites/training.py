@@ -48,7 +48,7 @@ def model(setting: Setting, block: int | None = None) -> te.models.LatentEBM:
     lengths = (setting.prior_steps, setting.posterior_steps)
     prior, posterior = map(te.models.ChainSettings, lengths, step_sizes)
     return te.models.LatentEBM(
-        prior_energy=te.networks.mlp_energy(setting.energy_widths),
+        prior_network=te.networks.mlp_network(setting.energy_widths),
         generator=generator,
         likelihood=te.likelihoods.gaussian(setting.sigma),
         latent_dim=setting.latent_dim,

@@ -26,7 +26,7 @@ SMALL = {
 
 def energy_params(widths=(8, 8), dimension=10):
     z = jnp.zeros((1, dimension))
-    return te.networks.mlp_energy(widths).init(jax.random.key(0), z)
+    return te.networks.mlp_network(widths).init(jax.random.key(0), z)
 
 
 @pytest.mark.statistical
@@ -66,7 +66,7 @@ def test_densities_agree(name):
 
 def test_densities_are_the_library_s():
     params, z = energy_params(), jax.random.normal(jax.random.key(3), (7, 10))
-    f = te.networks.mlp_energy((8, 8)).apply(params, z)
+    f = te.networks.mlp_network((8, 8)).apply(params, z)
     log_prob = densities.in_jax("mlp", params)(z)
     np.testing.assert_allclose(log_prob, f - 0.5 * jnp.sum(z**2, -1), rtol=1e-5)
 

@@ -203,7 +203,7 @@ def test_the_counts_of_an_update_follow_from_its_networks():
     import tempered_ebm as te
 
     model = te.models.LatentEBM(
-        te.networks.mlp_energy((64,)),
+        te.networks.mlp_network((64,)),
         te.networks.mlp_generator((8, 8, 1), widths=(64,)),
         te.likelihoods.gaussian(0.3),
         16,

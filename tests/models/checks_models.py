@@ -204,7 +204,7 @@ OBSERVATIONS = jnp.array([[1.5, -0.7, 1.0], [-0.3, 0.4, 0.2], [0.2, 1.8, -1.1]])
 def linear_ebm(prior_steps: int = 40, posterior_steps: int = 60, **kwargs) -> te.models.LatentEBM:
     """f(z) = a.z, so the prior is N(a, I); g(z) = z W + b, so everything is Gaussian."""
     return te.models.LatentEBM(
-        prior_energy=Pure(lambda key, z: jnp.zeros(2), lambda a, z: z @ a),
+        prior_network=Pure(lambda key, z: jnp.zeros(2), lambda a, z: z @ a),
         generator=Pure(
             lambda key, z: (jnp.zeros((2, 3)), jnp.zeros(3)), lambda p, z: z @ p[0] + p[1]
         ),
@@ -318,7 +318,7 @@ def posterior_chains() -> None:
 
 def mlp_ebm(**kwargs) -> te.models.LatentEBM:
     return te.models.LatentEBM(
-        prior_energy=te.networks.mlp_energy((8,)),
+        prior_network=te.networks.mlp_network((8,)),
         generator=te.networks.mlp_generator((2, 2, 1), widths=(8,)),
         likelihood=te.likelihoods.gaussian(0.3),
         latent_dim=2,

@@ -34,7 +34,7 @@ def ladders_that_take_the_density_for_f(patch):
 
     def run(self, rng_key, params, initial):
         doubled = DataEBM(
-            self.energy, self.event_shape, self.chain, self.base_scale, self.temperatures
+            self.network, self.event_shape, self.chain, self.base_scale, self.temperatures
         )
         object.__setattr__(
             doubled, "negative_energy", lambda params, x: DataEBM.logdensity(self, params, x)

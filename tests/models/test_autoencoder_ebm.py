@@ -9,7 +9,7 @@ def model(latent_dim=2, outputs=2):
     return te.models.AutoencoderEBM(
         encoder=te.networks.mlp_encoder(outputs, widths=(4,)),
         decoder=te.networks.mlp_decoder((3, 3, 1), widths=(4,)),
-        energy=te.networks.mlp_energy((4,)),
+        prior_network=te.networks.mlp_network((4,)),
         likelihood=te.likelihoods.bernoulli(),
         latent_dim=latent_dim,
     )
@@ -40,6 +40,6 @@ def test_the_normalizer_is_that_of_the_codes():
     """With an energy of zero the codes are N(0, I), and log Z is 0."""
     autoencoder = model()
     params = autoencoder.init(jax.random.key(0), X)
-    flat = params._replace(energy=jax.tree.map(jnp.zeros_like, params.energy))
+    flat = params._replace(prior=jax.tree.map(jnp.zeros_like, params.prior))
     report = autoencoder.log_normalizer(jax.random.key(1), flat, num_ensembles=16, num_samples=50)
     assert float(report.log_evidence) == pytest.approx(0.0, abs=0.05)

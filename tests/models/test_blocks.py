@@ -15,7 +15,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 def image_ebm(**options):
     return LatentEBM(
-        prior_energy=te.networks.mlp_energy((8,)),
+        prior_network=te.networks.mlp_network((8,)),
         generator=te.networks.mlp_generator((8, 8, 1), widths=(16,)),
         likelihood=te.likelihoods.gaussian(0.3),
         latent_dim=4,

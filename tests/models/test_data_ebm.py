@@ -34,7 +34,7 @@ def test_the_reference_normal_is_a_full_log_density():
 
 @pytest.fixture(scope="module")
 def ebm():
-    return DataEBM(te.networks.mlp_energy((8,)), (2,), DataChain(5, 0.05))
+    return DataEBM(te.networks.mlp_network((8,)), (2,), DataChain(5, 0.05))
 
 
 @pytest.fixture(scope="module")

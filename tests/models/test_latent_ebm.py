@@ -69,7 +69,7 @@ def test_the_evidence_of_each_observation_is_that_of_the_closed_form():
 def test_the_evidence_of_a_posterior_with_two_modes():
     """x = z^2 + noise: a mode on either side, of unequal weight."""
     ebm = LatentEBM(
-        prior_energy=checks.Pure(lambda k, z: 0.0, lambda p, z: 0.5 * z[:, 0]),
+        prior_network=checks.Pure(lambda k, z: 0.0, lambda p, z: 0.5 * z[:, 0]),
         generator=checks.Pure(lambda k, z: 0.0, lambda p, z: z**2),
         likelihood=te.likelihoods.gaussian(0.2),
         latent_dim=1,
@@ -142,7 +142,7 @@ def test_geweke_joint_distribution():
     density = toy.egg_crate()
     likelihood = te.likelihoods.gaussian(sigma)
     ebm = LatentEBM(
-        prior_energy=checks.Pure(lambda k, z: 0.0, lambda p, z: toy.egg_crate_negative_energy(z)),
+        prior_network=checks.Pure(lambda k, z: 0.0, lambda p, z: toy.egg_crate_negative_energy(z)),
         generator=checks.Pure(
             lambda k, z: 0.0, lambda p, z: jnp.stack([z[:, 0] + 0.3 * z[:, 1] ** 2, z.prod(1)], 1)
         ),
@@ -325,7 +325,7 @@ def test_networks_of_haiku_in_three_forms(wrap):
 
 
 def test_what_is_no_network_is_named():
-    with pytest.raises(te.InputError, match="prior_energy must have init and apply"):
+    with pytest.raises(te.InputError, match="prior_network must have init and apply"):
         LatentEBM(3, generator, te.likelihoods.gaussian(0.3), 2)
     with pytest.raises(te.InputError, match="generator must have init and apply"):
         LatentEBM(energy, "mlp", te.likelihoods.gaussian(0.3), 2)
@@ -339,7 +339,7 @@ def test_an_energy_with_several_outputs_is_named(width):
     ebm = LatentEBM(
         lambda z: hk.Linear(width)(z), generator, te.likelihoods.gaussian(0.3), latent_dim=2
     )
-    with pytest.raises(te.InputError, match=r"prior_energy returned shape .*one value each"):
+    with pytest.raises(te.InputError, match=r"prior_network returned shape .*one value each"):
         ebm.init(KEY)
 
 
@@ -347,14 +347,14 @@ def test_an_energy_with_several_outputs_is_named(width):
 def test_an_energy_that_forgets_the_batch_is_named(output):
     network = checks.Pure(lambda k, z: 0.0, lambda p, z: jnp.zeros(output))
     ebm = LatentEBM(network, generator, te.likelihoods.gaussian(0.3), latent_dim=2)
-    with pytest.raises(te.InputError, match=r"prior_energy returned shape"):
+    with pytest.raises(te.InputError, match=r"prior_network returned shape"):
         ebm.init(KEY)
 
 
 def test_an_energy_that_sums_over_the_batch_is_named():
     network = checks.Pure(lambda k, z: 0.0, lambda p, z: z.sum(0))
     ebm = LatentEBM(network, generator, te.likelihoods.gaussian(0.3), latent_dim=2)
-    with pytest.raises(te.InputError, match=r"prior_energy returned shape \(2,\)"):
+    with pytest.raises(te.InputError, match=r"prior_network returned shape \(2,\)"):
         ebm.init(KEY)
 
 

@@ -42,10 +42,10 @@ def assert_trains_as_a_prior(init, apply):
     """The pair is the prior network of a latent EBM, and receives a gradient."""
     import tempered_ebm as te
 
-    pair = te.models.networks.PureNetwork(init, apply)
+    pair = te.networks.PureNetwork(init, apply)
     ebm = te.models.LatentEBM(
-        prior_energy=pair,
-        generator=te.models.networks.PureNetwork(
+        prior_network=pair,
+        generator=te.networks.PureNetwork(
             lambda key, z: jnp.ones((2, 3)), lambda matrix, z: z @ matrix
         ),
         likelihood=te.likelihoods.gaussian(sigma=0.3),

@@ -9,10 +9,10 @@ import tempered_ebm as te
 def test_the_convolutional_encoder_mirrors_the_generator(shape):
     """Its last grid, and the channels on the way, are those that the generator begins with."""
     encoder = te.networks.conv_encoder(6, width=2)
-    params = encoder.init(jax.random.key(0), jnp.zeros((1, *shape)))
-    assert encoder.apply(params, jnp.zeros((3, *shape))).shape == (3, 6)
+    params = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    assert jax.eval_shape(encoder.apply, params, jnp.zeros((3, *shape))).shape == (3, 6)
     generator = te.networks.deconv_generator(shape, width=2)
-    mirrored = generator.init(jax.random.key(0), jnp.zeros((1, 6)))
+    mirrored = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, 6)))
     halvings = [module for module in params if "conv2_d" in module]
     doublings = [module for module in mirrored if "conv_transpose" in module]
     assert len(halvings) == len(doublings)
@@ -22,8 +22,13 @@ def test_the_convolutional_encoder_mirrors_the_generator(shape):
 
 def test_the_perceptron_sees_every_pixel():
     encoder = te.networks.mlp_encoder(2, widths=(5,))
-    params = encoder.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
-    jacobian = jax.jacobian(lambda x: encoder.apply(params, x)[0])(jnp.ones((1, 3, 3, 1)))
+
+    @jax.jit
+    def jacobian_at(x):
+        params = encoder.init(jax.random.key(0), x)
+        return jax.jacobian(lambda x: encoder.apply(params, x)[0])(x)
+
+    jacobian = jacobian_at(jnp.ones((1, 3, 3, 1)))
     assert jnp.all(jacobian.reshape(2, 9) != 0)
 
 

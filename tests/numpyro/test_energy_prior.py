@@ -102,7 +102,7 @@ def test_a_sampler_may_be_given():
         ),
         (
             lambda: te.numpyro.EnergyPrior(lambda z: z, (2,)).log_prob(jnp.zeros((4, 2))),
-            r"logdensity_fn must return a scalar .* got shape \(2,\)",
+            r"negative_energy_fn must return a scalar .* got shape \(2,\)",
         ),
     ],
 )

@@ -63,7 +63,7 @@ def test_each_phase_trains_its_own_part(tmp_path, decay):
     for i in range(6):
         states.append(update(states[-1], jax.random.key(1), images, jnp.arange(50) + i))
     first, frozen = states[3], states[4]
-    assert_same_tree(states[0].params.energy, first.params.energy)
+    assert_same_tree(states[0].params.prior, first.params.prior)
     assert not np.array_equal(
         jax.tree.leaves(states[0].params.encoder)[1], jax.tree.leaves(first.params.encoder)[1]
     )
@@ -71,7 +71,7 @@ def test_each_phase_trains_its_own_part(tmp_path, decay):
         for part in ("encoder", "decoder", "location", "scale"):
             assert_same_tree(getattr(frozen.params, part), getattr(later.params, part))
     changed = jax.tree.map(
-        lambda a, b: bool(jnp.any(a != b)), states[4].params.energy, states[6].params.energy
+        lambda a, b: bool(jnp.any(a != b)), states[4].params.prior, states[6].params.prior
     )
     assert any(jax.tree.leaves(changed))
     model = build.build_model(config, DIGITS.event_shape)
@@ -89,8 +89,8 @@ def test_no_gradient_of_one_part_enters_the_other(tmp_path):
     of_reconstruction = jax.grad(model.reconstruction_loss)(params, x)
     parts = ("encoder", "decoder", "location", "scale")
     assert all(not g.any() for p in parts for g in jax.tree.leaves(getattr(of_energy, p)))
-    assert all(not g.any() for g in jax.tree.leaves(of_reconstruction.energy))
-    assert any(g.any() for g in jax.tree.leaves(of_energy.energy))
+    assert all(not g.any() for g in jax.tree.leaves(of_reconstruction.prior))
+    assert any(g.any() for g in jax.tree.leaves(of_energy.prior))
     assert any(g.any() for g in jax.tree.leaves(of_reconstruction.encoder))
 
 
@@ -129,7 +129,7 @@ def test_importance_sampling_has_the_closed_form_normalizer():
                 return z @ jnp.array([0.5, -0.3])
 
     class Params:
-        energy = None
+        prior = None
 
     found = evaluation.importance_log_normalizer(jax.random.key(0), Model, Params)
     assert found == pytest.approx(0.17, abs=0.01)

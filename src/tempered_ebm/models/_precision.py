@@ -34,7 +34,7 @@ def in_bfloat16(network: Any, name: str = "network") -> PureNetwork:
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> from tempered_ebm.models.precision import in_bfloat16
-        >>> network = in_bfloat16(te.networks.mlp_energy((8,)))
+        >>> network = in_bfloat16(te.networks.mlp_network((8,)))
         >>> params = network.init(jax.random.key(0), jnp.zeros((1, 4)))
         >>> network.apply(params, jnp.zeros((3, 4))).dtype
         dtype('float32')

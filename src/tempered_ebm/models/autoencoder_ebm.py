@@ -28,14 +28,14 @@ class AutoencoderEBMParams(NamedTuple):
     Attributes:
         encoder: of the encoder.
         decoder: of the decoder.
-        energy: of the negative energy of codes.
+        prior: of the network of codes.
         location: mean of the encoder's outputs over the training set, (d,).
         scale: their standard deviation, (d,).
     """
 
     encoder: Params
     decoder: Params
-    energy: Params
+    prior: Params
     location: Float[Array, "d"]
     scale: Float[Array, "d"]
 
@@ -56,7 +56,7 @@ class AutoencoderEBM:
     Attributes:
         encoder: network (n, ...) -> (n, latent_dim).
         decoder: network (n, latent_dim) -> (n, ...) of the likelihood's parameters.
-        energy: network (n, latent_dim) -> (n,) or (n, 1) of the negative energy f.
+        prior_network: network (n, latent_dim) -> (n,) or (n, 1) of f, the *negative* energy.
         likelihood: observation model, such as :func:`tempered_ebm.likelihoods.bernoulli`.
         latent_dim: dimension of the code.
         chain: settings of the chains on codes.
@@ -69,7 +69,7 @@ class AutoencoderEBM:
         >>> model = te.models.AutoencoderEBM(
         ...     encoder=te.networks.mlp_encoder(4, widths=(32,)),
         ...     decoder=te.networks.mlp_decoder((8, 8, 1), widths=(32,)),
-        ...     energy=te.networks.mlp_energy((32,)),
+        ...     prior_network=te.networks.mlp_network((32,)),
         ...     likelihood=te.likelihoods.bernoulli(),
         ...     latent_dim=4,
         ... )
@@ -80,7 +80,7 @@ class AutoencoderEBM:
 
     encoder: Any
     decoder: Any
-    energy: Any
+    prior_network: Any
     likelihood: Likelihood
     latent_dim: int
     chain: DataChain = _DEFAULT_CHAIN
@@ -93,8 +93,8 @@ class AutoencoderEBM:
 
     @functools.cached_property
     def codes(self) -> DataEBM:
-        """The density of standardised codes, with the parameters ``params.energy``."""
-        return DataEBM(self.energy, (self.latent_dim,), self.chain, base_scale=1.0)
+        """The density of standardised codes, with the parameters ``params.prior``."""
+        return DataEBM(self.prior_network, (self.latent_dim,), self.chain, base_scale=1.0)
 
     def init(self, rng_key: PRNGKey, x: Float[Array, "n ..."]) -> AutoencoderEBMParams:
         """Draw initial parameters; codes have location 0 and scale 1 until they are measured.
@@ -169,7 +169,7 @@ class AutoencoderEBM:
             negatives: ends of chains on codes.
         """
         z = jax.lax.stop_gradient(self.encode(params, x))
-        return self.codes.contrastive_loss(params.energy, z, negatives)
+        return self.codes.contrastive_loss(params.prior, z, negatives)
 
     def sample_codes(
         self,
@@ -190,11 +190,11 @@ class AutoencoderEBM:
         start_key, chain_key = jax.random.split(rng_key)
         initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
         codes = self.codes if num_steps is None else self._longer(num_steps)
-        return codes.run_chains(chain_key, params.energy, initial).position
+        return codes.run_chains(chain_key, params.prior, initial).position
 
     def _longer(self, num_steps: int) -> DataEBM:
         chain = self.chain._replace(num_steps=num_steps)
-        return DataEBM(self.energy, (self.latent_dim,), chain, base_scale=1.0)
+        return DataEBM(self.prior_network, (self.latent_dim,), chain, base_scale=1.0)
 
     def generate(
         self,
@@ -231,7 +231,7 @@ class AutoencoderEBM:
         """
         return evidence.log_normalizer(
             rng_key,
-            lambda z: self.codes.negative_energy(params.energy, z[None])[0],
+            lambda z: self.codes.negative_energy(params.prior, z[None])[0],
             self.latent_dim,
             num_ensembles=num_ensembles,
             options=options,

@@ -133,8 +133,8 @@ class DataEBM:
     every step Metropolis-adjusted): :meth:`run_ladders`.
 
     Attributes:
-        energy: network of the negative energy, (n, ...) -> (n,) or (n, 1). Its *output* is f:
-            larger means more probable.
+        network: network (n, ...) -> (n,) or (n, 1) of f, the *negative* energy: larger means
+            more probable.
         event_shape: shape of one observation.
         chain: settings of the chains.
         base_scale: standard deviation s of the reference normal; no reference by default.
@@ -145,7 +145,7 @@ class DataEBM:
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
-        >>> ebm = te.models.DataEBM(te.networks.mlp_energy((32,)), event_shape=(2,))
+        >>> ebm = te.models.DataEBM(te.networks.mlp_network((32,)), event_shape=(2,))
         >>> params = ebm.init(jax.random.key(0))
         >>> x = jnp.zeros((5, 2))
         >>> negatives = ebm.run_chains(jax.random.key(1), params, x).position
@@ -153,7 +153,7 @@ class DataEBM:
         ()
     """
 
-    energy: Any
+    network: Any
     event_shape: tuple[int, ...]
     chain: DataChain = _DEFAULT_CHAIN
     base_scale: float | None = None
@@ -167,7 +167,7 @@ class DataEBM:
             object.__setattr__(self, "temperatures", schedules.validate(self.temperatures))
             if self.base_scale is None:
                 raise InputError("base_scale must be given with temperatures, got None")
-        object.__setattr__(self, "energy", as_network(self.energy, "energy"))
+        object.__setattr__(self, "network", as_network(self.network, "network"))
         object.__setattr__(self, "event_shape", tuple(self.event_shape))
 
     def init(self, rng_key: PRNGKey) -> Params:
@@ -178,7 +178,7 @@ class DataEBM:
         """
         # Unequal axes, so that a network that confuses them is found out.
         x = jnp.zeros((math.prod(self.event_shape) + 1, *self.event_shape))[:7]
-        params = self.energy.init(rng_key, x)
+        params = self.network.init(rng_key, x)
         self.negative_energy(params, x)
         return params
 
@@ -188,11 +188,11 @@ class DataEBM:
         Raises:
             InputError: if the network returns anything else.
         """
-        value = self.energy.apply(params, x)
+        value = self.network.apply(params, x)
         n = x.shape[0]
         if value.shape not in ((n,), (n, 1)):
             raise InputError(
-                f"energy returned shape {value.shape} for observations of shape {x.shape}; "
+                f"network returned shape {value.shape} for observations of shape {x.shape}; "
                 f"expected one value each, {(n,)} or {(n, 1)}"
             )
         return value.reshape(n)

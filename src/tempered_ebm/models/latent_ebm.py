@@ -70,7 +70,7 @@ class LatentEBM:
     once per model object and shape; samples carry no gradient.
 
     Attributes:
-        prior_energy: network of the negative energy, (n, latent_dim) -> (n,) or (n, 1).
+        prior_network: network of the negative energy, (n, latent_dim) -> (n,) or (n, 1).
             Its *output* is ``f``: larger means more probable.
         generator: network (n, latent_dim) -> (n, ...) of the likelihood's parameters.
         likelihood: observation model, such as :func:`tempered_ebm.likelihoods.gaussian`.
@@ -89,7 +89,7 @@ class LatentEBM:
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
         >>> ebm = te.models.LatentEBM(
-        ...     prior_energy=te.networks.mlp_energy((32,)),
+        ...     prior_network=te.networks.mlp_network((32,)),
         ...     generator=te.networks.mlp_generator((8, 8, 1), widths=(32,)),
         ...     likelihood=te.likelihoods.gaussian(sigma=0.3),
         ...     latent_dim=4,
@@ -99,7 +99,7 @@ class LatentEBM:
         (3, 8, 8, 1)
     """
 
-    prior_energy: Any
+    prior_network: Any
     generator: Any
     likelihood: Likelihood
     latent_dim: int
@@ -117,7 +117,7 @@ class LatentEBM:
             num_steps, step_size = getattr(self, name)
             checks.at_least(f"{name}.num_steps", num_steps, 1)
             checks.positive(f"{name}.step_size", step_size)
-        for name in ("prior_energy", "generator"):
+        for name in ("prior_network", "generator"):
             object.__setattr__(self, name, as_network(getattr(self, name), name))
 
     def init(self, rng_key: PRNGKey) -> LatentEBMParams:
@@ -131,7 +131,7 @@ class LatentEBM:
         # Unequal axes, so that a network that confuses them is found out.
         z = jnp.zeros((self.latent_dim + 1, self.latent_dim))
         params = LatentEBMParams(
-            self.prior_energy.init(prior_key, z), self.generator.init(generator_key, z)
+            self.prior_network.init(prior_key, z), self.generator.init(generator_key, z)
         )
         self.negative_energy(params, z)
         self._output(params, z)
@@ -145,11 +145,12 @@ class LatentEBM:
         Raises:
             InputError: if the network returns anything but one value per latent vector.
         """
-        value = _over_leading_axes(self.prior_energy, params.prior, z, "prior_energy")
+        value = _over_leading_axes(self.prior_network, params.prior, z, "prior_network")
         lead = z.shape[:-1]
         if value.shape not in (lead, (*lead, 1)):
             raise InputError(
-                f"prior_energy returned shape {value.shape} for latent vectors of shape {z.shape}; "
+                f"prior_network returned shape {value.shape} for latent vectors of shape "
+                f"{z.shape}; "
                 f"expected one value each, {lead} or {(*lead, 1)}"
             )
         return value.reshape(lead)

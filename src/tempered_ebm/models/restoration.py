@@ -43,7 +43,7 @@ def inpaint(
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
-        >>> ebm = te.models.DataEBM(te.networks.mlp_energy((8,)), event_shape=(2,))
+        >>> ebm = te.models.DataEBM(te.networks.mlp_network((8,)), event_shape=(2,))
         >>> params = ebm.init(jax.random.key(0))
         >>> x, mask = jnp.ones((5, 2)), jnp.array([True, False])
         >>> filled = te.models.inpaint(ebm, jax.random.key(1), params, x, mask, 0 * x)
@@ -109,7 +109,7 @@ def denoise(
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
-        >>> ebm = te.models.DataEBM(te.networks.mlp_energy((8,)), event_shape=(2,))
+        >>> ebm = te.models.DataEBM(te.networks.mlp_network((8,)), event_shape=(2,))
         >>> params = ebm.init(jax.random.key(0))
         >>> te.models.denoise(ebm, jax.random.key(1), params, jnp.ones((5, 2)), 0.1).shape
         (5, 2)

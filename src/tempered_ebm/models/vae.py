@@ -31,7 +31,7 @@ class VAEParams(NamedTuple):
     generator: Params
 
 
-_NO_ENERGY = PureNetwork(lambda rng_key, z: {}, lambda params, z: jnp.zeros(z.shape[:1]))
+_ZERO_NETWORK = PureNetwork(lambda rng_key, z: {}, lambda params, z: jnp.zeros(z.shape[:1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ class VAE:
             posterior_chain: length and step size of its posterior chains.
         """
         return LatentEBM(
-            prior_energy=_NO_ENERGY,
+            prior_network=_ZERO_NETWORK,
             generator=self.generator,
             likelihood=self.likelihood,
             latent_dim=self.latent_dim,

@@ -18,7 +18,7 @@ _SMALLEST_GRID = 4
 def conv_encoder(
     num_outputs: int, *, width: int = 32, activation: Activation = jax.nn.gelu
 ) -> hk.Transformed:
-    """Convolutional encoder, :func:`tempered_ebm.networks.deconv_generator` in reverse.
+    """Return a convolutional encoder, :func:`tempered_ebm.networks.deconv_generator` in reverse.
 
     Convolutions of kernel 4 and stride 2 halve the image while it stays even and above 4 (to 4x4
     for images of 8, 32 and 64, 7x7 for 28), doubling the channels on the way; a linear layer
@@ -40,8 +40,8 @@ def conv_encoder(
         >>> import jax, jax.numpy as jnp
         >>> from tempered_ebm.networks import conv_encoder
         >>> net = conv_encoder(16, width=4)
-        >>> params = net.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-        >>> net.apply(params, jnp.zeros((3, 28, 28, 1))).shape
+        >>> params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+        >>> jax.jit(net.apply)(params, jnp.zeros((3, 28, 28, 1))).shape
         (3, 16)
     """
     checks.at_least("num_outputs", num_outputs, 1)
@@ -63,7 +63,7 @@ def mlp_encoder(
     widths: Sequence[int] = (256, 256),
     activation: Activation = jax.nn.gelu,
 ) -> hk.Transformed:
-    """Fully connected encoder, for small images.
+    """Return a fully connected encoder, for small images.
 
     Args:
         num_outputs: outputs per image.
@@ -80,8 +80,8 @@ def mlp_encoder(
         >>> import jax, jax.numpy as jnp
         >>> from tempered_ebm.networks import mlp_encoder
         >>> net = mlp_encoder(8, widths=(32,))
-        >>> params = net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-        >>> net.apply(params, jnp.zeros((3, 8, 8, 1))).shape
+        >>> params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+        >>> jax.jit(net.apply)(params, jnp.zeros((3, 8, 8, 1))).shape
         (3, 8)
     """
     checks.at_least("num_outputs", num_outputs, 1)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.networks._conv_transpose import conv_transpose
+from tempered_ebm.networks._convolutions import conv_transpose
 
 Activation = Callable[[Array], Array]
 
@@ -45,7 +45,7 @@ def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 def deconv_generator(
     image_shape: Sequence[int], *, width: int = 32, activation: Activation = jax.nn.gelu
 ) -> hk.Transformed:
-    """Deconvolutional generator in the manner of Pang et al. (2020, appendix).
+    """Return a deconvolutional generator in the manner of Pang et al. (2020, appendix).
 
     A linear layer makes a small grid (4x4 for images of 8, 32 and 64, 7x7 for 28: the
     image halved while it stays even and above 4), which transposed convolutions of
@@ -69,8 +69,8 @@ def deconv_generator(
         >>> import jax, jax.numpy as jnp
         >>> from tempered_ebm.networks import deconv_generator
         >>> net = deconv_generator((28, 28, 1), width=4)
-        >>> params = net.init(jax.random.key(0), jnp.zeros((1, 8)))
-        >>> net.apply(params, jnp.zeros((3, 8))).shape
+        >>> params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 8)))
+        >>> jax.jit(net.apply)(params, jnp.zeros((3, 8))).shape
         (3, 28, 28, 1)
     """
     height, breadth, channels = _image_shape(image_shape)
@@ -95,7 +95,7 @@ def mlp_generator(
     widths: Sequence[int] = (256, 256),
     activation: Activation = jax.nn.gelu,
 ) -> hk.Transformed:
-    """Fully connected generator with tanh at the end, for small images.
+    """Return a fully connected generator with tanh at the end, for small images.
 
     Args:
         image_shape: (height, width, channels).
@@ -112,8 +112,8 @@ def mlp_generator(
         >>> import jax, jax.numpy as jnp
         >>> from tempered_ebm.networks import mlp_generator
         >>> net = mlp_generator((8, 8, 1))
-        >>> params = net.init(jax.random.key(0), jnp.zeros((1, 16)))
-        >>> net.apply(params, jnp.zeros((3, 16))).shape
+        >>> params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16)))
+        >>> jax.jit(net.apply)(params, jnp.zeros((3, 16))).shape
         (3, 8, 8, 1)
     """
     shape = _image_shape(image_shape)
@@ -130,7 +130,7 @@ def mlp_decoder(
     widths: Sequence[int] = (256, 256),
     activation: Activation = jax.nn.gelu,
 ) -> hk.Transformed:
-    """Fully connected decoder with linear outputs, such as the log-odds of binary pixels.
+    """Return a fully connected decoder with linear outputs, such as the log-odds of binary pixels.
 
     Args:
         image_shape: (height, width, channels).
@@ -147,8 +147,8 @@ def mlp_decoder(
         >>> import jax, jax.numpy as jnp
         >>> from tempered_ebm.networks import mlp_decoder
         >>> net = mlp_decoder((8, 8, 1))
-        >>> params = net.init(jax.random.key(0), jnp.zeros((1, 16)))
-        >>> net.apply(params, jnp.zeros((3, 16))).shape
+        >>> params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16)))
+        >>> jax.jit(net.apply)(params, jnp.zeros((3, 16))).shape
         (3, 8, 8, 1)
     """
     shape = _image_shape(image_shape)

@@ -16,19 +16,19 @@ from tempered_ebm.types import PRNGKey
 
 
 class EnergyPrior(Distribution):
-    r"""A distribution given by an unnormalised log-density on real vectors or arrays.
+    r"""A distribution on real vectors or arrays, given by an unnormalised log-density.
 
     .. math:: \log p(z) = f(z) + \log p_0(z) - \log Z
 
-    ``f`` is ``logdensity_fn``, a network's *negative* energy, and ``p0`` the base, such as
-    the N(0, I) of a latent EBM prior (Pang et al. 2020). ``log_prob`` leaves out ``log Z``,
-    which is not known. Draws given data are not touched by it, and it cancels in
+    ``f`` is ``negative_energy_fn``, the *negative* energy (larger is more probable), and ``p0`` the
+    base, such as the N(0, I) of a latent EBM prior (Pang et al. 2020). ``log_prob`` leaves out
+    ``log Z``, which is not known. Draws given data do not depend on it, and it cancels in
     :func:`tempered_ebm.numpyro.log_evidence`, whose path begins at this prior; but the
     parameters of ``f`` cannot be inferred along with ``z``, and an integral of ``exp log_prob`` by
     other means is too large by Z. :func:`tempered_ebm.log_normalizer` estimates log Z.
 
     Args:
-        logdensity_fn: ``z -> f(z)``, a scalar for one ``z`` of shape ``event_shape``; it is
+        negative_energy_fn: ``z -> f(z)``, a scalar for one ``z`` of shape ``event_shape``; it is
             mapped over plates and batches.
         event_shape: shape of one ``z``.
         base: distribution of that event shape and no batch shape, or None for ``f`` alone.
@@ -38,7 +38,7 @@ class EnergyPrior(Distribution):
 
     Raises:
         InputError: if the base has another event shape, or a batch shape; by ``log_prob``,
-            if ``logdensity_fn`` returns no scalar; by ``sample``, ``NotImplementedError``
+            if ``negative_energy_fn`` returns no scalar; by ``sample``, ``NotImplementedError``
             without a sampler.
 
     Example:
@@ -51,11 +51,11 @@ class EnergyPrior(Distribution):
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
     pytree_data_fields = ("base",)
-    pytree_aux_fields = ("logdensity_fn", "sampler")
+    pytree_aux_fields = ("negative_energy_fn", "sampler")
 
     def __init__(
         self,
-        logdensity_fn: Callable[[Array], Array],
+        negative_energy_fn: Callable[[Array], Array],
         event_shape: tuple[int, ...],
         *,
         base: Distribution | None = None,
@@ -68,7 +68,7 @@ class EnergyPrior(Distribution):
                 f"base must have event shape {event_shape} and no batch shape, got "
                 f"{base.event_shape} and {base.batch_shape}"
             )
-        self.logdensity_fn = logdensity_fn
+        self.negative_energy_fn = negative_energy_fn
         self.base = base
         self.sampler = sampler
         super().__init__((), event_shape, validate_args=validate_args)
@@ -91,10 +91,10 @@ class EnergyPrior(Distribution):
         """Unnormalised log-density, one value for each leading index."""
         batch = jnp.shape(value)[: jnp.ndim(value) - len(self.event_shape)]
         events = jnp.reshape(value, (math.prod(batch), *self.event_shape))
-        values = jax.vmap(self.logdensity_fn)(events)
+        values = jax.vmap(self.negative_energy_fn)(events)
         if values.ndim != 1:
             raise InputError(
-                "logdensity_fn must return a scalar for one z of shape "
+                "negative_energy_fn must return a scalar for one z of shape "
                 f"{self.event_shape}, got shape {values.shape[1:]}"
             )
         log_prob = values.reshape(batch)

@@ -192,7 +192,7 @@ def denoise_images(
     chain = work.model.chain
     weight = prior_weight or chain.effective_temperature**-0.5
     model = DataEBM(
-        work.model.energy,
+        work.model.network,
         work.model.event_shape,
         denoising_chain(chain, noise_scale, weight),
         work.model.base_scale,

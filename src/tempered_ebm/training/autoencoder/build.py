@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams, DataChain, likelihoods, replay
-from tempered_ebm.networks import mlp_decoder, mlp_encoder, mlp_energy
+from tempered_ebm.networks import mlp_decoder, mlp_encoder, mlp_network
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.learner import Learner, Shard
 from tempered_ebm.training.networks import ACTIVATIONS
@@ -55,7 +55,7 @@ def build_model(
     return AutoencoderEBM(
         encoder=mlp_encoder(model.latent_dim, widths=widths, activation=activation),
         decoder=mlp_decoder(event_shape, widths=widths[::-1], activation=activation),
-        energy=mlp_energy(model.energy_widths, activation=activation),
+        prior_network=mlp_network(model.energy_widths, activation=activation),
         likelihood=likelihoods.bernoulli(),
         latent_dim=model.latent_dim,
         chain=DataChain(
@@ -127,7 +127,7 @@ def build_learner(
             "reconstruction_error": error,
         }
         after = advance(state, optimizer, grads, state.chains, metrics, average_decay=decay)
-        return _with_kept(after, state, ("energy", "location", "scale"))
+        return _with_kept(after, state, ("prior", "location", "scale"))
 
     def energy_update(state: TrainState, key: PRNGKey, x: Array) -> TrainState:
         replay_key, chain_key = jax.random.split(key)
@@ -137,11 +137,11 @@ def build_learner(
         if is_persistent:
             batch = replay.sample(replay_key, buffer, x.shape[0], start, config.chain.restart)
             initial = divide(batch.position, 0)
-        end = model.codes.run_chains(chain_key, params.energy, initial)
+        end = model.codes.run_chains(chain_key, params.prior, initial)
         loss, grads = jax.value_and_grad(model.energy_loss)(params, x, end.position)
         if batch is not None:
             buffer = replay.update(buffer, batch, end.position, num_steps=config.chain.steps)
-        data_energy = -model.codes.negative_energy(params.energy, z).mean()
+        data_energy = -model.codes.negative_energy(params.prior, z).mean()
         sample_energy = -end.negative_energy.mean()
         metrics = {
             "loss": loss,
@@ -208,9 +208,9 @@ def walk(
     model = build_model(dataclasses.replace(config, chain=chain), event_shape, sampling=True)
     return Walk(
         jax.random.normal(rng_key, (num_samples, model.latent_dim)),
-        lambda key, z: model.codes.run_chains(key, params.energy, z).position,
+        lambda key, z: model.codes.run_chains(key, params.prior, z).position,
         lambda z: 2 * model.decode(params, z) - 1,
-        lambda z: -model.codes.logdensity(params.energy, z),
+        lambda z: -model.codes.logdensity(params.prior, z),
     )
 
 

@@ -81,7 +81,7 @@ def importance_log_normalizer(
     @jax.jit
     def block(key: jax.Array) -> jax.Array:
         z = jax.random.normal(key, (_BLOCK, model.latent_dim))
-        return model.codes.negative_energy(params.energy, z)
+        return model.codes.negative_energy(params.prior, z)
 
     keys = jax.random.split(rng_key, _IMPORTANCE_DRAWS // _BLOCK)
     f = np.concatenate([np.asarray(block(key), np.float64) for key in keys])
@@ -127,7 +127,7 @@ def evaluate(
         step=step,
         reconstruction_loss=float(model.reconstruction_loss(params, x)),
         reconstruction_error=float(jnp.mean((reconstructed - x) ** 2)),
-        code_loss=log_normalizer - float(model.codes.logdensity(params.energy, z).mean()),
+        code_loss=log_normalizer - float(model.codes.logdensity(params.prior, z).mean()),
         code_loss_of_normal=0.5 * float(jnp.sum(z**2, -1).mean()) + constant,
         log_normalizer=log_normalizer,
         log_normalizer_error=float(report.standard_error),

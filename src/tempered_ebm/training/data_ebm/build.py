@@ -38,7 +38,7 @@ def build_model(
     model, chain = config.model, config.chain
     rungs = chain.num_temperatures or 1
     return DataEBM(
-        energy=build_network(model, 1),
+        network=build_network(model, 1),
         event_shape=event_shape,
         chain=build_chain(chain, sampling=sampling),
         base_scale=model.base_scale,

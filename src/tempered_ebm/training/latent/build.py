@@ -15,7 +15,7 @@ from tempered_ebm import learning
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams, likelihoods
 from tempered_ebm.models._precision import in_bfloat16
-from tempered_ebm.networks import mlp_energy
+from tempered_ebm.networks import mlp_network
 from tempered_ebm.training.latent import config as configs
 from tempered_ebm.training.latent import step
 from tempered_ebm.training.latent.config import LatentConfig
@@ -43,13 +43,13 @@ def build_model(
     model, chain = config.model, config.chain
     generator: Any = build_generator(model, image_shape)
     activation = ACTIVATIONS[model.activation]
-    energy: Any = mlp_energy(model.energy_widths or (1,), activation=activation)
+    energy: Any = mlp_network(model.energy_widths or (1,), activation=activation)
     if config.update.precision == "bf16" and not sampling:
         energy, generator = in_bfloat16(energy), in_bfloat16(generator)
     prior_steps = chain.sampling_steps if sampling else chain.prior_steps
     posterior_steps = chain.sampling_steps if sampling else chain.posterior_steps
     return LatentEBM(
-        prior_energy=energy,
+        prior_network=energy,
         generator=generator,
         likelihood=likelihoods.gaussian(model.sigma),
         latent_dim=model.latent_dim or 1,
