@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import tempered_ebm as te
-from tempered_ebm import inference, streaming
+from tempered_ebm import inference
 from tests import ground_truths as gt
 
 LOOPS = {
@@ -43,14 +43,14 @@ def feed(init, update, values):
 
 def stream_of_moments() -> None:
     values = np.random.default_rng(0).normal(3.0, 2.0, (30, 4)).astype(np.float32)
-    moments = feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
+    moments = feed(inference.init_moments, inference.update_moments, jnp.asarray(values))
     np.testing.assert_allclose(moments.mean, values.mean(0), rtol=1e-5)
     np.testing.assert_allclose(moments.variance, values.var(0, ddof=1), rtol=1e-4)
 
 
 def stream_of_covariances() -> None:
     values = np.random.default_rng(1).normal(3.0, 2.0, (30, 3)).astype(np.float32)
-    running = feed(streaming.init_covariance, streaming.update_covariance, jnp.asarray(values))
+    running = feed(inference.init_covariance, inference.update_covariance, jnp.asarray(values))
     np.testing.assert_allclose(running.covariance, np.cov(values.T), rtol=1e-3, atol=1e-4)
 
 
@@ -59,13 +59,13 @@ def pooled_chains_are_one_long_stream(num_values: int = 7, num_chains: int = 3, 
     values = rng.normal(size=(num_values, num_chains, 3)) + 5 * rng.normal(size=(num_chains, 3))
     values = values.astype(np.float32)
     flat = values.reshape(-1, 3).astype(np.float64)
-    moments = feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
-    pooled = streaming.pool_moments(moments, 1)
+    moments = feed(inference.init_moments, inference.update_moments, jnp.asarray(values))
+    pooled = inference.pool_moments(moments, 1)
     assert int(pooled.num_values) == num_values * num_chains
     np.testing.assert_allclose(pooled.mean, flat.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(pooled.variance, flat.var(0, ddof=1), rtol=1e-3, atol=1e-4)
-    covariance = feed(streaming.init_covariance, streaming.update_covariance, jnp.asarray(values))
-    together = streaming.pool_covariance(covariance, 1)
+    covariance = feed(inference.init_covariance, inference.update_covariance, jnp.asarray(values))
+    together = inference.pool_covariance(covariance, 1)
     assert int(together.num_values) == num_values * num_chains
     np.testing.assert_allclose(together.covariance, np.cov(flat.T), rtol=1e-3, atol=1e-3)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 
-from tempered_ebm import inference, streaming
+from tempered_ebm import inference
 from tests import checks_loops as checks
 from tests.mutants.registry import caught_by
 
@@ -44,13 +44,13 @@ def squares_around_the_old_mean_alone(patch):
     def update(moments, value):
         num_values = moments.num_values + 1
         deviation = value - moments.mean
-        return streaming.RunningMoments(
+        return inference.RunningMoments(
             num_values,
             moments.mean + deviation / num_values,
             moments.sum_of_squares + deviation**2,
         )
 
-    patch.setattr(streaming, "update_moments", update)
+    patch.setattr(inference, "update_moments", update)
 
 
 @caught_by(checks.stream_of_covariances)
@@ -58,19 +58,19 @@ def products_around_the_old_mean_alone(patch):
     def update(running, value):
         num_values = running.num_values + 1
         deviation = value - running.mean
-        return streaming.RunningCovariance(
+        return inference.RunningCovariance(
             num_values,
             running.mean + deviation / num_values,
             running.sum_of_products + deviation[:, None] * deviation,
         )
 
-    patch.setattr(streaming, "update_covariance", update)
+    patch.setattr(inference, "update_covariance", update)
 
 
 @caught_by(checks.stream_of_moments)
 def a_variance_over_n(patch):
     patch.setattr(
-        streaming.RunningMoments,
+        inference.RunningMoments,
         "variance",
         property(lambda self: self.sum_of_squares / self.num_values),
     )
@@ -78,24 +78,24 @@ def a_variance_over_n(patch):
 
 @caught_by(checks.pooled_chains_are_one_long_stream)
 def pooled_moments_without_the_spread_of_the_chains(patch):
-    right = streaming.pool_moments
+    right = inference.pool_moments
 
     def within(moments, num_axes):
         squares = moments.sum_of_squares.sum(tuple(range(num_axes)))
         return right(moments, num_axes)._replace(sum_of_squares=squares)
 
-    patch.setattr(streaming, "pool_moments", within)
+    patch.setattr(inference, "pool_moments", within)
 
 
 @caught_by(checks.pooled_chains_are_one_long_stream)
 def pooled_covariance_without_the_spread_of_the_chains(patch):
-    right = streaming.pool_covariance
+    right = inference.pool_covariance
 
     def within(running, num_axes):
         products = running.sum_of_products.sum(tuple(range(num_axes)))
         return right(running, num_axes)._replace(sum_of_products=products)
 
-    patch.setattr(streaming, "pool_covariance", within)
+    patch.setattr(inference, "pool_covariance", within)
 
 
 # Runs in the process of the check, which is not this one.
@@ -103,7 +103,7 @@ NOISE_OF_THE_DEVICE = textwrap.dedent(
     """
     import jax
     from jax.sharding import PartitionSpec
-    from tempered_ebm.kernels._noise import Source
+    from tempered_ebm.kernels._noise import NoiseSource
 
     def noise(self, key, like):
         shape = (like.shape[0] // mesh.size, *like.shape[1:])
@@ -115,7 +115,7 @@ NOISE_OF_THE_DEVICE = textwrap.dedent(
         data = PartitionSpec("data")
         return jax.shard_map(draw, mesh=mesh, in_specs=PartitionSpec(), out_specs=data)(key)
 
-    Source.like = noise
+    NoiseSource.like = noise
     """
 )
 

@@ -19,7 +19,12 @@ def test_every_public_name_resolves_and_is_documented():
     for name in te.__all__:
         value = getattr(te, name)
         assert inspect.getdoc(value), name
-    assert set(te.__all__) <= set(dir(te))
+
+
+def test_dir_shows_the_public_names_alone():
+    public = [name for name in dir(te) if not name.startswith("__")]
+    assert public == sorted(te.__all__)
+    assert not [name for name in public if name.startswith("_")]
 
 
 def test_an_unknown_attribute_is_an_attribute_error():

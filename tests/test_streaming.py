@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tempered_ebm import streaming
+from tempered_ebm import inference
 from tests import checks_loops as checks
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
@@ -22,7 +22,7 @@ def test_covariance_agrees_with_numpy(num_values, dimension, seed):
     values = 3 + np.random.default_rng(seed).normal(size=(num_values, 2, dimension))
     values = values.astype(np.float32)
     running = checks.feed(
-        streaming.init_covariance, streaming.update_covariance, jnp.asarray(values)
+        inference.init_covariance, inference.update_covariance, jnp.asarray(values)
     )
     for chain in (0, 1):
         expected = np.cov(values[:, chain].T).reshape(dimension, dimension)
@@ -38,10 +38,10 @@ def test_pooled_chains_are_one_long_stream(num_values, num_chains, seed):
 
 def test_a_pytree_of_statistics_is_pooled_leaf_by_leaf():
     values = {"a": jnp.arange(12.0).reshape(3, 2, 2), "b": jnp.arange(12.0).reshape(3, 2, 2) ** 2}
-    moments = streaming.init_moments(jax.tree.map(lambda v: v[0], values))
+    moments = inference.init_moments(jax.tree.map(lambda v: v[0], values))
     for i in range(3):
-        moments = streaming.update_moments(moments, jax.tree.map(lambda v, i=i: v[i], values))
-    pooled = streaming.pool_moments(moments, 2)
+        moments = inference.update_moments(moments, jax.tree.map(lambda v, i=i: v[i], values))
+    pooled = inference.pool_moments(moments, 2)
     for name, value in values.items():
         assert float(pooled.mean[name]) == pytest.approx(float(value.mean()), rel=1e-5)
         assert float(pooled.variance[name]) == pytest.approx(float(value.var(ddof=1)), rel=1e-5)
@@ -49,16 +49,16 @@ def test_a_pytree_of_statistics_is_pooled_leaf_by_leaf():
 
 def test_running_moments_survive_a_large_offset():
     values = 1e4 + np.random.default_rng(0).normal(size=200).astype(np.float32)
-    moments = checks.feed(streaming.init_moments, streaming.update_moments, jnp.asarray(values))
+    moments = checks.feed(inference.init_moments, inference.update_moments, jnp.asarray(values))
     assert float(moments.mean) == pytest.approx(values.mean(dtype=np.float64), rel=1e-6)
     assert float(moments.variance) == pytest.approx(values.var(ddof=1, dtype=np.float64), rel=0.02)
 
 
 def test_a_pool_of_many_long_chains_does_not_overflow():
-    long = streaming.RunningMoments(
+    long = inference.RunningMoments(
         jnp.int32(100_000), jnp.zeros(30_000), jnp.full(30_000, 99_999.0)
     )
-    pooled = streaming.pool_moments(long, 1)
+    pooled = inference.pool_moments(long, 1)
     assert float(pooled.num_values) == 3e9
     assert float(pooled.variance) == pytest.approx(1.0, rel=1e-4)
 
@@ -67,7 +67,7 @@ def test_a_pool_of_many_long_chains_does_not_overflow():
 def test_narrow_numbers_are_added_up_in_single_precision(dtype):
     values = np.random.default_rng(0).integers(0, 2, 3_000)
     moments = checks.feed(
-        streaming.init_moments, streaming.update_moments, jnp.asarray(values, dtype)
+        inference.init_moments, inference.update_moments, jnp.asarray(values, dtype)
     )
     assert moments.mean.dtype == jnp.float32
     assert float(moments.mean) == pytest.approx(values.mean(), abs=1e-5)
@@ -75,5 +75,5 @@ def test_narrow_numbers_are_added_up_in_single_precision(dtype):
 
 
 def test_accumulators_can_be_donated():
-    update = jax.jit(streaming.update_moments, donate_argnums=0)
-    assert float(update(streaming.init_moments(jnp.zeros(())), jnp.ones(())).mean) == 1
+    update = jax.jit(inference.update_moments, donate_argnums=0)
+    assert float(update(inference.init_moments(jnp.zeros(())), jnp.ones(())).mean) == 1

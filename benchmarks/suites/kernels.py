@@ -1,7 +1,7 @@
 """Langevin kernels against the samplers of other libraries, on a mixture and on a perceptron.
 
 All make the same steps from the same starts and keep the last state only. Ours is the library as
-a user calls it; a second row of ours takes its noise from ``te.noise.box_muller``.
+a user calls it; a second row of ours takes its noise from ``te.kernels.box_muller_noise``.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def _work(
     same = (position, step_size, num_steps, metropolis)
     arguments = (name, params, *same)
     competitors: dict[str, Callable[[], Prepared]] = {
-        "tempered_ebm": _ours(logdensity, *same, te.noise.jax_random),
-        "tempered_ebm, Box-Muller noise": _ours(logdensity, *same, te.noise.box_muller),
+        "tempered_ebm": _ours(logdensity, *same, te.kernels.jax_random_noise),
+        "tempered_ebm, Box-Muller noise": _ours(logdensity, *same, te.kernels.box_muller_noise),
         "BlackJAX": blackjax_langevin.factory(*arguments),
         "NumPyro": numpyro_langevin.factory(*arguments),
         "TensorFlow Probability": tfp_langevin.factory(*arguments),

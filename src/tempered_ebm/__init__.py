@@ -1,13 +1,13 @@
 """Tempered Langevin kernels, thermodynamic integration and energy-based models in JAX.
 
-Importing the package pulls in the core alone; ``energies``, ``generators``, ``models``
-and the other floors that need more load when they are first used.
+Importing the package pulls in the core alone; ``models``, ``networks``, ``plotting`` and the
+other packages that need more are imported when they are first used.
 """
 
-import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
+from tempered_ebm import adaptation as adaptation
 from tempered_ebm import diagnostics as diagnostics
 from tempered_ebm import evidence as evidence
 from tempered_ebm import inference as inference
@@ -15,9 +15,7 @@ from tempered_ebm import kernels as kernels
 from tempered_ebm import learning as learning
 from tempered_ebm import schedules as schedules
 from tempered_ebm import sharding as sharding
-from tempered_ebm import streaming as streaming
 from tempered_ebm.adaptation import pilot
-from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.evidence import (
     BayesFactor,
@@ -37,7 +35,6 @@ from tempered_ebm.evidence import (
     stepping_stone,
     thermodynamic_integration,
 )
-from tempered_ebm.kernels import _noise as noise
 from tempered_ebm.kernels import presets
 from tempered_ebm.kernels.langevin import effective_temperature, step_size_from_noise_scale
 from tempered_ebm.kernels.mala import as_top_level_api as mala
@@ -47,7 +44,7 @@ from tempered_ebm.kernels.tempered import tempered_mala, tempered_ula
 from tempered_ebm.kernels.ula import as_top_level_api as ula
 from tempered_ebm.target import TemperedTarget
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from tempered_ebm import datasets as datasets
     from tempered_ebm import densities as densities
     from tempered_ebm import metrics as metrics
@@ -99,7 +96,6 @@ __all__ = [
     "mala",
     "mbar",
     "model_probabilities",
-    "noise",
     "pilot",
     "presets",
     "replica_exchange",
@@ -107,7 +103,6 @@ __all__ = [
     "reverse_annealed_importance_sampling",
     "schedules",
     "sharding",
-    "streaming",
     "step_size_from_noise_scale",
     "stepping_stone",
     "tempered_mala",
@@ -118,11 +113,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> _Any:
     if name in _LAZY:
-        return importlib.import_module(_LAZY[name])
+        from importlib import import_module
+
+        return import_module(_LAZY[name])
     raise AttributeError(f"module 'tempered_ebm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Submodules become attributes when they are imported, the private ones too; they stay out.
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

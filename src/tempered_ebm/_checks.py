@@ -66,7 +66,7 @@ def key(name: str, value: Any) -> None:
         raise InputError(f"{name} must be one key, as made by jax.random.key(seed), got {got}")
 
 
-def start(name: str, value: Any, grad: Any, position: Any) -> None:
+def check_initial_state(name: str, value: Any, grad: Any, position: Any) -> None:
     """Require that chains start where the log-density and its gradient are numbers.
 
     ``-inf`` is allowed for the value: a chain can leave such a place. NaN is not, because

@@ -1,30 +1,27 @@
-"""Loops around a kernel: last state only, running statistics, or the full trace.
+"""Loops around a kernel: last state only, streaming statistics, or the full trace.
 
 Call them inside ``jax.jit``: an eager call compiles its loop every time. Each is one
 ``jax.lax.scan`` over the steps, so ``with blackjax.progress_bar():`` around a call shows how
 far it is (that needs the extra ``blackjax[progress]``). Chain axes may be spread over devices
 (:mod:`tempered_ebm.sharding`).
+
+Streaming statistics take constant memory. An accumulator holds a count, means and centred sums.
+It is updated value by value inside a loop (Welford 1962), and accumulators of separate streams,
+such as chains or devices, are merged exactly (Chan, Golub and LeVeque 1983).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.streaming import (
-    RunningCovariance,
-    RunningMoments,
-    init_covariance,
-    init_moments,
-    update_covariance,
-    update_moments,
-)
 from tempered_ebm.types import Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -180,7 +177,7 @@ def run_with_covariance(
         state: state to start from.
         num_steps: number of steps, at least 1.
         statistic_fn: ``(state, info) -> vectors`` of shape (\*chains, d); the position by
-            default. Chain axes stay apart; :func:`tempered_ebm.streaming.pool_covariance`
+            default. Chain axes stay apart; :func:`pool_covariance`
             merges them.
 
     Returns:
@@ -254,3 +251,139 @@ def trace(
         return state, statistic_fn(state, info)
 
     return _scan(one_step, state, rng_key, num_steps)
+
+
+class RunningMoments(NamedTuple):
+    """Mean and variance of a pytree of statistics.
+
+    Attributes:
+        num_values: number of values seen; a floating number once streams are pooled.
+        mean: their mean, shaped like one value.
+        sum_of_squares: their summed squared deviations from the mean.
+    """
+
+    num_values: Int[Array, ""] | Float[Array, ""]
+    mean: Any
+    sum_of_squares: Any
+
+    @property
+    def variance(self) -> Any:
+        """Unbiased variance, shaped like one value; NaN below two values."""
+        return jax.tree.map(lambda s: s / (self.num_values - 1), self.sum_of_squares)
+
+
+class RunningCovariance(NamedTuple):
+    """Mean vector and covariance matrix of vectors.
+
+    Attributes:
+        num_values: number of vectors seen; a floating number once streams are pooled.
+        mean: their mean, (..., d).
+        sum_of_products: their summed outer products of deviations from the mean, (..., d, d).
+    """
+
+    num_values: Int[Array, ""] | Float[Array, ""]
+    mean: Float[Array, "*batch d"]
+    sum_of_products: Float[Array, "*batch d d"]
+
+    @property
+    def covariance(self) -> Float[Array, "*batch d d"]:
+        """Unbiased covariance matrix; NaN below two vectors."""
+        return self.sum_of_products / (self.num_values - 1)
+
+
+def init_moments(like: Any) -> RunningMoments:
+    """Moments of no value yet.
+
+    Args:
+        like: a value, or its ``jax.ShapeDtypeStruct``.
+    """
+
+    def zeros() -> Any:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, _accumulator(leaf.dtype)), like)
+
+    return RunningMoments(jnp.zeros((), jnp.int32), zeros(), zeros())
+
+
+def _accumulator(dtype: Any) -> Any:
+    """Single precision at least: a sum of many numbers needs digits that one number does not."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def init_covariance(like: Float[Array, "*batch d"] | jax.ShapeDtypeStruct) -> RunningCovariance:
+    """Covariance of no vector yet.
+
+    Args:
+        like: a vector, or its ``jax.ShapeDtypeStruct``; leading axes stay apart.
+    """
+    dtype = _accumulator(like.dtype)
+    products = jnp.zeros((*like.shape, like.shape[-1]), dtype)
+    return RunningCovariance(jnp.zeros((), jnp.int32), jnp.zeros(like.shape, dtype), products)
+
+
+def update_moments(moments: RunningMoments, value: Any) -> RunningMoments:
+    """Add one value."""
+    num_values = moments.num_values + 1
+    value = jax.tree.map(lambda v, m: jnp.asarray(v, m.dtype), value, moments.mean)
+    mean = jax.tree.map(lambda m, v: m + (v - m) / num_values, moments.mean, value)
+    sum_of_squares = jax.tree.map(
+        lambda s, v, old, new: s + (v - old) * (v - new),
+        moments.sum_of_squares,
+        value,
+        moments.mean,
+        mean,
+    )
+    return RunningMoments(num_values, mean, sum_of_squares)
+
+
+def update_covariance(
+    running: RunningCovariance, value: Float[Array, "*batch d"]
+) -> RunningCovariance:
+    """Add one vector."""
+    num_values = running.num_values + 1
+    value = jnp.asarray(value, running.mean.dtype)
+    mean = running.mean + (value - running.mean) / num_values
+    product = (value - running.mean)[..., :, None] * (value - mean)[..., None, :]
+    return RunningCovariance(num_values, mean, running.sum_of_products + product)
+
+
+def pool_moments(moments: RunningMoments, num_axes: int) -> RunningMoments:
+    """Merge the streams along the first ``num_axes`` axes, all of them equally long.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import tempered_ebm as te
+        >>> moments = te.inference.init_moments(jnp.zeros(3))
+        >>> for value in ([1.0, 2.0, 6.0], [3.0, 4.0, 8.0]):
+        ...     moments = te.inference.update_moments(moments, jnp.array(value))
+        >>> pooled = te.inference.pool_moments(moments, 1)
+        >>> int(pooled.num_values), float(pooled.mean), round(float(pooled.variance), 4)
+        (6, 4.0, 6.8)
+    """
+
+    def merge(mean: Array, square: Array) -> tuple[Array, Array]:
+        axes = tuple(range(num_axes))
+        between = moments.num_values * jnp.sum((mean - mean.mean(axes, keepdims=True)) ** 2, axes)
+        return mean.mean(axes), square.sum(axes) + between
+
+    leaves, treedef = jax.tree.flatten(moments.mean)
+    squares = jax.tree.leaves(moments.sum_of_squares)
+    pooled = [merge(*pair) for pair in zip(leaves, squares, strict=True)]
+    streams = math.prod(leaves[0].shape[:num_axes])
+    return RunningMoments(
+        moments.num_values.astype(float) * streams,
+        jax.tree.unflatten(treedef, [mean for mean, _ in pooled]),
+        jax.tree.unflatten(treedef, [square for _, square in pooled]),
+    )
+
+
+def pool_covariance(running: RunningCovariance, num_axes: int) -> RunningCovariance:
+    """Merge the streams along the first ``num_axes`` axes, all of them equally long."""
+    axes = tuple(range(num_axes))
+    deviation = running.mean - running.mean.mean(axes, keepdims=True)
+    between = running.num_values * (deviation[..., :, None] * deviation[..., None, :]).sum(axes)
+    streams = math.prod(running.mean.shape[:num_axes])
+    return RunningCovariance(
+        running.num_values.astype(float) * streams,
+        running.mean.mean(axes),
+        running.sum_of_products.sum(axes) + between,
+    )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempered_ebm import diagnostics
-from tempered_ebm.diagnostics import flow, modes, short_runs
+from tempered_ebm.diagnostics import modes, replicas, short_runs
 from tests.diagnostics import checks_diagnostics as checks
 from tests.diagnostics import index_process
 from tests.mutants.registry import caught_by
@@ -14,23 +14,23 @@ from tests.mutants.registry import caught_by
 
 @caught_by(checks.journey, "to the posterior")
 def half_trips_counted_as_round_trips(patch):
-    right = flow._count
+    right = replicas._count
 
     def count(before, replica):
         after = right(before, replica)
         return after._replace(round_trips=after.round_trips + after.restarts - before.restarts)
 
-    patch.setattr(flow, "_count", count)
+    patch.setattr(replicas, "_count", count)
 
 
 @caught_by(checks.journey, "down from the posterior counts nothing")
 def a_way_down_counted_as_a_round_trip(patch):
-    right = flow._count
+    right = replicas._count
 
     def count(before, replica):
         return right(before._replace(has_restarted=jnp.ones_like(before.has_restarted)), replica)
 
-    patch.setattr(flow, "_count", count)
+    patch.setattr(replicas, "_count", count)
 
 
 @caught_by(checks.barrier_adds_up_rejections, np.linspace(0, 1, 5), index_process.UPS_AND_DOWNS)

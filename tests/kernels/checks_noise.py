@@ -12,7 +12,7 @@ from tests import ground_truths as gt
 def box_muller_is_normal_and_uncorrelated() -> None:
     """Moments; products at lags over coordinates, places and keys; the law; the tails."""
     n, dim = 50_000, 6
-    draw = jax.jit(lambda key: noise.box_muller.normal(key, (n, dim), jnp.float32))
+    draw = jax.jit(lambda key: noise.box_muller_noise.normal(key, (n, dim), jnp.float32))
     xi, other = (np.asarray(draw(gt.key(k)), np.float64) for k in (0, 1))
     powers = np.column_stack([xi, xi**2, xi**3, xi**4])
     gt.assert_expectations(powers, np.repeat([0.0, 1.0, 0.0, 3.0], dim), "moments")
@@ -39,7 +39,7 @@ def successive_keys_are_independent() -> None:
     """As a kernel uses it: two numbers a step, 200,000 steps, lags 1, 2 and 3."""
     keys = jax.random.split(gt.key(9), 200_000)
     xi = np.asarray(
-        jax.jit(jax.vmap(lambda k: noise.box_muller.normal(k, (2,), jnp.float32)))(keys),
+        jax.jit(jax.vmap(lambda k: noise.box_muller_noise.normal(k, (2,), jnp.float32)))(keys),
         np.float64,
     )
     for lag in (1, 2, 3):
@@ -54,7 +54,7 @@ def successive_keys_are_independent() -> None:
 def default_is_jax_random(shape: tuple[int, ...]) -> None:
     """Bit for bit, normals and uniforms."""
     key = jax.random.key(7)
-    got = noise.jax_random.normal(key, shape, jnp.float32)
+    got = noise.jax_random_noise.normal(key, shape, jnp.float32)
     np.testing.assert_array_equal(got, jax.random.normal(key, shape))
-    got = noise.jax_random.uniform(key, shape, jnp.float32)
+    got = noise.jax_random_noise.uniform(key, shape, jnp.float32)
     np.testing.assert_array_equal(got, jax.random.uniform(key, shape))

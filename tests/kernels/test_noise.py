@@ -9,7 +9,7 @@ import tempered_ebm as te
 from tempered_ebm.kernels import _noise as noise
 from tests.kernels import checks_noise as checks
 
-SOURCES = {"jax_random": noise.jax_random, "box_muller": noise.box_muller}
+SOURCES = {"jax_random": noise.jax_random_noise, "box_muller": noise.box_muller_noise}
 SHAPES = [(), (5,), (4, 3), (2, 3, 5), (1000, 2), (3, 1)]
 
 
@@ -35,8 +35,8 @@ def test_the_default_has_the_numbers_of_jax_random(shape, dtype, is_jitted):
     with jax.enable_x64(dtype == jnp.float64):
         key = jax.random.key(7)
         for ours, theirs in (
-            (noise.jax_random.normal, jax.random.normal),
-            (noise.jax_random.uniform, jax.random.uniform),
+            (noise.jax_random_noise.normal, jax.random.normal),
+            (noise.jax_random_noise.uniform, jax.random.uniform),
         ):
             got = wrap(lambda key, ours=ours: ours(key, shape, dtype))(key)
             expected = wrap(lambda key, theirs=theirs: theirs(key, shape, dtype))(key)
@@ -53,15 +53,16 @@ def test_both_kinds_of_keys_and_batches_of_them_serve(make):
         mapped = jax.vmap(lambda k, s=source: s.normal(k, (3, 2), jnp.float32))(keys)
         np.testing.assert_array_equal(mapped, one_by_one)
     expected = jax.random.normal(key, (3, 2))
-    np.testing.assert_array_equal(noise.jax_random.normal(key, (3, 2), jnp.float32), expected)
+    np.testing.assert_array_equal(noise.jax_random_noise.normal(key, (3, 2), jnp.float32), expected)
 
 
 def test_keys_of_another_generator_serve():
     key = jax.random.key(0, impl="rbg")
     expected = jax.random.normal(key, (50,))
-    np.testing.assert_array_equal(noise.jax_random.normal(key, (50,), jnp.float32), expected)
+    np.testing.assert_array_equal(noise.jax_random_noise.normal(key, (50,), jnp.float32), expected)
     draws = [
-        noise.box_muller.normal(jax.random.fold_in(key, i), (50,), jnp.float32) for i in range(2)
+        noise.box_muller_noise.normal(jax.random.fold_in(key, i), (50,), jnp.float32)
+        for i in range(2)
     ]
     assert not np.array_equal(*draws)
 
@@ -86,9 +87,9 @@ def test_draws_of_successive_keys_are_independent():
 @pytest.mark.parametrize("name", ["ula", "mala", "tempered_ula", "tempered_mala", "exchange"])
 def test_every_kernel_takes_a_source(name):
     """With a source of zeros an unadjusted step is the drift alone; with another it differs."""
-    zeros = noise.Source(
+    zeros = noise.NoiseSource(
         lambda key, shape, dtype: jnp.zeros(shape, dtype),
-        noise.jax_random.uniform,
+        noise.jax_random_noise.uniform,
     )
     target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -jnp.sum(z**2, -1))
     t = jnp.array([0.0, 1.0])
@@ -112,4 +113,4 @@ def test_every_kernel_takes_a_source(name):
     # The first step of an exchange swaps.
     moves = jnp.sort(moved(zeros), 0), jnp.sort(jnp.broadcast_to(factor, (2, 3)), 0)
     np.testing.assert_allclose(*moves, rtol=1e-6)
-    assert not np.array_equal(moved(noise.jax_random), moved(noise.box_muller))
+    assert not np.array_equal(moved(noise.jax_random_noise), moved(noise.box_muller_noise))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
-from tempered_ebm import schedules, streaming
+from tempered_ebm import inference, schedules
 from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.kernels import replica_exchange
@@ -65,9 +65,9 @@ class Pilot(NamedTuple):
 class _Measured(NamedTuple):
     """Statistics of the steps of one round that were made with frozen settings."""
 
-    position: streaming.RunningMoments
-    loglikelihood: streaming.RunningMoments
-    rates: streaming.RunningMoments
+    position: inference.RunningMoments
+    loglikelihood: inference.RunningMoments
+    rates: inference.RunningMoments
 
 
 def _loop(
@@ -126,28 +126,28 @@ def _round(
         state, measured = carry
         state, info = kernel.step(key, state)
         values = (state.position, state.loglikelihood, _rates(info, num_rungs))
-        return state, _Measured(*map(streaming.update_moments, measured, values))
+        return state, _Measured(*map(inference.update_moments, measured, values))
 
     empty = _Measured(
-        streaming.init_moments(state.position),
-        streaming.init_moments(state.loglikelihood),
-        streaming.init_moments(
+        inference.init_moments(state.position),
+        inference.init_moments(state.loglikelihood),
+        inference.init_moments(
             {"local": tuning.step_size, "swap": tuning.step_size[1:]},
         ),
     )
     state, measured = _loop(measure_key, num_steps, measure, (state, empty))
     chain_ndim = state.loglikelihood.ndim - 1
 
-    def pool(moments: streaming.RunningMoments) -> streaming.RunningMoments:
+    def pool(moments: inference.RunningMoments) -> inference.RunningMoments:
         chains_first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, chain_ndim), moments[1:])
-        return streaming.pool_moments(
-            streaming.RunningMoments(moments.num_values, *chains_first), chain_ndim
+        return inference.pool_moments(
+            inference.RunningMoments(moments.num_values, *chains_first), chain_ndim
         )
 
     return tuning, state, _Measured(pool(measured[0]), pool(measured[1]), measured[2])
 
 
-def _metric(position: streaming.RunningMoments, old: Position) -> Position:
+def _metric(position: inference.RunningMoments, old: Position) -> Position:
     """Variances, shrunk by five values' worth towards the old metric, on a logarithmic scale.
 
     A coordinate that did not move, or is not finite, keeps its old metric.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import diagnostics, evidence, streaming
+from tempered_ebm import diagnostics, evidence, inference
 from tempered_ebm.evidence import _budget as sizing
 from tempered_ebm.evidence._budget import Goal
 from tempered_ebm.types import PRNGKey
@@ -89,12 +89,12 @@ def advance(
         state, flow, rates = carry
         state, info = kernel.step(key, state)
         flow = diagnostics.update_replica_flow(flow, state.replica)
-        rates = streaming.update_moments(rates, info.swap_acceptance_rate)
+        rates = inference.update_moments(rates, info.swap_acceptance_rate)
         return (state, flow, rates), (state.loglikelihood, state.position[-1])
 
     draws: Array
     positions: Array
-    rates = streaming.init_moments(state.loglikelihood[1:, 0])
+    rates = inference.init_moments(state.loglikelihood[1:, 0])
     keys = jax.random.split(rng_key, num_steps)
     (state, flow, rates), (draws, positions) = jax.lax.scan(step, (state, flow, rates), keys)
     kept = positions[:: -(-num_steps // _KEPT_POSITIONS)]

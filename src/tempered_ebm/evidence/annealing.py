@@ -503,8 +503,8 @@ def _checked_start(state: TemperedState) -> TemperedState:
     is_possible = ~jnp.isneginf(state.loglikelihood)
     zeros = jax.tree.map(jnp.zeros_like, state.loglikelihood_grad)
     grad = chains.select(is_possible, state.loglikelihood_grad, zeros)
-    checks.start("logprior_fn", state.logprior, state.logprior_grad, state.position)
-    checks.start("loglikelihood_fn", state.loglikelihood, grad, state.position)
+    checks.check_initial_state("logprior_fn", state.logprior, state.logprior_grad, state.position)
+    checks.check_initial_state("loglikelihood_fn", state.loglikelihood, grad, state.position)
     return state
 
 

@@ -132,7 +132,7 @@ def log_evidence(
         raise InputError(f"path must be 'auto', 'reference' or 'prior', got {path!r}")
     started = time.perf_counter()
     batched, position, unravel = flat.flatten(target, initial_positions)
-    tempered.check_start(_evaluate(batched, position), 0.0)
+    tempered.check_initial_state(_evaluate(batched, position), 0.0)
     size = Size(num_samples, max_num_samples, budget, target_standard_error)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)

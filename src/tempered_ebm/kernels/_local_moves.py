@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import _chains as chains
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import tempered
-from tempered_ebm.kernels._noise import Source, jax_random
+from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
 from tempered_ebm.types import LogDensityFn, Position, PriorSampler, PRNGKey
 
@@ -63,7 +63,10 @@ class LocalMove(NamedTuple):
 
 
 def langevin(
-    *, metropolis: bool, sample_prior: PriorSampler | None = None, noise: Source = jax_random
+    *,
+    metropolis: bool,
+    sample_prior: PriorSampler | None = None,
+    noise: NoiseSource = jax_random_noise,
 ) -> LocalMove:
     """Tempered MALA or ULA: one evaluation of each half a step, no memory.
 

@@ -1,16 +1,15 @@
-r"""Where the noise of a kernel comes from.
+r"""Sources of the noise of a kernel.
 
 A source is a few functions of a key, without a state: what it draws depends on the key and
 on the place in the array, not on devices, blocks or layout, and a run is resumed from its key.
 Kernels take one as ``noise``:
 
-* :data:`jax_random`, the default, has the numbers of ``jax.random``, bit for bit;
-* :data:`box_muller` has other numbers of the same quality for less time on CPU.
+* :data:`jax_random_noise`, the default, has the numbers of ``jax.random``, bit for bit;
+* :data:`box_muller_noise` has other numbers of the same quality for less time on CPU.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,8 +30,11 @@ Words = tuple[UInt32[Array, "..."], UInt32[Array, "..."]]
 """A key, a counter or a block of bits: two arrays of 32-bit words."""
 
 
-class Source(NamedTuple):
-    """A source of noise.
+class NoiseSource(NamedTuple):
+    """A source of noise: two functions of a key, without a state.
+
+    :data:`tempered_ebm.kernels.jax_random_noise` is the default of every kernel, and
+    :data:`tempered_ebm.kernels.box_muller_noise` the faster one on CPU.
 
     Attributes:
         normal: ``(rng_key, shape, dtype) -> array`` of independent standard normals.
@@ -43,11 +45,15 @@ class Source(NamedTuple):
     uniform: Callable[[PRNGKey, tuple[int, ...], Any], Array]
 
     def like(self, rng_key: PRNGKey, position: Position) -> Position:
-        """Independent standard normals shaped and typed like ``position``."""
+        """Draw independent standard normals shaped and typed like ``position``."""
         leaves, treedef = jax.tree.flatten(position)
         keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
         noise = [self.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves)]
         return jax.tree.unflatten(treedef, noise)
+
+    def __repr__(self) -> str:
+        # The default of an argument in every signature; addresses of functions tell nothing.
+        return f"<NoiseSource of {self.normal.__name__}>"
 
 
 def threefry_2x32(key: Words, counter: Words) -> Words:
@@ -74,9 +80,9 @@ def threefry_2x32(key: Words, counter: Words) -> Words:
     return x, y
 
 
-def _inlined(fn: Callable, *names: str) -> Callable:
+def _inlined(fn: Callable) -> Callable:
     # One dispatch for a step that is not compiled, and nothing to call in one that is.
-    return functools.partial(jax.jit, static_argnames=names, inline=True)(fn)
+    return jax.jit(fn, inline=True)
 
 
 def _is_threefry(rng_key: PRNGKey) -> bool:
@@ -132,7 +138,7 @@ _jax_normal_at = _inlined(lambda rng_key, index: _jax_normal(_jax_bits(rng_key, 
 _jax_uniform_at = _inlined(lambda rng_key, index: _jax_uniform(_jax_bits(rng_key, index)))
 
 
-def _jax_random_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+def jax_random_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
     if not _is_plain(rng_key, math.prod(shape), dtype):
         return jax.random.normal(rng_key, shape, dtype)
     return _jax_normal_at(rng_key, _index(shape))
@@ -144,7 +150,7 @@ def _jax_random_uniform(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) ->
     return _jax_uniform_at(rng_key, _index(shape))
 
 
-jax_random = Source(_jax_random_normal, _jax_random_uniform)
+jax_random_noise = NoiseSource(jax_random_normal, _jax_random_uniform)
 """The numbers of ``jax.random``, bit for bit. On CPU its rounds of threefry are laid out so that
 they run as one vectorised loop."""
 
@@ -184,15 +190,15 @@ def _as_float(word: UInt32[Array, "..."]) -> Float[Array, "..."]:
 _pairs_at = _inlined(_pairs)
 
 
-def _box_muller_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+def box_muller_normal(rng_key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
     if not shape:
-        return _box_muller_normal(rng_key, (1,), dtype)[0]
+        return box_muller_normal(rng_key, (1,), dtype)[0]
     half = (*shape[:-1], -(-shape[-1] // 2))
     pair = lax.optimization_barrier(_pairs_at(rng_key, _index(half)))
     return jnp.concatenate(pair, axis=-1)[..., : shape[-1]].astype(dtype)
 
 
-box_muller = Source(_box_muller_normal, _jax_random_uniform)
+box_muller_noise = NoiseSource(box_muller_normal, _jax_random_uniform)
 r"""Pairs of normals from the two words of a threefry-2x32 block of 20 rounds.
 
 .. math:: \sqrt{-2 \log u}\,(\cos 2\pi v, \sin 2\pi v)

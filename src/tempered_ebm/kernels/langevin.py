@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
-from tempered_ebm.kernels._noise import Source, jax_random
+from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
 from tempered_ebm.types import PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def propose(
     inverse_mass_matrix: Position | None = None,
     noise_temperature: PerChain = 1.0,
     noise_scale: PerChain | None = None,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> Position:
     r"""Draw :math:`z + h\,u + \sqrt{2hTD}\,\xi` with one noise draw for all chains.
 
@@ -237,7 +237,7 @@ def log_acceptance_ratio(
 
 
 def log_uniform(
-    rng_key: PRNGKey, like: Float[Array, "..."], noise: Source = jax_random
+    rng_key: PRNGKey, like: Float[Array, "..."], noise: NoiseSource = jax_random_noise
 ) -> Float[Array, "..."]:
     """Draw logarithms of uniforms, in single precision or better, and finite.
 
@@ -253,7 +253,7 @@ def metropolis(
     log_ratio: Float[Array, "*chains"],
     proposal: State,
     state: State,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> tuple[State, MetropolisInfo]:
     """Accept ``proposal`` chain by chain with probability ``min(1, exp(log_ratio))``.
 

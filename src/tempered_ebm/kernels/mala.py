@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.kernels import langevin
-from tempered_ebm.kernels._noise import Source, jax_random
+from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> MALAState:
     """
     position = chains.as_position(position)
     value, grad = chains.value_and_grad(logdensity_fn, position)
-    checks.start("logdensity_fn", value, grad, position)
+    checks.check_initial_state("logdensity_fn", value, grad, position)
     return MALAState(position, value, grad)
 
 
@@ -51,10 +51,10 @@ def build_kernel() -> Callable:
     The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two. (It
     gives an integrator to a builder that takes any argument.)
     """
-    return _build_kernel(jax_random)
+    return _build_kernel(jax_random_noise)
 
 
-def _build_kernel(noise: Source) -> Callable:
+def _build_kernel(noise: NoiseSource) -> Callable:
     def kernel(
         rng_key: PRNGKey,
         state: MALAState,
@@ -86,7 +86,7 @@ def as_top_level_api(
     step_size: PerChain,
     *,
     inverse_mass_matrix: Position | None = None,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
     r"""Metropolis-adjusted Langevin algorithm (MALA).
 
@@ -104,7 +104,7 @@ def as_top_level_api(
         inverse_mass_matrix: positive diagonal ``D``, the identity by default: a pytree like
             the position of one chain, or BlackJAX's flat vector. With estimates of the
             target's variances for ``D``, ``h`` has no units.
-        noise: source of the noise (:mod:`tempered_ebm.noise`).
+        noise: source of the noise (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; its ``info`` carries ``acceptance_rate``

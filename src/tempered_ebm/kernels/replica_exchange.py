@@ -16,7 +16,7 @@ from tempered_ebm import schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import _local_moves as local_moves
 from tempered_ebm.kernels import langevin, tempered
-from tempered_ebm.kernels._noise import Source, jax_random
+from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PriorSampler, PRNGKey
 
@@ -122,7 +122,7 @@ def init(
             f"position must lead with the {num_rungs} temperatures, got {sizes.pop()[0]}"
         )
     cache = jax.vmap(lambda rung: tempered.init(rung, target))(position)
-    tempered.check_start(cache, temperatures)
+    tempered.check_initial_state(cache, temperatures)
     memory: Any = ()
     if local_move is not None:
         memory = jax.vmap(lambda rung, t: local_move.init(rung, target, t))(cache, temperatures)
@@ -190,7 +190,7 @@ def build_kernel(
     metropolis: bool = True,
     swap_every: int = 1,
     sample_prior: PriorSampler | None = None,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> Callable:
     """Build ``(rng_key, state, target, temperatures, step_size, ...) -> (state, info)``.
 
@@ -318,7 +318,7 @@ def as_top_level_api(
     swap_every: int = 1,
     inverse_mass_matrix: Position | None = None,
     sample_prior: PriorSampler | None = None,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
     r"""Replica exchange over a ladder of temperatures (parallel tempering).
 
@@ -345,7 +345,7 @@ def as_top_level_api(
         sample_prior: ``(rng_key, chain_shape) -> position``, independent draws from the
             prior: the rung at ``t = 0`` then takes one every step in the place of a move, at
             the same cost, and brings news to the others. Not for unadjusted moves.
-        noise: source of the noise of the moves (:mod:`tempered_ebm.noise`).
+        noise: source of the noise of the moves (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``; positions lead with K on every leaf.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.kernels import langevin
-from tempered_ebm.kernels._noise import Source, jax_random
+from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
 from tempered_ebm.target import TemperedTarget, tempered_logdensity
 from tempered_ebm.types import PerChain, Position, PriorSampler, PRNGKey
 
@@ -55,18 +55,18 @@ def init(position: Position, target: TemperedTarget) -> TemperedState:
     return TemperedState(position, *target.evaluate(position))
 
 
-def check_start(state: TemperedState, temperature: PerChain) -> TemperedState:
+def check_initial_state(state: TemperedState, temperature: PerChain) -> TemperedState:
     """Return ``state`` unless a chain starts at NaN on its own rung.
 
     Raises:
         InputError: naming the first such chain. At ``t = 0`` the likelihood is not seen.
     """
     value, grad = tempered_logdensity(state, temperature)
-    checks.start("the tempered log-density", value, grad, state.position)
+    checks.check_initial_state("the tempered log-density", value, grad, state.position)
     return state
 
 
-def build_ula_kernel(noise: Source = jax_random) -> Callable:
+def build_ula_kernel(noise: NoiseSource = jax_random_noise) -> Callable:
     """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, unadjusted.
 
     The last argument is ``inverse_mass_matrix`` and may be left out.
@@ -99,7 +99,7 @@ def build_ula_kernel(noise: Source = jax_random) -> Callable:
     return kernel
 
 
-def build_mala_kernel(noise: Source = jax_random) -> Callable:
+def build_mala_kernel(noise: NoiseSource = jax_random_noise) -> Callable:
     """Build ``(rng_key, state, target, temperature, step_size, ...) -> (state, info)``, adjusted.
 
     The last arguments, ``inverse_mass_matrix`` and ``sample_prior``, may be left out. With
@@ -161,7 +161,7 @@ def _as_sampling_algorithm(
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     return build_sampling_algorithm(
         kernel,
-        lambda position, target: check_start(init(position, target), temperature),
+        lambda position, target: check_initial_state(init(position, target), temperature),
         target,
         kernel_args=(temperature, step_size, inverse_mass_matrix),
     )
@@ -174,7 +174,7 @@ def tempered_ula(
     step_size: PerChain,
     *,
     inverse_mass_matrix: Position | None = None,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
     r"""Unadjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
@@ -191,7 +191,7 @@ def tempered_ula(
         inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
             variance of the noise, the identity by default: a pytree like the position of one
             chain, or BlackJAX's flat vector.
-        noise: source of the noise (:mod:`tempered_ebm.noise`).
+        noise: source of the noise (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm`` whose state carries ``logprior`` and
@@ -225,7 +225,7 @@ def tempered_mala(
     step_size: PerChain,
     *,
     inverse_mass_matrix: Position | None = None,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
     r"""Metropolis-adjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
@@ -239,7 +239,7 @@ def tempered_mala(
         inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
             variance of the noise, the identity by default: a pytree like the position of one
             chain, or BlackJAX's flat vector.
-        noise: source of the noise (:mod:`tempered_ebm.noise`).
+        noise: source of the noise (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm`` whose state carries ``logprior`` and

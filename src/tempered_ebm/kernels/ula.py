@@ -13,7 +13,7 @@ from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin
-from tempered_ebm.kernels._noise import Source, jax_random
+from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
 from tempered_ebm.kernels.preconditioning import Preconditioner
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
@@ -64,7 +64,7 @@ def init(
     """
     position = chains.as_position(position)
     value, grad = chains.value_and_grad(logdensity_fn, position)
-    checks.start("logdensity_fn", value, grad, position)
+    checks.check_initial_state("logdensity_fn", value, grad, position)
     drift_state: Any = () if drift is None else _per_chain(drift.init, value.ndim)(position)
     metric_state: Any = ()
     if isinstance(inverse_mass_matrix, Preconditioner):
@@ -74,7 +74,7 @@ def init(
 
 
 def build_kernel(
-    drift: optax.GradientTransformation | None = None, noise: Source = jax_random
+    drift: optax.GradientTransformation | None = None, noise: NoiseSource = jax_random_noise
 ) -> Callable:
     """Build ``(rng_key, state, logdensity_fn, step_size, ...) -> (state, info)``.
 
@@ -145,7 +145,7 @@ def as_top_level_api(
     inverse_mass_matrix: Position | Preconditioner | None = None,
     noise_scale: PerChain | None = None,
     noise_temperature: PerChain = 1.0,
-    noise: Source = jax_random,
+    noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
     r"""Unadjusted Langevin algorithm (ULA).
 
@@ -172,7 +172,7 @@ def as_top_level_api(
             ``σ²/(2h)`` in the place of ``T``. Then ``info.effective_temperature`` is the
             temperature the chain really has.
         noise_temperature: ``T > 0``: for small steps the chain samples :math:`p^{1/T}`.
-        noise: source of the noise (:mod:`tempered_ebm.noise`).
+        noise: source of the noise (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
         A ``blackjax.base.SamplingAlgorithm``.
