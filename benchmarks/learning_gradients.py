@@ -141,7 +141,7 @@ def bimodal() -> Problem:
 def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
     """A latent EBM after 1,000 updates on digits; sixteen training images."""
     from tempered_ebm.datasets import batch_index, load_digits
-    from tempered_ebm.study.reference import reference_gradients
+    from tempered_ebm.study.gradients import reference_gradients
     from tempered_ebm.training.latent import build
     from tempered_ebm.training.latent import config as configs
 

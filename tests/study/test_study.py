@@ -6,49 +6,49 @@ import json
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import tempered_ebm as te
 from tempered_ebm.datasets import batch_index
-from tempered_ebm.study import cells, executors, run, table
 from tempered_ebm.study import config as configs
-from tempered_ebm.study import study as studies
+from tempered_ebm.study import folder as folders
+from tempered_ebm.study import run
 from tempered_ebm.study.replicas import build_replicas
+from tests.test_recompilation import COMPILATION, counting
 
 
 @pytest.fixture(scope="module")
-def judge(dataset):
-    return run.build_judge(dataset)
+def quality(dataset):
+    return run.fit_sample_quality(dataset)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_judge(judge):
+def fitted_once(quality):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "build_judge", lambda dataset: judge)
+        patch.setattr(run, "fit_sample_quality", lambda dataset: quality)
         yield
 
 
 def run_quietly(config, dataset):
-    return studies.run_study(config, dataset, show_progress=False)
+    return run.run_study(config, dataset, show_progress=False)
 
 
 @pytest.fixture(scope="module")
-def whole(tiny, dataset, quick_judge):
+def whole(tiny, dataset, fitted_once):
     return run_quietly(tiny(), dataset)
 
 
 def rows_of(result):
-    return table.read_rows(result.folder.path / "table.csv")
+    return folders.read_rows(result.folder.path / "table.csv")
 
 
 def test_a_study_leaves_one_tidy_table_with_everything_in_it(whole):
     config, folder = whole.folder.config, whole.folder.path
-    assert whole.num_done == whole.num_jobs == 3
+    assert whole.num_done == whole.num_jobs == 2
     rows = rows_of(whole)
-    assert len(rows) == 3 * 2 * 2
-    assert rows.cells() == [cell.name for cell in cells.cells(config)]
+    assert len(rows) == 2 * 2 * 2
+    assert rows.cells() == [cell.name for cell in configs.cells(config)]
     ends = rows.where(step=4)
     for name in ("frechet", "kernel", "all_variance", "prior_squared_bias", "generator_cosine"):
         assert np.all(np.isfinite(ends[name])), name
@@ -56,8 +56,8 @@ def test_a_study_leaves_one_tidy_table_with_everything_in_it(whole):
     assert np.all(rows["skipped_updates"] == 0)
     parts = rows["all_mcmc_variance"] + rows["all_minibatch_variance"]
     np.testing.assert_allclose(rows["all_variance"], parts, rtol=1e-4)
-    arrays = table.load_arrays(folder)
-    name = "pooled_power-p3-K3_b8_s2_swaps"
+    arrays = folders.load_arrays(folder)
+    name = "covariance_power-p3-K3_b8_s2_swaps"
     assert arrays[f"{name}:mean_loglikelihood"].shape == (2, 2, 3)
     assert arrays[f"{name}:samples"].shape == (2, 40, 4, 4, 1)
     assert arrays[f"{name}:latent"].shape[:2] == (2, 3)
@@ -65,29 +65,29 @@ def test_a_study_leaves_one_tidy_table_with_everything_in_it(whole):
     if importlib.util.find_spec("pyarrow"):
         import pyarrow.parquet as pq
 
-        assert pq.read_table(folder / "table.parquet").column_names == list(table.COLUMNS)
+        assert pq.read_table(folder / "table.parquet").column_names == list(folders.COLUMNS)
 
 
 def test_a_study_goes_on_where_it_was_stopped_and_ends_the_same(
     tiny, dataset, whole, monkeypatch, tmp_path
 ):
-    calls = []
+    calls, run_job = [], run.run_job
 
     def stop_in_the_second(config, job, *arguments):
         calls.append(job.name)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return run.run_job(config, job, *arguments)
+        return run_job(config, job, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(executors, "run_job", stop_in_the_second)
+        patch.setattr(run, "run_job", stop_in_the_second)
         with pytest.raises(KeyboardInterrupt):
             run_quietly(tiny(tmp_path), dataset)
     assert len(calls) == 2
     again = run_quietly(tiny(tmp_path), dataset)
-    assert again.num_done == 3
+    assert again.num_done == 2
     a, b = rows_of(whole), rows_of(again)
-    for name in table.COLUMNS:
+    for name in folders.COLUMNS:
         if name != "seconds":
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
@@ -114,14 +114,16 @@ def test_a_folder_that_is_no_study_is_refused(tiny, dataset, tmp_path):
 def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
     """Side by side they are what they would be alone, and repeats differ."""
     config = tiny()
-    job = next(j for j in cells.jobs(config) if j.cells[0].estimator == "pooled")
+    job = next(j for j in configs.jobs(config) if j.cells[0].has_ladder)
     replicas = build_replicas(config, job, dataset)
-    state = replicas.advance(replicas.init(), 0, 3)
-    alone = jax.tree.map(lambda leaf: leaf[1], replicas.init())
-    update = jax.jit(replicas.update)
-    for i in range(3):
-        index = jnp.asarray(batch_index(1, i, len(dataset.x_train), 8))
-        alone = update(alone, replicas.keys[1], replicas.temperatures[1], replicas.images, index)
+    keys, ladders, images = replicas.runs
+    start = replicas.init()
+    alone = jax.tree.map(lambda leaf: leaf[1], start)
+    update = jax.jit(replicas.program.update)
+    for i in range(2):
+        index = batch_index(1, i, len(dataset.x_train), 8)
+        alone = update(alone, keys[1], ladders[1], images, index)
+    state = replicas.advance(start, 0, 2)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[1], b, rtol=2e-3, atol=1e-3),
         (state.params.generator, state.chains),
@@ -130,13 +132,24 @@ def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
     assert not np.array_equal(state.chains.prior[0], state.chains.prior[1])
 
 
-def test_evaluations_are_counted_with_chains_and_temperatures(tiny, dataset):
+def test_other_data_and_ladders_of_one_shape_compile_nothing(tiny, dataset, whole, quality):
     config = tiny()
+    grid = dataclasses.replace(config.grid, powers=(0.0, 1.0))
+    other = dataclasses.replace(dataset, x_train=dataset.x_train[::-1] + 0.1)
+    with counting(COMPILATION) as compiled:
+        for job in configs.jobs(dataclasses.replace(config, grid=grid)):
+            result = run.run_job(config, job, other, quality)
+            assert result.rows[0]["loss"] != rows_of(whole)["loss"][0]
+    assert compiled == []
+
+
+def test_evaluations_are_counted_with_chains_and_temperatures(tiny, dataset):
+    config = tiny(estimators=("covariance", "pooled"))
     counts = {
         job.cells[0].estimator: build_replicas(config, job, dataset).evaluations(10)
-        for job in cells.jobs(config)
+        for job in configs.jobs(config)
     }
-    # Two steps and the one with which every chain begins; 8 images; 3 rungs; 2 chains.
+    # Two steps and the one with which every chain begins; 8 images; 3 temperatures; 2 chains.
     assert counts == {"posterior": 240, "covariance": 1440, "pooled": 720}
 
 
@@ -150,7 +163,7 @@ def test_jobs_run_on_a_cluster_of_two_workers(tiny, dataset, whole):
         result = run_quietly(tiny(executor="ray"), dataset)
     finally:
         ray.shutdown()
-    assert result.num_done == 3
+    assert result.num_done == 2
     a, b = rows_of(whole), rows_of(result)
     assert a.cells() == b.cells()
     np.testing.assert_allclose(a["all_variance"], b["all_variance"], rtol=1e-3)
@@ -192,11 +205,11 @@ class LosingRay:
 
 def test_a_lost_worker_costs_its_job_only(tiny, dataset):
     config = tiny()
-    jobs = list(cells.jobs(config))
+    jobs = configs.jobs(config)
     ray = LosingRay(jobs[1].name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        done = list(executors._harvest(ray, config, jobs, dataset, lambda job, updates: None))
+        done = list(run._collect(ray, config, jobs, dataset, lambda updates: None))
     assert [job.name for job, _ in done] == [j.name for j in jobs if j is not jobs[1]]
     assert ray.tries.count(jobs[1].name) == 3
     assert f"gave up job {jobs[1].name} after 3 lost workers" in str(caught[-1].message)
@@ -207,25 +220,3 @@ def test_the_folder_says_what_the_study_was(whole):
     assert tree["config"]["grid"]["powers"] == [0.0, 3.0]
     assert tree["floor"]["frechet"] >= 0
     assert set(tree["versions"]) >= {"python", "jax"}
-
-
-@pytest.mark.parametrize(
-    ("section", "name", "value", "message"),
-    [
-        ("grid", "powers", (1.0, 1.0), "--powers must list distinct values"),
-        ("grid", "powers", (-1.0,), "--powers must be positive"),
-        ("grid", "estimators", (), "--estimators must list distinct values"),
-        ("grid", "repeats", 0, "--repeats must be an integer >= 1"),
-        ("grid", "num_temperatures", (1,), "--num-temperatures must be an integer >= 2"),
-        ("runs", "num_steps", 5, "--num-steps must be a multiple of --record-every"),
-        ("runs", "learning_rate", 0.0, "--learning-rate must be positive"),
-        ("measure", "gradient_repeats", 1, "--gradient-repeats must be an integer >= 2"),
-        ("place", "name", "a/b", "--name must be a plain folder name"),
-        ("place", "address", "auto", "--address goes with --executor ray"),
-    ],
-)
-def test_bad_settings_are_named(tiny, section, name, value, message):
-    config = tiny()
-    part = dataclasses.replace(getattr(config, section), **{name: value})
-    with pytest.raises(te.InputError, match=message):
-        configs.validate(dataclasses.replace(config, **{section: part}))

@@ -248,7 +248,7 @@ def _complaining() -> Iterator[None]:
 
 def _study(command: Study) -> int:
     from tempered_ebm.study import config as studies
-    from tempered_ebm.study.study import run_study
+    from tempered_ebm.study.run import run_study
     from tempered_ebm.training import data
 
     config = StudyConfig(command.data, command.grid, command.runs, command.measure, command.place)

@@ -1,16 +1,18 @@
-"""What a study is: the axes of its grid, and what is measured on the way."""
+"""Configuration of a study: its grid, the cells and jobs of the grid, and what is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
 from tempered_ebm.training.data import DataConfig
+from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.latent.config import EstimatorName, Schedule
 
 Executor = Literal["local", "ray"]
@@ -72,11 +74,11 @@ class MeasureConfig:
     gradient_repeats: int = 4
     """Estimates per minibatch, with independent noise from the same starts."""
     num_quality: int = 5
-    """Times in a run at which images are generated and judged, evenly spaced; the last is the
-    end."""
+    """Times in a run at which images are generated and compared with held-out ones, evenly spaced;
+    the last is the end."""
     num_bias: int = 2
-    """Times in a run at which the gradient is held against a long-run reference; the last is the
-    end."""
+    """Times in a run at which the gradient is compared with a long-run reference; the last is
+    the end."""
     num_images: int = 1000
     """Images generated each time."""
     sampling_steps: int = 100
@@ -93,7 +95,7 @@ class PlaceConfig:
     output_dir: Path = Path("studies")
     """Folder that receives the study folder."""
     name: str = "study"
-    """Name of the study folder. A study of that name with the same settings is gone on with."""
+    """Name of the study folder. A study of that name with the same settings is continued."""
     seed: int = 0
     """Seed of everything."""
     executor: Executor = "local"
@@ -118,13 +120,24 @@ class StudyConfig:
     place: PlaceConfig = field(default_factory=PlaceConfig)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _require_distinct(name: str, values: Sequence[Any]) -> None:
-    if not values or len(set(values)) != len(values):
-        raise InputError(f"{_flag(name)} must list distinct values, got {list(values)}")
+_AT_LEAST = {
+    "batch_sizes": 1,
+    "posterior_steps": 1,
+    "repeats": 1,
+    "num_steps": 1,
+    "prior_steps": 1,
+    "record_every": 1,
+    "gradient_batches": 2,
+    "gradient_repeats": 2,
+    "num_quality": 1,
+    "num_bias": 1,
+    "num_images": 2,
+    "sampling_steps": 1,
+    "reference_steps": 3,
+    "most_runs_at_once": 1,
+    "temperature_block": 1,
+}
+_POSITIVE = ("prior_step_size", "posterior_step_size", "learning_rate")
 
 
 def validate(config: StudyConfig) -> None:
@@ -133,43 +146,165 @@ def validate(config: StudyConfig) -> None:
     Raises:
         InputError: naming the option, the value and what was expected.
     """
-    grid, runs, measure, place = config.grid, config.runs, config.measure, config.place
-    for name in vars(grid):
-        if name != "repeats":
-            _require_distinct(name, getattr(grid, name))
+    grid, place = config.grid, config.place
+    for section in (grid, config.runs, config.measure, place):
+        for name, value in vars(section).items():
+            option = "--" + name.replace("_", "-")
+            values = value if isinstance(value, tuple) else (value,)
+            if not values or len(set(values)) != len(values):
+                raise InputError(f"{option} must list distinct values, got {list(values)}")
+            for one in values:
+                if one is not None and name in _AT_LEAST:
+                    checks.at_least(option, one, _AT_LEAST[name])
+                if name in _POSITIVE:
+                    checks.positive(option, one)
     for power in grid.powers:
         if power != 0:
             checks.positive("--powers", power)
+    # The geometric ladder is 0, t_min, ..., 1.
     fewest = 3 if "geometric" in grid.schedules else 2
-    for name, least in (("num_temperatures", fewest), ("batch_sizes", 1), ("posterior_steps", 1)):
-        for value in getattr(grid, name):
-            checks.at_least(_flag(name), value, least)
-    checks.at_least("--repeats", grid.repeats, 1)
-    for name in ("num_steps", "prior_steps"):
-        checks.at_least(_flag(name), getattr(runs, name), 1)
-    for name in ("prior_step_size", "posterior_step_size", "learning_rate"):
-        checks.positive(_flag(name), getattr(runs, name))
-    for name, least in (
-        ("record_every", 1),
-        ("gradient_batches", 2),
-        ("gradient_repeats", 2),
-        ("num_quality", 1),
-        ("num_bias", 1),
-        ("num_images", 2),
-        ("sampling_steps", 1),
-        ("reference_steps", 3),
-    ):
-        checks.at_least(_flag(name), getattr(measure, name), least)
-    if runs.num_steps % measure.record_every:
+    for number in grid.num_temperatures:
+        checks.at_least("--num-temperatures", number, fewest)
+    if config.runs.num_steps % config.measure.record_every:
         raise InputError(
-            f"--num-steps must be a multiple of --record-every, got {runs.num_steps} and "
-            f"{measure.record_every}"
+            f"--num-steps must be a multiple of --record-every, got {config.runs.num_steps} and "
+            f"{config.measure.record_every}"
         )
     checks.seed("--seed", place.seed)
-    checks.at_least("--most-runs-at-once", place.most_runs_at_once, 1)
-    if place.temperature_block is not None:
-        checks.at_least("--temperature-block", place.temperature_block, 1)
     if not place.name or Path(place.name).name != place.name:
         raise InputError(f"--name must be a plain folder name, got {place.name!r}")
     if place.address is not None and place.executor != "ray":
         raise InputError(f"--address goes with --executor ray, got {place.address!r}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of the grid.
+
+    Attributes:
+        estimator: of the learning gradient; posterior where there is no ladder.
+        schedule: family of the ladder; "off" where there is none.
+        power: exponent of the power ladder, 0 where there is none, None for other families.
+        num_temperatures: length of the ladder; 1 where there is none.
+        batch_size: images per update.
+        posterior_steps: Langevin steps per update.
+        metropolis: whether they are adjusted.
+        replica_exchange: whether neighbouring temperatures swap.
+    """
+
+    estimator: str
+    schedule: str
+    power: float | None
+    num_temperatures: int
+    batch_size: int
+    posterior_steps: int
+    metropolis: bool
+    replica_exchange: bool
+
+    @property
+    def name(self) -> str:
+        """Identifier, unique in a grid."""
+        ladder = self.schedule
+        if self.power:
+            ladder += f"-p{self.power:g}"
+        if self.has_ladder:
+            ladder += f"-K{self.num_temperatures}"
+        parts = [self.estimator, ladder, f"b{self.batch_size}", f"s{self.posterior_steps}"]
+        parts += ["mala"] * self.metropolis + ["swaps"] * self.replica_exchange
+        return "_".join(parts)
+
+    @property
+    def has_ladder(self) -> bool:
+        """Whether there is a ladder at all."""
+        return self.num_temperatures > 1
+
+    @property
+    def program(self) -> Cell:
+        """The cell without the values of its ladder; cells that agree in it share a program."""
+        return dataclasses.replace(self, schedule="", power=None)
+
+
+class Job(NamedTuple):
+    """Cells that run together, as one program mapped over their ladders and repeats.
+
+    Attributes:
+        name: identifier, and the name of its files.
+        cells: the cells; their programs are equal.
+        repeats: repeats of each cell.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    repeats: int
+
+
+def cells(config: StudyConfig) -> list[Cell]:
+    """Return the cells of the grid in order, each once.
+
+    Cells without a ladder do not differ in estimator, family, length or swaps; families
+    other than the power ladder do not differ in the power.
+    """
+    # The axes of the grid are the fields of a cell, in the same order.
+    *axes, _ = vars(config.grid).values()
+    found: dict[Cell, None] = {}
+    for values in itertools.product(*axes):
+        cell = Cell(*values)
+        if cell.power == 0:
+            cell = dataclasses.replace(
+                cell,
+                estimator="posterior",
+                schedule="off",
+                num_temperatures=1,
+                replica_exchange=False,
+            )
+        elif cell.schedule != "power":
+            cell = dataclasses.replace(cell, power=None)
+        found[cell] = None
+    return list(found)
+
+
+def jobs(config: StudyConfig) -> list[Job]:
+    """Return the jobs of a study: cells of one program, as many as may run at once."""
+    programs: dict[Cell, list[Cell]] = {}
+    for cell in cells(config):
+        programs.setdefault(cell.program, []).append(cell)
+    repeats = config.grid.repeats
+    size = max(1, config.place.most_runs_at_once // repeats)
+    found = []
+    for members in programs.values():
+        for i in range(0, len(members), size):
+            first, *others = members[i : i + size]
+            name = first.name + (f"+{len(others)}" if others else "")
+            found.append(Job(name, (first, *others), repeats))
+    return found
+
+
+def train_config(config: StudyConfig, cell: Cell) -> latent.LatentConfig:
+    """Return the configuration of a training with the cell's settings, not yet resolved."""
+    runs = config.runs
+    return latent.LatentConfig(
+        data=config.data,
+        chain=latent.ChainConfig(
+            prior_steps=runs.prior_steps,
+            prior_step_size=runs.prior_step_size,
+            posterior_steps=cell.posterior_steps,
+            posterior_step_size=runs.posterior_step_size,
+            sampling_steps=config.measure.sampling_steps,
+            metropolis=cell.metropolis,
+        ),
+        learning=latent.EstimatorConfig(
+            estimator=cell.estimator,  # type: ignore[arg-type]
+            path_weight=runs.path_weight,
+            replica_exchange=cell.replica_exchange,
+            num_temperatures=max(cell.num_temperatures, 2),
+            schedule="power" if cell.schedule == "off" else cell.schedule,  # type: ignore[arg-type]
+            power=cell.power or 1.0,
+            temperature_block=config.place.temperature_block,
+        ),
+        optimizer=latent.OptimizerConfig(
+            num_steps=runs.num_steps,
+            batch_size=cell.batch_size,
+            prior_learning_rate=runs.learning_rate,
+            generator_learning_rate=runs.learning_rate,
+        ),
+    )

@@ -1,4 +1,4 @@
-"""What a study found, in sober words, computed from its table."""
+"""Findings of a study as sentences, computed from its table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from tempered_ebm.study.pictures import OFF, at_the_end, ladder_label
-from tempered_ebm.study.table import Table, mean
+from tempered_ebm.study.figures import OFF, ladder_label
+from tempered_ebm.study.folder import Table, mean
 
 _LEVEL = 0.01
-_MOST_FRECHET = 5.0
+_SIMILAR_QUALITY = 5.0
+_RUNAWAY = 1000.0
 
 
 def _name(rows: Table) -> str:
@@ -20,7 +21,7 @@ def _name(rows: Table) -> str:
 
 
 def findings(table: Table) -> list[str]:
-    """Sentences about the end of every run.
+    """Describe the end of every run in sentences.
 
     Ratios are of means over repeats, with one standard error by the delta method; tests are
     at the level of 1 %, without a correction for their number.
@@ -28,7 +29,7 @@ def findings(table: Table) -> list[str]:
     Args:
         table: rows of a study.
     """
-    ends = at_the_end(table)
+    ends = table.ends()
     sentences = [
         *_smallest_variance(ends),
         *_bias(ends),
@@ -42,15 +43,17 @@ def findings(table: Table) -> list[str]:
 
 def _smallest_variance(ends: Table) -> list[str]:
     off = ends.where(schedule=OFF)
-    cells = [ends.where(cell=cell) for cell in ends.cells()]
-    best = min(cells, key=lambda rows: _or_inf(mean(rows["all_variance"]).value))
+    # A comparison with NaN is false: without this a cell that diverged could come out best.
+    best = min(
+        ends.by_cell(), key=lambda rows: np.nan_to_num(mean(rows["all_variance"]).value, nan=np.inf)
+    )
     sentences = []
     for column, words in (
         ("all_variance", "variance"),
         ("all_mcmc_variance", "chains' part of it"),
     ):
-        a, b = mean(best[column]), mean(off[column]) if len(off) else None
-        if b is None or not b.number or best["cell"][0] == off["cell"][0]:
+        a, b = mean(best[column]), mean(off[column])
+        if not b.number or best["schedule"][0] == OFF:
             continue
         ratio = a.value / b.value
         error = ratio * math.hypot(a.error / a.value, b.error / b.value)
@@ -61,31 +64,23 @@ def _smallest_variance(ends: Table) -> list[str]:
     return sentences
 
 
-def _or_inf(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
-
-
 def _bias(ends: Table) -> list[str]:
-    measured = ends.measured("all_squared_bias")
-    biased, clean = [], 0
-    for cell in measured.cells():
-        rows = measured.where(cell=cell)
+    biased, num_clean = [], 0
+    for rows in ends.measured("all_squared_bias").by_cell():
         bias = mean(rows["all_squared_bias"])
-        if bias.number < 2:
-            continue
-        if bias.value > 3 * bias.error:
+        if bias.number > 1 and bias.value > 3 * bias.error:
             share = bias.value / (bias.value + mean(rows["all_variance"]).value)
             biased.append(f"{_name(rows)} ({100 * share:.0f} % of the mean squared error)")
-        else:
-            clean += 1
+        elif bias.number > 1:
+            num_clean += 1
     sentences = []
     if biased:
         sentences.append(
             "The squared bias against the long-run reference is more than three standard errors "
             f"above zero for {'; '.join(biased)}."
         )
-    if clean:
-        sentences.append(f"For {clean} cells no bias is seen at that level.")
+    if num_clean:
+        sentences.append(f"For {num_clean} cells no bias is seen at that level.")
     return sentences
 
 
@@ -119,37 +114,30 @@ def _quality(ends: Table) -> list[str]:
     off = measured.where(schedule=OFF)["frechet"]
     if len(off) < 2:
         return []
-    better, worse, same = [], [], []
-    for cell in measured.cells():
-        rows = measured.where(cell=cell)
-        if rows["schedule"][0] == OFF or len(rows) < 2:
+    verdicts = ("below", "above", "not distinguishable from")
+    names: dict[str, list[str]] = {verdict: [] for verdict in verdicts}
+    for rows in measured.rows(measured["schedule"] != OFF).by_cell():
+        if len(rows) < 2:
             continue
-        p_value = float(stats.mannwhitneyu(rows["frechet"], off).pvalue)
-        if p_value >= _LEVEL:
-            same.append(_name(rows))
-        elif rows["frechet"].mean() < off.mean():
-            better.append(_name(rows))
+        if stats.mannwhitneyu(rows["frechet"], off).pvalue >= _LEVEL:
+            verdict = "not distinguishable from"
         else:
-            worse.append(_name(rows))
+            verdict = "below" if rows["frechet"].mean() < off.mean() else "above"
+        names[verdict].append(_name(rows))
     return [
-        f"Fréchet distance {words} the cell without a ladder (Mann-Whitney test): "
-        f"{'; '.join(names) or 'no cell'}."
-        for words, names in (
-            ("below that of", better),
-            ("above that of", worse),
-            ("not to be told from that of", same),
-        )
+        f"Fréchet distance {verdict} that of the cell without a ladder (Mann-Whitney test): "
+        f"{'; '.join(cells) or 'no cell'}."
+        for verdict, cells in names.items()
     ]
 
 
 def _correlation(ends: Table) -> list[str]:
     from scipy import stats
 
-    measured = ends.measured("frechet").measured("all_variance")
+    measured = ends.measured("frechet", "all_variance")
+    best = np.min(measured["frechet"], initial=np.inf)
+    close = measured.rows(measured["frechet"] < _SIMILAR_QUALITY * best)
     sentences = []
-    close = measured.rows(
-        measured["frechet"] < _MOST_FRECHET * np.min(measured["frechet"], initial=1e300)
-    )
     for rows, words in (
         (measured, "over all runs"),
         (close, "over runs within five times the best"),
@@ -157,8 +145,9 @@ def _correlation(ends: Table) -> list[str]:
         if len(rows) < 8:
             continue
         rho = float(stats.spearmanr(rows["all_variance"], rows["frechet"]).statistic)
-        half = 1.96 / math.sqrt(len(rows) - 3)
-        low, high = (math.tanh(math.atanh(np.clip(rho, -0.999, 0.999)) + s * half) for s in (-1, 1))
+        # Fisher's transformation of a correlation is normal with variance 1 / (n - 3).
+        half, center = 1.96 / math.sqrt(len(rows) - 3), math.atanh(np.clip(rho, -0.999, 0.999))
+        low, high = math.tanh(center - half), math.tanh(center + half)
         sentences.append(
             f"Rank correlation of variance and Fréchet distance {words}: {rho:.2f} "
             f"(95 % interval {low:.2f} to {high:.2f}, {len(rows)} runs; runs of one cell are "
@@ -170,11 +159,11 @@ def _correlation(ends: Table) -> list[str]:
 def _diverged(ends: Table) -> list[str]:
     typical = np.nanmedian(ends["all_variance"]) if len(ends) else math.nan
     names = []
-    for cell in ends.cells():
-        rows = ends.where(cell=cell)
-        number = int(np.sum(~(rows["all_variance"] < 1000 * typical)))
+    for rows in ends.by_cell():
+        # A variance that is not a number counts as diverged, too.
+        number = int(np.sum(~(rows["all_variance"] < _RUNAWAY * typical)))
         if number:
             names.append(f"{_name(rows)} ({number} of {len(rows)})")
     if not names:
         return []
-    return [f"Training ran away, with a variance over 1,000 times the median: {'; '.join(names)}."]
+    return [f"Training diverged, with a variance over 1,000 times the median: {'; '.join(names)}."]

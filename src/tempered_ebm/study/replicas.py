@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,212 +14,251 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm.datasets import ImageDataset, batch_index
-from tempered_ebm.models import LatentEBM
-from tempered_ebm.study import measure
-from tempered_ebm.study.cells import Job, train_config
-from tempered_ebm.study.config import StudyConfig
+from tempered_ebm.study.config import Job, MeasureConfig, StudyConfig, train_config
+from tempered_ebm.study.gradients import GradientRecord, measure_gradient
+from tempered_ebm.training.data import DataConfig
 from tempered_ebm.training.latent import build, step
-from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.latent.optimizers import build_optimizer
 from tempered_ebm.training.state import TrainState
 
+_PROGRAMS_KEPT = 4
+_PICTURED = 256
 
-@dataclass(frozen=True, eq=False)
-class Replicas:
-    """The runs of a job side by side; every array leads with them.
 
-    Run ``r + i * repeats`` is repeat r of cell i.
+class Runs(NamedTuple):
+    """What the runs of a job do not change; the first two lead with the runs.
 
     Attributes:
-        config: the study.
-        job: the job.
-        images: training images on the device.
-        model: the model with chains of training length.
-        sampler: the model with chains of sampling length.
-        gradient: of an update.
-        update: an update.
-        optimizer: of the updates.
-        train: resolved configuration that the cells share but for their ladders.
         keys: one key per run, the same for repeat r of every cell.
-        temperatures: ladders, one per run; None without a ladder.
+        temperatures: ladders; None without a ladder.
+        images: training images.
     """
 
-    config: StudyConfig
-    job: Job
-    images: Float[Array, "n ..."]
-    model: LatentEBM
-    sampler: LatentEBM
-    gradient: step.Gradient
-    update: step.Update
-    optimizer: Any
-    train: configs.LatentConfig
     keys: Array
     temperatures: Float[Array, "runs K"] | None
+    images: Float[Array, "n ..."]
 
-    @property
-    def num_runs(self) -> int:
-        """Runs side by side."""
-        return len(self.job.cells) * self.job.repeats
 
-    def init(self) -> TrainState:
-        """Initial state of every run."""
-        names = step.metric_names(self.model, self._rungs, self.images.shape[1:])
+class FinalDraws(NamedTuple):
+    """Draws at the end of every run, for pictures.
+
+    Attributes:
+        loglikelihood: of n images at each temperature, (runs, K, n).
+        latent: first two coordinates of the latent vectors, (runs, K, n, 2).
+    """
+
+    loglikelihood: Float[Array, "runs K n"]
+    latent: Float[Array, "runs K n 2"]
+
+
+class Program(NamedTuple):
+    """The functions of a job, compiled once for all data sets and ladders of one shape.
+
+    Attributes:
+        init: ``(runs, num_temperatures) -> state``.
+        update: the update of a single run.
+        advance: ``(state, runs, index) -> state``, with index of shape (updates, runs, batch).
+        measure: ``(state, runs, index, with_reference) -> record``.
+        generate: ``(state, runs) -> images``.
+        final_draws: ``(state, runs) -> draws``.
+    """
+
+    init: Callable[[Runs, int], TrainState]
+    update: step.Update
+    advance: Callable[[TrainState, Runs, np.ndarray], TrainState]
+    measure: Callable[..., GradientRecord]
+    generate: Callable[[TrainState, Runs], Array]
+    final_draws: Callable[[TrainState, Runs], FinalDraws]
+
+
+@functools.lru_cache(_PROGRAMS_KEPT)
+def build_program(
+    train: latent.LatentConfig, settings: MeasureConfig, image_shape: tuple[int, int, int]
+) -> Program:
+    """Build the functions of all jobs whose runs are configured alike but for their ladders.
+
+    Args:
+        train: resolved configuration of a run; the values of its ladder are not used.
+        settings: what is measured.
+        image_shape: (height, width, channels).
+    """
+    model = build.build_model(train, image_shape)
+    sampler = build.build_model(train, image_shape, sampling=True)
+    optimizer, estimator = build_optimizer(train.optimizer), build.build_estimator(train)
+    num_chains, batch_size = train.learning.num_chains or 1, train.optimizer.batch_size
+    gradient = step.build_gradient(model, estimator, num_chains=num_chains)
+    update = step.build_update(model, estimator, optimizer, num_chains=num_chains)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def init(runs: Runs, num_temperatures: int) -> TrainState:
+        names = step.metric_names(model, num_temperatures, image_shape)
 
         def one(key: Array) -> TrainState:
             return step.init_state(
-                self.model,
-                self.optimizer,
-                self._rungs,
+                model,
+                optimizer,
+                num_temperatures,
                 jax.random.fold_in(key, 0),
-                num_chains=self.train.learning.num_chains or 1,
-                num_images=len(self.images),
-                batch_size=self.train.optimizer.batch_size,
+                num_chains=num_chains,
+                num_images=len(runs.images),
+                batch_size=batch_size,
                 persistent=True,
                 names=names,
             )
 
-        return jax.jit(jax.vmap(one))(self.keys)
+        return jax.vmap(one)(runs.keys)
 
-    @property
-    def _rungs(self) -> int:
-        return 1 if self.temperatures is None else self.temperatures.shape[1]
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(state: TrainState, runs: Runs, index: Array) -> TrainState:
+        side_by_side = jax.vmap(update, in_axes=(0, 0, 0, None, 0))
 
-    @property
-    def _ladder_axis(self) -> int | None:
-        return None if self.temperatures is None else 0
+        def one(state: TrainState, index: Array) -> tuple[TrainState, None]:
+            return side_by_side(state, runs.keys, runs.temperatures, runs.images, index), None
 
-    @functools.cached_property
-    def _advance(self) -> Any:
-        mapped = jax.vmap(self.update, in_axes=(0, 0, self._ladder_axis, None, 0))
+        return jax.lax.scan(one, state, index)[0]
 
-        def run(state: TrainState, index: Array) -> TrainState:
-            def one(state: TrainState, index: Array) -> tuple[TrainState, None]:
-                return mapped(state, self.keys, self.temperatures, self.images, index), None
+    # Measurements go run by run: each is many gradients, and side by side they fill the memory.
+    @jax.jit
+    def measure(state: TrainState, runs: Runs, index: Array, with_reference: Array) -> Any:
+        keys = _fold_in(runs.keys, 2 * state.step + 1)
 
-            return jax.lax.scan(one, state, index)[0]
-
-        return jax.jit(run, donate_argnums=0)
-
-    def advance(self, state: TrainState, start: int, num_updates: int) -> TrainState:
-        """Train every run from update ``start`` on."""
-        repeats = range(self.job.repeats)
-        index = np.stack(
-            [
-                [self._batch(self.config.place.seed + r, start + i) for r in repeats]
-                for i in range(num_updates)
-            ]
-        )
-        return self._advance(state, jnp.asarray(np.tile(index, (1, len(self.job.cells), 1))))
-
-    def _batch(self, seed: int, update: int) -> np.ndarray:
-        size = self.train.optimizer.batch_size
-        return batch_index(seed, update, len(self.images), size)
-
-    @functools.cached_property
-    def _measure(self) -> Any:
-        settings = self.config.measure
-
-        @functools.partial(jax.jit, static_argnames="with_reference")
-        def run(state: TrainState, keys: Array, index: Array, with_reference: bool) -> Any:
-            def one(args: tuple) -> measure.GradientRecord:
-                key, params, chains, ladder = args
-                return measure.measure_gradient(
-                    key,
-                    self.model,
-                    self.gradient,
-                    params,
-                    chains,
-                    ladder,
-                    self.images,
-                    index,
-                    num_repeats=settings.gradient_repeats,
-                    apart_steps=settings.sampling_steps,
-                    reference_steps=settings.reference_steps if with_reference else None,
-                )
-
-            return jax.lax.map(one, (keys, state.params, state.chains, self.temperatures))
-
-        return run
-
-    def measure_gradients(self, state: TrainState, update: int, with_reference: bool) -> Any:
-        """Gradient of every run, on the same minibatches for all."""
-        settings = self.config.measure
-        size = self.train.optimizer.batch_size
-        number = min(settings.gradient_batches, len(self.images) // size)
-        rng = np.random.default_rng([self.config.place.seed, update, 7])
-        index = rng.permutation(len(self.images))[: number * size].reshape(number, size)
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 2 * update + 1))(self.keys)
-        return jax.device_get(self._measure(state, keys, jnp.asarray(index), with_reference))
-
-    @functools.cached_property
-    def _generate(self) -> Any:
-        number = self.config.measure.num_images
-
-        def one(args: tuple) -> Array:
-            key, params = args
-            return self.sampler.generate(key, params, number)
-
-        return jax.jit(lambda keys, params: jax.lax.map(one, (keys, params)))
-
-    def generate(self, state: TrainState, update: int) -> Float[np.ndarray, "runs m h w c"]:
-        """Images from the learned prior of every run."""
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 2 * update + 2))(self.keys)
-        return np.asarray(self._generate(keys, state.params))
-
-    def final_draws(self, state: TrainState) -> measure.FinalDraws:
-        """Draws of every run at every temperature."""
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 3))(self.keys)
-        index = jnp.arange(min(256, len(self.images)))
-
-        size = self.train.optimizer.batch_size
-        prior = jnp.tile(state.chains.prior, (1, -(-len(index) // size), 1))[:, : len(index)]
-
-        def one(args: tuple) -> measure.FinalDraws:
+        def one(args: tuple) -> GradientRecord:
             key, params, chains, ladder = args
-            return measure.final_draws(
-                key, self.gradient, params, chains, ladder, self.images, index
+            return measure_gradient(
+                key,
+                model,
+                gradient,
+                params,
+                chains,
+                ladder,
+                runs.images,
+                index,
+                num_repeats=settings.gradient_repeats,
+                apart_steps=settings.sampling_steps,
+                reference_steps=settings.reference_steps,
+                with_reference=with_reference,
             )
 
+        return jax.lax.map(one, (keys, state.params, state.chains, runs.temperatures))
+
+    @jax.jit
+    def generate(state: TrainState, runs: Runs) -> Array:
+        keys = _fold_in(runs.keys, 2 * state.step + 2)
+
+        def one(args: tuple) -> Array:
+            return sampler.generate(*args, settings.num_images)
+
+        return jax.lax.map(one, (keys, state.params))
+
+    @jax.jit
+    def final_draws(state: TrainState, runs: Runs) -> FinalDraws:
+        index = jnp.arange(min(_PICTURED, len(runs.images)))
+        copies = -(-len(index) // batch_size)
+        prior = jnp.tile(state.chains.prior, (1, copies, 1))[:, : len(index)]
         chains = state.chains._replace(prior=prior)
-        arguments = (keys, state.params, chains, self.temperatures)
-        return jax.device_get(jax.jit(lambda a: jax.lax.map(one, a))(arguments))
+
+        def one(args: tuple) -> FinalDraws:
+            draws = gradient(*args, runs.images, index).draws.posterior
+            K = draws.loglikelihood.shape[0]
+            latents = draws.position[..., :2].reshape(K, -1, 2)
+            return FinalDraws(draws.loglikelihood.reshape(K, -1), latents)
+
+        keys = _fold_in(runs.keys, 3)
+        return jax.lax.map(one, (keys, state.params, chains, runs.temperatures))
+
+    return Program(init, update, advance, measure, generate, final_draws)
+
+
+def _fold_in(keys: Array, number: Any) -> Array:
+    """Fold one number, or one for each, into all keys."""
+    number = jnp.broadcast_to(jnp.asarray(number), keys.shape)
+    return jax.vmap(jax.random.fold_in)(keys, number)
+
+
+@dataclass(frozen=True, eq=False)
+class Replicas:
+    """The runs of a job side by side. Run ``r + i * repeats`` is repeat r of cell i.
+
+    Attributes:
+        config: the study.
+        job: the job.
+        train: resolved configuration that the cells share but for their ladders.
+        program: the compiled functions.
+        runs: their arguments.
+    """
+
+    config: StudyConfig
+    job: Job
+    train: latent.LatentConfig
+    program: Program
+    runs: Runs
+
+    @property
+    def num_temperatures(self) -> int:
+        """Length of the ladders, 1 without one."""
+        return self.job.cells[0].num_temperatures
+
+    def init(self) -> TrainState:
+        """Return the initial state of every run."""
+        return self.program.init(self.runs, self.num_temperatures)
+
+    def advance(self, state: TrainState, start: int, num_updates: int) -> TrainState:
+        """Train every run from update ``start`` on; ``state`` is donated."""
+        seed, repeats = self.config.place.seed, self.job.repeats
+        n, size = len(self.runs.images), self.train.optimizer.batch_size
+        updates = range(start, start + num_updates)
+        index = [[batch_index(seed + r, i, n, size) for r in range(repeats)] for i in updates]
+        # Repeat r sees the same images in the same order in every cell.
+        index = np.tile(np.asarray(index), (1, len(self.job.cells), 1))
+        return self.program.advance(state, self.runs, index)
+
+    def measure_gradients(
+        self, state: TrainState, update: int, with_reference: bool
+    ) -> GradientRecord:
+        """Measure the gradient of every run after an update, on the same minibatches for all."""
+        n, size = len(self.runs.images), self.train.optimizer.batch_size
+        number = min(self.config.measure.gradient_batches, n // size)
+        rng = np.random.default_rng([self.config.place.seed, update, 7])
+        index = rng.permutation(n)[: number * size].reshape(number, size)
+        return jax.device_get(self.program.measure(state, self.runs, index, with_reference))
+
+    def generate(self, state: TrainState) -> Float[np.ndarray, "runs m h w c"]:
+        """Draw images from the learned prior of every run."""
+        return np.asarray(self.program.generate(state, self.runs))
+
+    def final_draws(self, state: TrainState) -> FinalDraws:
+        """Draw latent vectors of the first training images at every temperature."""
+        return jax.device_get(self.program.final_draws(state, self.runs))
 
     def evaluations(self, num_updates: int) -> int:
-        """Evaluations of the likelihood's gradient by the posterior chains of one run."""
-        chain, size = self.train.chain, self.train.optimizer.batch_size
-        per_update = (chain.posterior_steps + 1) * (self.train.learning.num_chains or 1) * size
-        return num_updates * per_update * self._rungs
+        """Count the gradients of the likelihood that the posterior chains of one run take."""
+        # A chain begins with a gradient, before its first step.
+        per_chain = self.train.chain.posterior_steps + 1
+        chains = (self.train.learning.num_chains or 1) * self.train.optimizer.batch_size
+        return num_updates * per_chain * chains * self.num_temperatures
 
 
 def build_replicas(config: StudyConfig, job: Job, dataset: ImageDataset) -> Replicas:
-    """Assemble the program of a job.
+    """Assemble the program of a job and its arguments.
 
     Raises:
         InputError: if the data do not suffice for the batch, or a ladder is not one.
     """
-    first = job.cells[0]
-    resolved = [configs.resolve(train_config(config, cell), dataset) for cell in job.cells]
+    resolved = [latent.resolve(train_config(config, cell), dataset) for cell in job.cells]
     train = resolved[0]
-    model = build.build_model(train, dataset.image_shape)
-    optimizer = build_optimizer(train.optimizer)
-    estimator = build.build_estimator(train)
-    num_chains = train.learning.num_chains or 1
-    seeds = range(config.place.seed, config.place.seed + job.repeats)
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    keys = [jax.random.key(config.place.seed + r) for r in range(job.repeats)]
     temperatures = None
-    if first.has_ladder:
-        ladders = jnp.stack([configs.ladder(one.learning) for one in resolved])
+    if job.cells[0].has_ladder:
+        ladders = jnp.stack([latent.ladder(one.learning) for one in resolved])
         temperatures = jnp.repeat(ladders, job.repeats, axis=0)
+    # Of other data and with other ladders the program is the same, and must be found again.
+    learning = dataclasses.replace(train.learning, schedule="power", power=1.0)
+    like = dataclasses.replace(train, data=DataConfig(), learning=learning)
     return Replicas(
-        config=config,
-        job=job,
-        images=jnp.asarray(dataset.x_train),
-        model=model,
-        sampler=build.build_model(train, dataset.image_shape, sampling=True),
-        gradient=step.build_gradient(model, estimator, num_chains=num_chains),
-        update=step.build_update(model, estimator, optimizer, num_chains=num_chains),
-        optimizer=optimizer,
-        train=train,
-        keys=jnp.tile(keys, len(job.cells)),
-        temperatures=temperatures,
+        config,
+        job,
+        train,
+        build_program(like, config.measure, dataset.image_shape),
+        Runs(jnp.stack(keys * len(job.cells)), temperatures, jnp.asarray(dataset.x_train)),
     )

@@ -1,10 +1,10 @@
-"""Running a study: one job after the other, each kept as soon as it is done."""
+"""Run a study: its jobs in this process or on a Ray cluster, each kept as soon as it is done."""
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,30 +12,46 @@ import numpy as np
 
 from tempered_ebm import metrics
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.learning import GradientStatistics
-from tempered_ebm.study import table
-from tempered_ebm.study.cells import Job
-from tempered_ebm.study.config import StudyConfig
+from tempered_ebm.errors import InputError
+from tempered_ebm.study import folder as folders
+from tempered_ebm.study.config import Job, StudyConfig, jobs, validate
+from tempered_ebm.study.folder import StudyFolder
+from tempered_ebm.study.gradients import GradientRecord
 from tempered_ebm.study.replicas import Replicas, build_replicas
+from tempered_ebm.training import evaluation
 from tempered_ebm.training.state import TrainState
 
-GROUPS = table.GROUPS
 _SAMPLES_KEPT = 64
+_TRIES = 3
+
+
+class StudyResult(NamedTuple):
+    """How a call of :func:`run_study` ended.
+
+    Attributes:
+        folder: the study folder.
+        num_done: jobs done, in this call or before.
+        num_jobs: jobs in all.
+    """
+
+    folder: StudyFolder
+    num_done: int
+    num_jobs: int
 
 
 class JobResult(NamedTuple):
-    """What a job leaves: rows of the table, and an npz archive of arrays.
+    """Measurements of a job.
 
     Attributes:
         rows: one per cell, repeat and measurement.
-        arrays: the archive's bytes.
+        arrays: for pictures, by ``"cell:name"``.
     """
 
     rows: list[dict[str, Any]]
-    arrays: bytes
+    arrays: dict[str, np.ndarray]
 
 
-class Judge(NamedTuple):
+class SampleQuality(NamedTuple):
     """Distances of generated images to held-out ones.
 
     Attributes:
@@ -47,7 +63,7 @@ class Judge(NamedTuple):
     held_out: np.ndarray
 
     def distances(self, images: np.ndarray) -> dict[str, float]:
-        """Fréchet and kernel distance; NaN where an image is not finite."""
+        """Return the Fréchet and the kernel distance; NaN where an image is not finite."""
         if not np.all(np.isfinite(images)):
             return {"frechet": float("nan"), "kernel": float("nan")}
         features = self.features(images)
@@ -57,25 +73,62 @@ class Judge(NamedTuple):
         }
 
 
-def build_judge(dataset: ImageDataset) -> Judge:
+def fit_sample_quality(dataset: ImageDataset) -> SampleQuality:
     """Fit the feature space of a data set; the same wherever it is fitted."""
-    from tempered_ebm.training.evaluation import fit_features
-
-    features = fit_features(dataset).features
-    return Judge(features, features(dataset.x_test))
+    features = evaluation.fit_features(dataset).features
+    return SampleQuality(features, features(dataset.x_test))
 
 
-def _spread(number: int, count: int) -> set[int]:
-    """``number`` of the measurements 1 ... count, evenly spaced, the last among them."""
-    number = min(number, count)
-    return {round(count * (i + 1) / number) for i in range(number)}
+def run_study(
+    config: StudyConfig, dataset: ImageDataset, *, show_progress: bool = True
+) -> StudyResult:
+    """Run the jobs of a study that are not done, and merge their rows into one table.
+
+    A job is kept when it is done. Stopping a study, or losing a worker, loses the jobs that
+    were running and nothing else; the same call continues the study.
+
+    Args:
+        config: the study.
+        dataset: its data.
+        show_progress: whether to show a progress bar on standard error.
+
+    Raises:
+        InputError: for bad settings, or a folder that belongs to another study.
+        OSError: if the folder cannot be written.
+    """
+    from tqdm import tqdm
+
+    validate(config)
+    quality = fit_sample_quality(dataset)
+    floor = quality.distances(dataset.x_train[: evaluation.MOST_IMAGES])
+    folder = folders.open_study(config, dataset, floor)
+    all_jobs, pending = jobs(config), folder.pending()
+
+    def updates(jobs: list[Job]) -> int:
+        return config.runs.num_steps * sum(len(job.cells) * job.repeats for job in jobs)
+
+    bar = tqdm(
+        total=updates(all_jobs),
+        initial=updates(all_jobs) - updates(pending),
+        unit="update",
+        disable=not show_progress,
+    )
+    if config.place.executor == "ray":
+        results = _run_on_ray(config, pending, dataset, bar.update)
+    else:
+        results = ((job, run_job(config, job, dataset, quality, bar.update)) for job in pending)
+    with bar:
+        for job, result in results:
+            folder.save(job, result.rows, result.arrays)
+            folders.merge(folder.path)
+    return StudyResult(folder, len(all_jobs) - len(folder.pending()), len(all_jobs))
 
 
 def run_job(
     config: StudyConfig,
     job: Job,
     dataset: ImageDataset,
-    judge: Judge,
+    quality: SampleQuality,
     progress: Callable[[int], object] = lambda updates: None,
 ) -> JobResult:
     """Train all runs of a job side by side and measure them on the way.
@@ -84,112 +137,155 @@ def run_job(
         config: the study.
         job: the job.
         dataset: its data.
-        judge: of generated images.
-        progress: told the number of updates made since it was last told.
+        quality: of generated images.
+        progress: told the number of updates, of all runs together, since it was last told.
     """
     replicas = build_replicas(config, job, dataset)
+    num_runs = len(job.cells) * job.repeats
     state = replicas.init()
-    every, count = config.measure.record_every, config.runs.num_steps // config.measure.record_every
-    quality, bias = (
-        _spread(config.measure.num_quality, count),
-        _spread(config.measure.num_bias, count),
-    )
+    settings = config.measure
+    every, count = settings.record_every, config.runs.num_steps // settings.record_every
+    with_images = _spread(settings.num_quality, count)
+    with_reference = _spread(settings.num_bias, count)
     began = time.monotonic()
     rows: list[dict[str, Any]] = []
-    integrands: list[tuple[np.ndarray, np.ndarray]] = []
+    records: list[GradientRecord] = []
     images = np.zeros(0)
     for i in range(1, count + 1):
-        state = replicas.advance(state, (i - 1) * every, every)
         done = i * every
-        record = replicas.measure_gradients(state, done, i in bias)
-        integrands.append((record.mean_loglikelihood, record.variance_loglikelihood))
-        if i in quality:
-            images = replicas.generate(state, done)
-        seconds = time.monotonic() - began
+        state = replicas.advance(state, done - every, every)
+        record = replicas.measure_gradients(state, done, i in with_reference)
+        records.append(record)
+        if i in with_images:
+            images = replicas.generate(state)
         sums = jax.device_get(state.metric_sums)
-        for run in range(replicas.num_runs):
-            row = _row(replicas, sums, record, run, done, every, seconds)
-            if i in quality:
-                row |= judge.distances(images[run])
+        state = state._replace(metric_sums=jax.tree.map(np.zeros_like, sums))
+        shared = {
+            "dataset": config.data.dataset,
+            "step": done,
+            "gradient_evaluations": replicas.evaluations(done),
+            "seconds": round((time.monotonic() - began) / num_runs, 3),
+        }
+        for run in range(num_runs):
+            cell = job.cells[run // job.repeats]
+            row = {"cell": cell.name, **vars(cell), "repeat": run % job.repeats, **shared}
+            row |= {name: float(total[run]) / every for name, total in sums.items()}
+            row["skipped_updates"] *= every
+            row |= _statistics(record, run)
+            if i in with_images:
+                row |= quality.distances(images[run])
             rows.append(row)
-        zeros = {name: 0 * total for name, total in state.metric_sums.items()}
-        state = state._replace(metric_sums=zeros)
-        progress(every)
-    return JobResult(rows, _archive(replicas, state, integrands, images))
+        progress(every * num_runs)
+    return JobResult(rows, _arrays(replicas, state, records, images))
 
 
-def _row(
-    replicas: Replicas,
-    sums: dict[str, np.ndarray],
-    record: Any,
-    run: int,
-    done: int,
-    every: int,
-    seconds: float,
-) -> dict[str, Any]:
-    cell = replicas.job.cells[run // replicas.job.repeats]
-    means = {name: float(total[run]) / every for name, total in sums.items()}
-    row = {
-        "cell": cell.name,
-        "estimator": cell.estimator,
-        "schedule": cell.schedule,
-        "power": cell.power,
-        "num_temperatures": cell.num_temperatures,
-        "batch_size": cell.batch_size,
-        "posterior_steps": cell.posterior_steps,
-        "metropolis": int(cell.metropolis),
-        "replica_exchange": int(cell.replica_exchange),
-        "dataset": replicas.config.data.dataset,
-        "repeat": run % replicas.job.repeats,
-        "step": done,
-        "gradient_evaluations": replicas.evaluations(done),
-        "seconds": round(seconds / replicas.num_runs, 3),
-        **{name: means[name] for name in ("loss", "loglikelihood", "reconstruction_error")},
-        "skipped_updates": means["skipped_updates"] * every,
-    }
-    for group in GROUPS:
-        values: GradientStatistics = record.statistics[group]
-        row |= {f"{group}_{name}": float(value[run]) for name, value in values._asdict().items()}
-        row[f"{group}_legacy_variance"] = float(record.legacy_variance[group][run])
+def _spread(number: int, count: int) -> set[int]:
+    """Choose ``number`` of the measurements 1 ... count, evenly spaced, the last among them."""
+    number = min(number, count)
+    return {round(count * (i + 1) / number) for i in range(number)}
+
+
+def _statistics(record: GradientRecord, run: int) -> dict[str, float]:
+    row = {}
+    for group in folders.GROUPS:
+        values = record.statistics[group]._asdict()
+        values["legacy_variance"] = record.legacy_variance[group]
+        row |= {f"{group}_{name}": float(value[run]) for name, value in values.items()}
     return row
 
 
-def _archive(
-    replicas: Replicas,
-    state: TrainState,
-    integrands: list[tuple[np.ndarray, np.ndarray]],
-    images: np.ndarray,
-) -> bytes:
+def _arrays(
+    replicas: Replicas, state: TrainState, records: list[GradientRecord], images: np.ndarray
+) -> dict[str, np.ndarray]:
+    job, ladders = replicas.job, replicas.runs.temperatures
     draws = replicas.final_draws(state)
-    job, settings = replicas.job, replicas.config.measure
-    mean, variance = (np.stack(series, axis=1) for series in zip(*integrands, strict=True))
-    steps = settings.record_every * np.arange(1, len(integrands) + 1)
     pixels = np.round((images[:, :_SAMPLES_KEPT] + 1) * 127.5).clip(0, 255)
-    arrays: dict[str, np.ndarray] = {}
+    by_run = {
+        "ladder": np.ones((len(images), 1)) if ladders is None else np.asarray(ladders),
+        "mean_loglikelihood": np.stack([record.mean_loglikelihood for record in records], 1),
+        "variance_loglikelihood": np.stack(
+            [record.variance_loglikelihood for record in records], 1
+        ),
+        "loglikelihood": draws.loglikelihood.astype(np.float32),
+        "latent": draws.latent.astype(np.float32),
+        "samples": np.nan_to_num(pixels).astype(np.uint8),
+    }
+    steps = replicas.config.measure.record_every * np.arange(1, len(records) + 1)
+    arrays = {}
     for i, cell in enumerate(job.cells):
-        part = slice(i * job.repeats, (i + 1) * job.repeats)
-        ladder = (
-            np.ones(1)
-            if replicas.temperatures is None
-            else np.asarray(replicas.temperatures[part.start])
-        )
+        runs = slice(i * job.repeats, (i + 1) * job.repeats)
+        arrays |= {f"{cell.name}:{name}": value[runs] for name, value in by_run.items()}
         arrays |= {
-            f"{cell.name}:{name}": value
-            for name, value in {
-                "ladder": ladder,
-                "steps": steps,
-                "mean_loglikelihood": mean[part],
-                "variance_loglikelihood": variance[part],
-                "loglikelihood": draws.loglikelihood[part].astype(np.float32),
-                "latent": draws.latent[part].astype(np.float32),
-                "samples": np.nan_to_num(pixels[part]).astype(np.uint8),
-            }.items()
+            f"{cell.name}:ladder": by_run["ladder"][runs.start],
+            f"{cell.name}:steps": steps,
         }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return arrays
 
 
-def clear_compiled() -> None:
-    """Forget the compiled programs of a finished job: each job has its own."""
-    jax.clear_caches()
+def _run_on_ray(
+    config: StudyConfig,
+    pending: list[Job],
+    dataset: ImageDataset,
+    progress: Callable[[int], object],
+) -> Iterator[tuple[Job, JobResult]]:
+    """Run jobs as tasks of a Ray cluster, in the order in which they end.
+
+    Raises:
+        InputError: if Ray is not installed or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise InputError(
+            "--executor ray needs the package ray, which is not installed; expected it from "
+            "pip install 'tempered-ebm[ray]'"
+        ) from None
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        try:
+            ray.init(address=config.place.address, log_to_driver=False, include_dashboard=False)
+        except (ConnectionError, ValueError) as error:
+            raise InputError(
+                f"--address must be that of a running Ray cluster, got {config.place.address!r}: "
+                f"{error}"
+            ) from error
+    try:
+        yield from _collect(ray, config, pending, dataset, progress)
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _work(config: StudyConfig, job: Job, dataset: ImageDataset) -> JobResult:
+    # A feature map cannot be sent to a worker, which fits the same one.
+    return run_job(config, job, dataset, fit_sample_quality(dataset))
+
+
+def _collect(
+    ray: Any,
+    config: StudyConfig,
+    pending: list[Job],
+    dataset: ImageDataset,
+    progress: Callable[[int], object],
+) -> Iterator[tuple[Job, JobResult]]:
+    """Yield jobs as they end; one whose worker is lost is tried three times, then given up."""
+    work = ray.remote(max_retries=0)(_work)
+    shared = ray.put(dataset)
+    running = {work.remote(config, job, shared): (job, 1) for job in pending}
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        job, tries = running.pop(done)
+        try:
+            result = ray.get(done)
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            if tries < _TRIES:
+                running[work.remote(config, job, shared)] = (job, tries + 1)
+            else:
+                warnings.warn(
+                    f"gave up job {job.name} after {_TRIES} lost workers: {error}", stacklevel=2
+                )
+            continue
+        progress(config.runs.num_steps * len(job.cells) * job.repeats)
+        yield job, result
