@@ -147,7 +147,8 @@ def build_program(
         keys = _fold_in(runs.keys, 2 * state.step + 2)
 
         def one(args: tuple) -> Array:
-            return sampler.generate(*args, settings.num_images)
+            key, params = args
+            return sampler.generate(key, params, settings.num_images)
 
         return jax.lax.map(one, (keys, state.params))
 
@@ -159,7 +160,8 @@ def build_program(
         chains = state.chains._replace(prior=prior)
 
         def one(args: tuple) -> FinalDraws:
-            draws = gradient(*args, runs.images, index).draws.posterior
+            key, params, chains, ladder = args
+            draws = gradient(key, params, chains, ladder, runs.images, index).draws.posterior
             K = draws.loglikelihood.shape[0]
             latents = draws.position[..., :2].reshape(K, -1, 2)
             return FinalDraws(draws.loglikelihood.reshape(K, -1), latents)
@@ -208,9 +210,11 @@ class Replicas:
         seed, repeats = self.config.place.seed, self.job.repeats
         n, size = len(self.runs.images), self.train.optimizer.batch_size
         updates = range(start, start + num_updates)
-        index = [[batch_index(seed + r, i, n, size) for r in range(repeats)] for i in updates]
+        index = np.array(
+            [[batch_index(seed + r, i, n, size) for r in range(repeats)] for i in updates]
+        )
         # Repeat r sees the same images in the same order in every cell.
-        index = np.tile(np.asarray(index), (1, len(self.job.cells), 1))
+        index = np.tile(index, (1, len(self.job.cells), 1))
         return self.program.advance(state, self.runs, index)
 
     def measure_gradients(

@@ -186,7 +186,7 @@ def _spread(number: int, count: int) -> set[int]:
 
 
 def _statistics(record: GradientRecord, run: int) -> dict[str, float]:
-    row = {}
+    row: dict[str, float] = {}
     for group in folders.GROUPS:
         values = record.statistics[group]._asdict()
         values["legacy_variance"] = record.legacy_variance[group]
@@ -211,7 +211,7 @@ def _arrays(
         "samples": np.nan_to_num(pixels).astype(np.uint8),
     }
     steps = replicas.config.measure.record_every * np.arange(1, len(records) + 1)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for i, cell in enumerate(job.cells):
         runs = slice(i * job.repeats, (i + 1) * job.repeats)
         arrays |= {f"{cell.name}:{name}": value[runs] for name, value in by_run.items()}
