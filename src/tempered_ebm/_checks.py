@@ -7,6 +7,7 @@ because t and the step size are data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -120,3 +121,35 @@ def at_least(name: str, value: Any, minimum: int) -> None:
     """Require an integer that is not below ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise InputError(f"{name} must be an integer >= {minimum}, got {value!r}")
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a path given as a string or a path; require that it is one of them."""
+    if not isinstance(value, str | Path):
+        raise InputError(f"{name} must be a path or a string, got {describe(value)}")
+    return Path(value)
+
+
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array, of NumPy, JAX or another library."""
+    return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def describe(value: Any) -> str:
+    """Describe a value in an error message: an array by type and shape, others as they are."""
+    if is_array(value):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def array(name: str, value: Any, expected: str, kinds: str = "buif") -> np.ndarray:
+    """Return a value as an array; require that its dtype is of one of these kinds."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # Rows of unequal length.
+        found = None
+    if found is None or found.dtype.kind not in kinds:
+        got = describe(value) if found is None or found.dtype.kind in "OSU" else describe(found)
+        raise InputError(f"{name} must be {expected}, got {got}")
+    return found

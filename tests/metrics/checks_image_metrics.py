@@ -7,17 +7,16 @@ import scipy.linalg
 from scipy import special
 
 from tempered_ebm.metrics import extrapolation, frechet, kernel, memorization, scores
-from tempered_ebm.metrics import moments as moments_module
 from tests import ground_truths as gt
 
 HONEST = (0.8, 1.25)
 """Where the ratio of true and stated errors may lie."""
 
 
-def exact_moments(mean: np.ndarray, covariance: np.ndarray) -> moments_module.FeatureMoments:
+def exact_moments(mean: np.ndarray, covariance: np.ndarray) -> frechet.FeatureMoments:
     """Moments as of so many vectors that they are those of the law."""
     num = 10**9
-    return moments_module.FeatureMoments(num, mean, covariance * (num - 1))
+    return frechet.FeatureMoments(num, mean, covariance * (num - 1))
 
 
 def frechet_distance_agrees_with_scipy() -> None:
@@ -35,9 +34,9 @@ def streamed_moments_are_those_of_the_whole() -> None:
     rng = np.random.default_rng(2)
     features = 1e3 + np.cumsum(rng.normal(size=(50, 4)), axis=0)
     parts = np.split(features, [1, 8, 30, 31])
-    streamed = moments_module.feature_moments(iter(parts))
-    halves = [moments_module.feature_moments(iter(p)) for p in (parts[:2], parts[2:])]
-    for found in (streamed, moments_module.merge_feature_moments(*halves)):
+    streamed = frechet.feature_moments(iter(parts))
+    halves = [frechet.feature_moments(iter(p)) for p in (parts[:2], parts[2:])]
+    for found in (streamed, frechet.merge_feature_moments(*halves)):
         assert found.num_vectors == 50
         np.testing.assert_allclose(found.mean, features.mean(0), rtol=1e-13)
         np.testing.assert_allclose(found.covariance, np.cov(features, rowvar=False), rtol=1e-10)
@@ -125,9 +124,7 @@ def frechet_extrapolation_finds_the_truth(shift: float) -> None:
             extrapolation.frechet_distance_infinity(gt.key(100 + i), features, reference)[:2]
         )
         plain.append(
-            frechet.frechet_distance_from_moments(
-                moments_module.feature_moments(features), reference
-            )
+            frechet.frechet_distance_from_moments(frechet.feature_moments(features), reference)
         )
     truth = dimension * shift**2
     _extrapolation_is_right(np.array(limits), np.array(plain), truth, slack=0.004)

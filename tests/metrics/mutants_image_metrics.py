@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tempered_ebm.metrics import extrapolation, frechet, kernel, memorization, moments, scores
+from tempered_ebm.metrics import extrapolation, frechet, kernel, memorization, scores
 from tests.metrics import checks_image_metrics as checks
 from tests.mutants.registry import caught_by
 
@@ -10,7 +10,7 @@ from tests.mutants.registry import caught_by
 @caught_by(checks.frechet_distance_agrees_with_scipy)
 def covariance_divided_by_n(patch):
     biased = property(lambda self: self.sum_of_products / self.num_vectors)
-    patch.setattr(moments.FeatureMoments, "covariance", biased)
+    patch.setattr(frechet.FeatureMoments, "covariance", biased)
 
 
 @caught_by(checks.frechet_distance_agrees_with_scipy)
@@ -25,7 +25,7 @@ def no_shift_of_means_in_a_merge(patch):
         def __getattr__(self, name):
             return getattr(np, name) if name != "outer" else lambda a, b: 0.0 * np.outer(a, b)
 
-    patch.setattr(moments, "np", NoOuter())
+    patch.setattr(frechet, "np", NoOuter())
 
 
 @caught_by(checks.kernel_distance_agrees_with_the_double_sum)

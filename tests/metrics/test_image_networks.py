@@ -1,12 +1,14 @@
 import importlib.util
+import sys
+import types
 
-import jax
 import numpy as np
 import pytest
 
 import tempered_ebm as te
 from tempered_ebm import metrics
 from tempered_ebm.metrics import inception
+from tempered_ebm.metrics.image_networks import require_tensors
 
 
 def random_weights(shapes, seed=0):
@@ -101,34 +103,99 @@ def test_efficientnet_says_what_to_install(monkeypatch):
         metrics.efficientnet_lite0()
 
 
+def test_safetensors_are_read(tmp_path):
+    package = pytest.importorskip("safetensors.numpy")
+    arrays = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b": np.float16([7])}
+    path = tmp_path / "w.safetensors"
+    package.save_file(arrays, path)
+    found = metrics.read_weights(path)
+    assert set(found) == {"a", "b"}
+    for name in found:
+        np.testing.assert_array_equal(found[name], arrays[name])
+    whole = path.read_bytes()
+    for content in (b"", b"\xff" * 20, whole[:-1], whole.replace(b"F32", b"X32")):
+        path.write_bytes(content)
+        with pytest.raises(te.InputError, match=r"w.safetensors cannot be read: "):
+            metrics.read_weights(path)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_checkpoints_of_tensors_are_read_and_others_refused(tmp_path, is_zip):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "w.pth"
+
+    def save(tree):
+        torch.save(tree, path, _use_new_zipfile_serialization=is_zip)
+
+    whole = torch.arange(12.0).reshape(3, 4)
+    save({"a": whole, "t": whole.T, "n": torch.tensor(7), "h": torch.tensor([1.5]).bfloat16()})
+    found = metrics.read_weights(path)
+    np.testing.assert_array_equal(found["t"], found["a"].T)
+    assert (found["a"].shape, found["n"], found["h"]) == ((3, 4), 7, 1.5)
+    save({"a": print})
+    with pytest.raises(te.InputError, match=r"w.pth cannot be read: .*"):
+        metrics.read_weights(path)
+    save([whole])
+    with pytest.raises(te.InputError, match=r"w.pth cannot be read: .*"):
+        metrics.read_weights(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(te.InputError, match=r"w.pth cannot be read: .*"):
+        metrics.read_weights(path)
+
+
+def test_checkpoints_are_read_as_weights_only(tmp_path, monkeypatch):
+    """Without PyTorch: what it is asked for, and what is made of its answer."""
+    calls = []
+
+    class Tensor:
+        dtype = "float32"
+
+        def detach(self):
+            return self
+
+        def numpy(self):
+            return np.ones(2, np.float32)
+
+    def load(path, **options):
+        calls.append((path, options))
+        return {"a": Tensor()}
+
+    torch = types.SimpleNamespace(load=load, bfloat16="bfloat16")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    path = tmp_path / "w.pt"
+    path.write_bytes(b"")
+    np.testing.assert_array_equal(metrics.read_weights(path)["a"], [1, 1])
+    assert calls == [(path, {"map_location": "cpu", "weights_only": True})]
+
+
 @pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (np.zeros((2, 8, 8), np.float32), r"images must have shape .* got \(2, 8, 8\)"),
-        (np.zeros((2, 8, 8, 4), np.float32), r"images must have shape"),
-        (np.zeros((0, 8, 8, 3), np.float32), r"images must have shape"),
-        (np.zeros((2, 8, 8, 3), np.uint8), r"floats in \[-1, 1\], got dtype uint8"),
-        (np.full((2, 8, 8, 3), 255.0), r"images must lie in \[-1, 1\], got values from 255"),
-        (np.full((2, 8, 8, 3), np.nan), r"images must be finite, .* first in image 0"),
-    ],
+    ("ending", "package"), [(".pth", "torch"), (".pt", "torch"), (".safetensors", "safetensors")]
 )
-def test_bad_images_are_named(bad, message):
+def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, monkeypatch, ending, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    path = tmp_path / f"w{ending}"
+    path.write_bytes(b"")
+    message = rf"w{ending} needs the package {package}, .*install tempered-ebm\[metrics\]"
     with pytest.raises(te.InputError, match=message):
-        metrics.batches.check_images(bad)
+        metrics.read_weights(path)
 
 
-def test_batches_have_one_shape_and_compile_once():
-    traces = []
+def test_other_files_are_named(tmp_path):
+    with pytest.raises(te.InputError, match=r"none.npz does not exist"):
+        metrics.read_weights(tmp_path / "none.npz")
+    (tmp_path / "weights.h5").write_bytes(b"")
+    with pytest.raises(te.InputError, match=r"must end in .pth, .pt, .npz or .* got '.h5'"):
+        metrics.read_weights(tmp_path / "weights.h5")
 
-    @jax.jit
-    def apply(factor, x):
-        traces.append(x.shape)
-        return factor * x.sum(axis=(1, 2, 3))
 
-    images = np.random.default_rng(0).normal(size=(7, 2, 2, 1)).astype(np.float32)
-    for number in (7, 6, 3, 5):
-        found = metrics.batches.in_batches(apply, 2.0, images[:number], 3)
-        np.testing.assert_allclose(found, 2 * images[:number].sum(axis=(1, 2, 3)), rtol=1e-5)
-    assert traces == [(3, 2, 2, 1)]
-    with pytest.raises(te.InputError, match="at least one image"):
-        metrics.batches.in_batches(apply, 2.0, images[:0], 3)
+def test_tensors_are_asked_for_by_name_shape_and_finiteness():
+    shapes = {"a": (2,), "b": (3,)}
+    good = {"a": np.zeros(2), "b": np.zeros(3, np.float16), "more": np.zeros(1)}
+    assert set(require_tensors("f", good, shapes)) == {"a", "b"}
+    with pytest.raises(te.InputError, match=r"f has no tensor b of shape \(3,\).* 1 are missing"):
+        require_tensors("f", {"a": good["a"]}, shapes)
+    with pytest.raises(te.InputError, match=r"b in f must have shape \(3,\), got \(4,\)"):
+        require_tensors("f", good | {"b": np.zeros(4)}, shapes)
+    with pytest.raises(te.InputError, match="a in f must be finite real numbers"):
+        require_tensors("f", good | {"a": np.full(2, np.nan)}, shapes)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tempered_ebm import _files
-from tempered_ebm.datasets.dataset import ImageDataset, from_bytes, require_path, split_indices
+from tempered_ebm import _checks, _files
+from tempered_ebm.datasets.dataset import ImageDataset, from_bytes, split_indices
 from tempered_ebm.errors import InputError
 
 _KEYS = ("x_train", "x_test", "y_train", "y_test")
@@ -75,7 +75,7 @@ def load_npz(path: Path | str) -> ImageDataset:
         >>> te.datasets.load_npz(path).x_train.shape
         (8, 8, 8, 1)
     """
-    path = require_path("path", path)
+    path = _checks.path("path", path)
     arrays = _files.read_npz("data_file", path, any_of=["x_train"], keys=_KEYS)
     images = {key: _to_images(path, key, arrays[key]) for key in arrays if key.startswith("x_")}
     labels = {
@@ -125,7 +125,7 @@ def load_npz_held_out(path: Path | str) -> ImageDataset:
         >>> te.datasets.load_npz_held_out(path).x_test.shape
         (10, 8, 8, 1)
     """
-    path = require_path("path", path)
+    path = _checks.path("path", path)
     arrays = _files.read_npz("data_file", path, any_of=["x_test", "x_train"], keys=_KEYS)
     if "x_test" in arrays:
         x = _to_images(path, "x_test", arrays["x_test"])
@@ -157,7 +157,7 @@ def load_arrays(path: Path | str) -> dict[str, Any]:
         >>> te.datasets.load_arrays(path)
         {'x': array([0.5, 1.5]), 'count': array([3, 4])}
     """
-    path = require_path("path", path)
+    path = _checks.path("path", path)
     readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from tempered_ebm import _checks
 from tempered_ebm.densities import ToyDensity
 from tempered_ebm.errors import InputError
 
@@ -58,14 +59,14 @@ class ImageDataset:
             if not _has_kind(images, "f", 4):
                 raise InputError(
                     f"x_{part} must be an array of floats in [-1, 1] of shape (n, height, width, "
-                    f"channels), got {describe(images)}"
+                    f"channels), got {_checks.describe(images)}"
                 )
             if labels is not None and not (
                 _has_kind(labels, "iu", 1) and len(labels) == len(images)
             ):
                 raise InputError(
                     f"y_{part} must be {len(images)} integers, one for each image, got "
-                    f"{describe(labels)}"
+                    f"{_checks.describe(labels)}"
                 )
 
     @property
@@ -103,20 +104,9 @@ class PointDataset:
 
 
 def _has_kind(value: Any, kinds: str, ndim: int) -> bool:
-    return is_array(value) and np.dtype(value.dtype).kind in kinds and len(value.shape) == ndim
-
-
-def is_array(value: Any) -> bool:
-    """Return whether a value is an array, of NumPy, JAX or another library."""
-    return hasattr(value, "dtype") and hasattr(value, "shape")
-
-
-def describe(value: Any) -> str:
-    """Describe a value in an error message: an array by type and shape, others as they are."""
-    if is_array(value):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return (
+        _checks.is_array(value) and np.dtype(value.dtype).kind in kinds and len(value.shape) == ndim
+    )
 
 
 def require_images(dataset: Any) -> ImageDataset:
@@ -126,19 +116,8 @@ def require_images(dataset: Any) -> ImageDataset:
         InputError: if it is something else.
     """
     if not isinstance(dataset, ImageDataset):
-        raise InputError(f"dataset must be an ImageDataset, got {describe(dataset)}")
+        raise InputError(f"dataset must be an ImageDataset, got {_checks.describe(dataset)}")
     return dataset
-
-
-def require_path(name: str, path: Any) -> Path:
-    """Return a path given as a string or a path.
-
-    Raises:
-        InputError: if it is something else.
-    """
-    if not isinstance(path, str | Path):
-        raise InputError(f"{name} must be a path or a string, got {describe(path)}")
-    return Path(path)
 
 
 def require_folder(path: Any) -> Path:
@@ -147,7 +126,7 @@ def require_folder(path: Any) -> Path:
     Raises:
         InputError: if there is no such folder.
     """
-    path = require_path("data_dir", path)
+    path = _checks.path("data_dir", path)
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise InputError(f"data_dir {path} {found}; expected a folder")
@@ -176,7 +155,7 @@ def from_bytes(pixels: UInt8[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape
         array([-1.,  1.], dtype=float32)
     """
     if getattr(pixels, "dtype", None) != np.uint8:
-        raise InputError(f"pixels must be an array of uint8, got {describe(pixels)}")
+        raise InputError(f"pixels must be an array of uint8, got {_checks.describe(pixels)}")
     images = pixels.astype(np.float32)
     images /= np.float32(127.5)
     images -= np.float32(1)
@@ -203,7 +182,7 @@ def checksum(dataset: ImageDataset | PointDataset) -> int:
     """
     if not isinstance(dataset, ImageDataset | PointDataset):
         raise InputError(
-            f"dataset must be an ImageDataset or a PointDataset, got {describe(dataset)}"
+            f"dataset must be an ImageDataset or a PointDataset, got {_checks.describe(dataset)}"
         )
     return zlib.crc32(np.ascontiguousarray(dataset.x_train).data)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tempered_ebm import _checks
 from tempered_ebm.datasets.dataset import (
     ImageDataset,
     LabelledPixels,
     assemble,
     first_line,
-    require_path,
     split_indices,
 )
 from tempered_ebm.datasets.pictures import PictureSettings, to_pixels
@@ -58,7 +58,7 @@ def load_huggingface(
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: source must name a data set, got 'hf:'
     """
-    require_path("source", source)
+    _checks.path("source", source)
     is_folder = isinstance(source, Path)
     name = str(source).removeprefix("hf:")
     if not name:

@@ -11,13 +11,13 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
+from tempered_ebm import _checks
 from tempered_ebm.datasets.dataset import (
     ImageDataset,
     LabelledPixels,
     assemble,
     label_pixels,
     require_folder,
-    require_path,
 )
 from tempered_ebm.errors import InputError
 
@@ -121,7 +121,7 @@ def read_idx(path: Path | str) -> UInt8[np.ndarray, "*shape"]:
         >>> te.datasets.read_idx(path)
         array([7, 8, 9], dtype=uint8)
     """
-    path = require_path("path", path)
+    path = _checks.path("path", path)
     if not path.is_file():
         raise InputError(f"{path} does not exist, or is no file; expected an idx file")
     try:

@@ -24,7 +24,6 @@ from tempered_ebm.datasets.dataset import (
     assemble_with_held_out,
     first_line,
     require_folder,
-    require_path,
 )
 from tempered_ebm.datasets.preprocess import ResizeMethod, crop_box, pillow_filter, require_method
 from tempered_ebm.errors import InputError
@@ -237,7 +236,7 @@ def read_pictures(
         InputError: if a file is damaged, or of another size than the first.
         OSError: if the disk fails or is full while the cache is written; it names the file.
     """
-    cache = root / _CACHE if cache_dir is None else require_path("cache_dir", cache_dir)
+    cache = root / _CACHE if cache_dir is None else _checks.path("cache_dir", cache_dir)
     path = cache / f"{_cache_key(files, root, settings)}.npy"
     pixels = _map_cache(path, len(files))
     if pixels is not None:

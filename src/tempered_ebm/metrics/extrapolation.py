@@ -1,7 +1,8 @@
-"""Metrics of infinitely many samples: a line in 1/N, and where it ends."""
+"""Metrics of infinitely many samples, by extrapolation of a line in 1/N."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -12,15 +13,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tempered_ebm import _checks as checks
+from tempered_ebm import _checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
-from tempered_ebm.metrics.frechet import distance_to
-from tempered_ebm.metrics.moments import FeatureMoments, feature_moments
+from tempered_ebm.metrics.features import check_features, check_same_dimension
+from tempered_ebm.metrics.frechet import FeatureMoments, distance_to, feature_moments
 from tempered_ebm.metrics.scores import check_probabilities, score
 
 PARTS = (1, 2, 3, 5, 10)
-"""Into how many equal parts a set is divided, in turn."""
+"""Numbers of equal parts that a set is divided into, in turn."""
 
 
 class Extrapolation(NamedTuple):
@@ -84,8 +84,9 @@ def extrapolate_to_infinity(
         >>> abs(result.estimate - 1.0) < 3 * result.standard_error
         True
     """
-    checks.key("rng_key", rng_key)
-    numbers = [int(b) for b in parts]
+    _checks.key("rng_key", rng_key)
+    _checks.at_least("num_samples", num_samples, 1)
+    numbers = _part_numbers(parts)
     if len(numbers) < 2 or numbers[0] < 1 or any(b >= c for b, c in itertools.pairwise(numbers)):
         raise InputError(
             f"parts must be at least two integers that increase from 1 or more, got {tuple(parts)}"
@@ -95,18 +96,32 @@ def extrapolate_to_infinity(
             f"num_samples must be at least {2 * numbers[-1]}, two for each of {numbers[-1]} "
             f"parts, got {num_samples}"
         )
+    orders = np.asarray(_permutations(rng_key, len(numbers), num_samples))
     by_part = [
-        [
-            float(statistic(index))
-            for index in np.array_split(np.asarray(jax.random.permutation(key, num_samples)), b)
-        ]
-        for key, b in zip(jax.random.split(rng_key, len(numbers)), numbers)
+        [float(statistic(index)) for index in np.array_split(order, b)]
+        for order, b in zip(orders, numbers, strict=True)
     ]
     sizes = num_samples / np.array(numbers, np.float64)
     values = np.array([np.mean(row) for row in by_part])
     slope, estimate = np.polyfit(1 / sizes, values, 1)
     error = np.std(by_part[-1], ddof=1) / math.sqrt(numbers[-1])
     return Extrapolation(float(estimate), float(error), float(slope), sizes, values)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _permutations(rng_key: Array, number: int, length: int) -> Int[Array, "number length"]:
+    return jax.vmap(lambda key: jax.random.permutation(key, length))(
+        jax.random.split(rng_key, number)
+    )
+
+
+def _part_numbers(parts: Sequence[int]) -> list[int]:
+    try:
+        return [int(b) for b in parts]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"parts must be at least two integers that increase from 1 or more, got {parts!r}"
+        ) from None
 
 
 def frechet_distance_infinity(
@@ -116,7 +131,7 @@ def frechet_distance_infinity(
     *,
     parts: Sequence[int] = PARTS,
 ) -> Extrapolation:
-    """Fréchet distance of infinitely many generated samples to a fixed reference.
+    """Return the Fréchet distance of infinitely many generated samples to a fixed reference.
 
     FID∞ of Chong and Forsyth (2020, section 4), fitted by ``extrapolate_to_infinity``. The
     reference is used whole, as in the paper, so that what its own size does to the distance
@@ -151,7 +166,7 @@ def frechet_distance_infinity(
     if not isinstance(reference, FeatureMoments):
         reference = feature_moments(check_features("reference", reference))
     check_same_dimension("reference", len(reference.mean), features.shape[1])
-    smallest = len(features) // max((int(b) for b in parts), default=1)
+    smallest = len(features) // max(_part_numbers(parts), default=1)
     if 2 <= smallest <= features.shape[1]:
         warnings.warn(
             f"features hold {len(features)} vectors, so the smallest parts hold {smallest}, no "
@@ -176,7 +191,7 @@ def inception_score_infinity(
     *,
     parts: Sequence[int] = PARTS,
 ) -> Extrapolation:
-    """Inception score of infinitely many samples, without splits.
+    """Return the inception score of infinitely many samples, without splits.
 
     IS∞ of Chong and Forsyth (2020, section 4), fitted by ``extrapolate_to_infinity``.
 

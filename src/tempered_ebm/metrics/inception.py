@@ -1,4 +1,4 @@
-"""Inception-v3 as the Fréchet inception distance of the literature has it."""
+"""Inception-v3 as it is used for the Fréchet inception distance of the literature."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Unit = Callable[..., Array]
 
 
 def _unit(lookup: Lookup, block: str = "") -> _Unit:
-    """Convolution, batch normalisation and ReLU in a block of this name."""
+    """Return the layer of convolution, batch normalisation and ReLU in a block of this name."""
     prefix = f"{block}." if block else ""
 
     def unit(
@@ -65,7 +65,7 @@ def _max_pool(x: Array, *, stride: int = 2, padding: str = "VALID") -> Array:
 
 
 def _average_pool(x: Array) -> Array:
-    """Mean of the neighbours that there are: what is beyond the edge does not count."""
+    """Return the mean over the neighbours within the image, without padding."""
     count = _window(jnp.ones((1, *x.shape[1:3], 1)), 0.0, lax.add, 1, "SAME")
     return _window(x, 0.0, lax.add, 1, "SAME") / count
 
@@ -148,7 +148,7 @@ def _forward(lookup: Lookup, images: Array) -> tuple[Array, Array]:
         x = _block_17(lookup, x, name, width)
     x = _block_17_to_8(lookup, x, "Mixed_7a")
     x = _block_8(lookup, x, "Mixed_7b", _average_pool)
-    # The network that the distances of the literature are measured with takes the maximum here.
+    # A maximum, not the average of the paper, because the network of the literature has one here.
     x = _block_8(lookup, x, "Mixed_7c", lambda y: _max_pool(y, stride=1, padding="SAME"))
     features = x.mean(axis=(1, 2))
     product, bias = linear(lookup, features, "fc", _NUM_CLASSES)
@@ -156,12 +156,12 @@ def _forward(lookup: Lookup, images: Array) -> tuple[Array, Array]:
 
 
 def _probabilities(lookup: Lookup, features: Array, logits: Array) -> Array:
-    """Softmax without the bias, as the inception scores of the literature have it."""
+    """Return the softmax without the bias, as in the inception scores of the literature."""
     return jax.nn.softmax(linear(lookup, features, "fc", _NUM_CLASSES)[0])
 
 
 def inception_v3_tensors() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of Inception-v3 in a PyTorch checkpoint.
+    """Return names and shapes of the tensors of Inception-v3 in a PyTorch checkpoint.
 
     Example:
         >>> from tempered_ebm import metrics
@@ -173,9 +173,9 @@ def inception_v3_tensors() -> dict[str, tuple[int, ...]]:
 
 
 def inception_v3(weights_file: Path | str, *, batch_size: int = 32) -> ImageNetwork:
-    """Inception-v3 of the Fréchet inception distance: 2048 features and 1008 classes.
+    """Return Inception-v3 of the Fréchet inception distance: 2048 features and 1008 classes.
 
-    The architecture of Szegedy et al. (2016) with what is peculiar to the network of Heusel
+    The architecture of Szegedy et al. (2016) with the peculiarities of the network of Heusel
     et al. (2017): averages over neighbours within the image, a maximum in the last pooling,
     1008 outputs. Images are clipped to [-1, 1] and resized to 299 x 299 (bilinear, pixel
     centres at half integers, not antialiased); one channel is repeated three times. The
@@ -185,8 +185,7 @@ def inception_v3(weights_file: Path | str, *, batch_size: int = 32) -> ImageNetw
     ``pt_inception-2015-12-05-6726825d.pth``, or of the same tensors in another format.
 
     Args:
-        weights_file: a ``.pth``, ``.npz`` or ``.safetensors`` file, read without executing
-            anything in it.
+        weights_file: a ``.pth``, ``.npz`` or ``.safetensors`` file, as for ``read_weights``.
         batch_size: images at once.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The kernel distance between two sets of feature vectors, and its standard error."""
+"""Kernel distance with its standard error, and energy distance, between two sets of vectors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import _checks as checks
-from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
+from tempered_ebm import _checks
+from tempered_ebm.errors import InputError
+from tempered_ebm.metrics.features import check_features, check_same_dimension
+
+_ENERGY_BLOCK = 500
 
 
 class KernelDistance(NamedTuple):
@@ -83,7 +86,7 @@ def _estimate(within_a: _Sums, within_b: _Sums, between: _Sums) -> float:
 def _all_sums(
     features_a: np.ndarray, features_b: np.ndarray, block_size: int, at_least: int
 ) -> tuple[_Sums, _Sums, _Sums]:
-    checks.at_least("block_size", block_size, 1)
+    _checks.at_least("block_size", block_size, 1)
     a = check_features("features_a", features_a, at_least=at_least)
     b = check_features("features_b", features_b, at_least=at_least)
     check_same_dimension("features_b", b.shape[1], a.shape[1])
@@ -100,7 +103,7 @@ def kernel_distance(
     *,
     block_size: int = 1024,
 ) -> float:
-    r"""Kernel inception distance: unbiased squared maximum mean discrepancy.
+    r"""Return the kernel inception distance, an unbiased squared maximum mean discrepancy.
 
     With the cubic kernel :math:`k(x, y) = (x \cdot y / d + 1)^3` (Bińkowski et al. 2018,
     section 4), estimated by the U-statistic of Gretton et al. (2012, lemma 6)
@@ -136,11 +139,11 @@ def kernel_distance_with_error(
     *,
     block_size: int = 1024,
 ) -> KernelDistance:
-    r"""Kernel inception distance of all features, with its standard error in closed form.
+    r"""Return the kernel inception distance of all features, with its standard error.
 
-    Hoeffding (1948) splits the variance of a U-statistic into parts due to single vectors
-    and parts due to pairs. With :math:`f(a) = E\,k(a, a') - E\,k(a, b)`, :math:`g(b)`
-    likewise, and :math:`\tilde k` the kernel less what is due to one argument alone,
+    The error is in closed form. Hoeffding (1948) splits the variance of a U-statistic into parts
+    due to single vectors and parts due to pairs. With :math:`f(a) = E\,k(a, a') - E\,k(a, b)`,
+    :math:`g(b)` likewise, and :math:`\tilde k` the kernel less what is due to one argument alone,
 
     .. math:: \mathrm{Var} = \frac{4}{n}\mathrm{Var} f + \frac{4}{m}\mathrm{Var} g
               + \frac{2 E\tilde k_{aa}^2}{n(n-1)} + \frac{2 E\tilde k_{bb}^2}{m(m-1)}
@@ -175,3 +178,45 @@ def kernel_distance_with_error(
     sums = _all_sums(features_a, features_b, block_size, 4)
     alone, pairs = _sampling_variances(*sums)
     return KernelDistance(_estimate(*sums), math.sqrt(max(alone, 0.0) + max(pairs, 0.0)))
+
+
+def energy_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
+    r"""Return an unbiased estimate of the squared energy distance of two laws.
+
+    .. math:: 2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|
+
+    (Székely and Rizzo 2013, equation 5), zero for equal laws and positive for all others with a
+    mean. Pairs of a vector with itself are left out, so that an estimate may be negative.
+
+    Args:
+        x: vectors.
+        y: other vectors of the same dimension.
+
+    Raises:
+        InputError: if a set has fewer than 2 vectors, or their dimensions differ.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm import metrics
+        >>> round(metrics.energy_distance(np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]])), 3)
+        -1.0
+    """
+    x = _checks.array("x", x, "real numbers of shape (n, d)").astype(np.float64)
+    y = _checks.array("y", y, "real numbers of shape (m, d)").astype(np.float64)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+        raise InputError(
+            "x and y must have shapes (n, d) and (m, d) with n and m of at least 2, got "
+            f"{x.shape} and {y.shape}"
+        )
+    n, m = len(x), len(y)
+    within = _sum_distances(x, x) / (n * (n - 1)) + _sum_distances(y, y) / (m * (m - 1))
+    return float(2 * _sum_distances(x, y) / (n * m) - within)
+
+
+def _sum_distances(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the sum of the distances of all pairs."""
+    total = 0.0
+    for i in range(0, len(x), _ENERGY_BLOCK):
+        difference = x[i : i + _ENERGY_BLOCK, None] - y
+        total += float(np.sqrt(np.sum(difference**2, -1)).sum())
+    return total

@@ -1,13 +1,13 @@
-"""Distances that notice copies of the training images."""
+"""Distances that detect copies of the training images."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import _checks as checks
+from tempered_ebm import _checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.metrics.feature_sets import check_features, check_same_dimension
+from tempered_ebm.metrics.features import check_features, check_same_dimension
 from tempered_ebm.metrics.frechet import frechet_distance
 
 
@@ -26,7 +26,7 @@ def memorization_distance(
     *,
     block_size: int = 1024,
 ) -> float:
-    r"""Mean cosine distance of generated features to the nearest training feature.
+    r"""Return the mean cosine distance of generated features to the nearest training feature.
 
     .. math:: \frac1n\sum_i \min_j\,\Big(1 - \frac{|x_i\cdot y_j|}{\|x_i\|\,\|y_j\|}\Big)
 
@@ -51,7 +51,7 @@ def memorization_distance(
         >>> round(metrics.memorization_distance(np.ones((1, 3)), training), 4)
         0.4226
     """
-    checks.at_least("block_size", block_size, 1)
+    _checks.at_least("block_size", block_size, 1)
     x = check_features("generated", generated, at_least=1)
     y = check_features("training", training, at_least=1)
     check_same_dimension("training", y.shape[1], x.shape[1])
@@ -74,7 +74,7 @@ def memorization_informed_frechet_distance(
     epsilon: float = 1e-6,
     block_size: int = 1024,
 ) -> float:
-    r"""Fréchet distance, multiplied where generated features sit on training features.
+    r"""Return the Fréchet distance, multiplied if generated features coincide with training ones.
 
     .. math:: \mathrm{MiFID} = \mathrm{FID}\cdot
               \begin{cases}1/(m + \varepsilon) & m < \tau\\ 1 & m \ge \tau\end{cases}
@@ -106,8 +106,8 @@ def memorization_informed_frechet_distance(
         >>> copies > 1e5 * fresh
         True
     """
-    checks.in_unit_interval("threshold", threshold)
-    checks.positive("epsilon", epsilon)
+    _checks.in_unit_interval("threshold", threshold)
+    _checks.positive("epsilon", epsilon)
     distance = frechet_distance(
         check_features("generated", generated), check_features("reference", reference)
     )
