@@ -55,7 +55,7 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet build
 	$(BIN)/python -m build --outdir dist .
 	$(PYTHON) -m venv --clear build/fresh
-	build/fresh/bin/python -m pip install --quiet dist/*.whl
+	build/fresh/bin/python -I -m pip install --quiet dist/*.whl
 	$(BIN)/python -m tests.quickstart build/fresh/bin/python
 
 $(VENV)/.installed: pyproject.toml
