@@ -57,15 +57,16 @@ wheel: $(VENV)/.installed
 	$(PYTHON) -m venv --clear build/fresh
 	build/fresh/bin/python -I -m pip install --quiet dist/*.whl
 	$(BIN)/python -m tests.quickstart build/fresh/bin/python
+	rm -rf build
 
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "CPython 3.11, 3.12 or 3.13 with venv and ensurepip is needed; set PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]' $(if $(JAX),'$(JAX)')
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train,dev]' $(if $(JAX),'$(JAX)')
 	@touch $@
 
 $(VENV)/.installed-slow: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev,ray]' $(if $(JAX),'$(JAX)')
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train,dev,ray]' $(if $(JAX),'$(JAX)')
 	@touch $@
 
 clean:

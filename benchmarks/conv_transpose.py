@@ -1,7 +1,4 @@
-"""Transposed convolution: one GEMM against XLA's dilated convolution.
-
-A step of a chain has a forward pass and a gradient of the input, in a loop, in which XLA compiles
-convolutions for CPU in another way than outside of them.
+"""Transposed convolution: one matrix product against XLA's dilated convolution.
 
 Run with ``python -m benchmarks.conv_transpose``; prints a table and writes JSON.
 """
@@ -13,12 +10,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from benchmarks.timing import Case, compare_algorithms
+from benchmarks.timing import Case, chain_works, compare_algorithms
 from tempered_ebm.networks import conv_transpose
 
 SHAPES = ((100, 7, 64, 32), (100, 14, 32, 1), (100, 8, 64, 32), (100, 16, 32, 3))
 """(batch, height = width, input channels, output channels); kernel 4, stride 2, padding 1."""
-STEPS = 5
 
 
 def _works(algorithm: str, cotangent: jax.Array) -> dict[str, Callable]:
@@ -28,19 +24,12 @@ def _works(algorithm: str, cotangent: jax.Array) -> dict[str, Callable]:
     def gradients(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.vjp(forward, x, kernel)[1](cotangent)
 
-    def chain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
-            y, pull_back = jax.vjp(lambda x: forward(x, kernel), x)
-            return x + 1e-3 * pull_back(jnp.tanh(y) + cotangent)[0], None
+    def drift(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        y, pull_back = jax.vjp(lambda x: forward(x, kernel), x)
+        # A cotangent that depends on y, or the forward pass of a linear map would be dropped.
+        return pull_back(jnp.tanh(y) + cotangent)[0]
 
-        return jax.lax.scan(step, x, None, length=STEPS)[0]
-
-    return {
-        "forward": forward,
-        f"{STEPS} steps of a chain": chain,
-        "gradient of input": lambda x, kernel: gradients(x, kernel)[0],
-        "gradient of kernel": lambda x, kernel: gradients(x, kernel)[1],
-    }
+    return chain_works(forward, gradients, drift)
 
 
 def _case(batch: int, size: int, c_in: int, c_out: int) -> Case:
@@ -52,10 +41,5 @@ def _case(batch: int, size: int, c_in: int, c_out: int) -> Case:
     return Case(shape, _works("gemm", cotangent), _works("xla", cotangent), (x, kernel))
 
 
-def main() -> None:
-    """Measure every shape and work."""
-    compare_algorithms("conv_transpose", (_case(*shape) for shape in SHAPES), repeats=15)
-
-
 if __name__ == "__main__":
-    main()
+    compare_algorithms("conv_transpose", (_case(*shape) for shape in SHAPES), repeats=15)

@@ -1,8 +1,6 @@
-"""Energy networks of images: convolutions as products of patches against XLA's own.
+"""Convolutional networks of images: matrix products of patches against XLA's own convolutions.
 
-A gradient in the image is what a step of a chain costs, and chains are loops, in which XLA compiles
-convolutions for CPU in another way than outside of them; a gradient in the weights is taken once an
-update. Run with ``python -m benchmarks.convolution``; prints a table and writes JSON.
+Run with ``python -m benchmarks.convolution``; prints a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -12,12 +10,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from benchmarks.timing import Case, compare_algorithms
+from benchmarks.timing import Case, chain_works, compare_algorithms
 from tempered_ebm.networks._convolutions import convolution
 
 SHAPES = ((100, 28, 1, 8), (100, 28, 1, 16), (100, 28, 1, 32), (50, 32, 3, 16))
 """(batch, height = width, channels, channels of the first convolution)."""
-STEPS = 5
 
 
 def _weights(size: int, channels: int, width: int) -> list[jax.Array]:
@@ -34,23 +31,12 @@ def _weights(size: int, channels: int, width: int) -> list[jax.Array]:
 
 
 def _works(algorithm: str) -> dict[str, Callable]:
-    def energy(x: jax.Array, weights: list[jax.Array]) -> jax.Array:
+    def network(x: jax.Array, weights: list[jax.Array]) -> jax.Array:
         for i, w in enumerate(weights):
             x = jax.nn.silu(convolution(x, w, stride=1 if i == 0 else 2, algorithm=algorithm))
         return jnp.sum(x)
 
-    def chain(x: jax.Array, weights: list[jax.Array]) -> jax.Array:
-        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return x + 1e-3 * jax.grad(energy)(x, weights), None
-
-        return jax.lax.scan(step, x, None, length=STEPS)[0]
-
-    return {
-        "value": energy,
-        "gradient in the image": jax.grad(energy),
-        f"{STEPS} steps of a chain": chain,
-        "gradient in the weights": jax.grad(energy, 1),
-    }
+    return chain_works(network, jax.grad(network, (0, 1)), jax.grad(network))
 
 
 def _case(batch: int, size: int, channels: int, width: int) -> Case:
@@ -60,10 +46,5 @@ def _case(batch: int, size: int, channels: int, width: int) -> Case:
     return Case(shape, _works("gemm"), _works("xla"), arguments)
 
 
-def main() -> None:
-    """Measure every shape and work."""
-    compare_algorithms("convolution", (_case(*shape) for shape in SHAPES), repeats=9)
-
-
 if __name__ == "__main__":
-    main()
+    compare_algorithms("convolution", (_case(*shape) for shape in SHAPES), repeats=9)

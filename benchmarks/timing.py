@@ -58,19 +58,48 @@ def environment() -> dict[str, Any]:
 
 
 class Case(NamedTuple):
-    """Works on one shape, by two algorithms.
+    """Works on arrays of one shape, by two algorithms.
 
     Attributes:
-        shape: what the arrays are like.
-        gemm: functions by the name of the work.
-        xla: the same works by the other algorithm.
-        arguments: of all functions.
+        shape: batch, size and channels.
+        gemm: functions by the name of the work, as matrix products.
+        xla: the same works by XLA's own convolution.
+        arguments: arguments of every function.
     """
 
     shape: tuple[int, ...]
     gemm: dict[str, Callable]
     xla: dict[str, Callable]
     arguments: tuple
+
+
+CHAIN_STEPS = 5
+
+
+def chain_works(value: Callable, gradients: Callable, drift: Callable) -> dict[str, Callable]:
+    """Return what a network is used for, as functions of (x, weights).
+
+    A step of a chain needs the gradient in x, in a loop, in which XLA compiles convolutions for CPU
+    in another way than outside of them; an update needs the gradient in the weights once.
+
+    Args:
+        value: the network.
+        gradients: gradients of a scalar of its output in x and in the weights.
+        drift: by what a step of the chain moves x, before it is scaled.
+    """
+
+    def chain(x: jax.Array, weights: Any) -> jax.Array:
+        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return x + 1e-3 * drift(x, weights), None
+
+        return jax.lax.scan(step, x, None, length=CHAIN_STEPS)[0]
+
+    return {
+        "value": value,
+        "gradient in the input": lambda x, weights: gradients(x, weights)[0],
+        f"{CHAIN_STEPS} steps of a chain": chain,
+        "gradient in the weights": lambda x, weights: gradients(x, weights)[1],
+    }
 
 
 def compare_algorithms(name: str, cases: Iterable[Case], *, repeats: int) -> None:
