@@ -1,8 +1,8 @@
 """Where the time of a run of tests goes: ``python -m pytest -p tests.time_by_cause -n 2``.
 
-Adds to the summary a table of the seconds of compilation, tracing and lowering, as JAX reports them,
-of child processes, and of all else; and a table of the files that take most. Seconds are those of
-the wall clock of each worker, so measure on a quiet machine; of child processes, CPU seconds.
+Adds two tables to the summary: seconds of compilation, tracing and lowering as JAX reports them, of
+child processes, and of all else; and the files that take most. Seconds are those of the wall clock
+of each worker, so measure on a quiet machine; those of child processes are CPU seconds.
 """
 
 from __future__ import annotations
