@@ -32,9 +32,12 @@ def as_position(position: Position) -> Position:
         raise InputError(f"position must have at least one array, got {position!r}")
 
     def convert(path: tuple, leaf: Array) -> Array:
-        dtype = jnp.result_type(leaf)
+        name = "position" + jax.tree_util.keystr(path)
+        try:
+            dtype = jnp.result_type(leaf)
+        except (TypeError, ValueError):
+            raise InputError(f"{name} must be a floating array, got {leaf!r}") from None
         if not jnp.issubdtype(dtype, jnp.floating):
-            name = "position" + jax.tree_util.keystr(path)
             raise InputError(f"{name} must have a floating dtype, got {dtype}")
         return jnp.asarray(leaf, dtype=dtype)
 

@@ -27,11 +27,60 @@ def concrete(value: Any) -> np.ndarray | None:
 def _require(
     name: str, value: Any, test: Callable[[np.ndarray], np.ndarray], expected: str
 ) -> None:
-    known = concrete(value)
-    if known is None:
+    if isinstance(value, jax.core.Tracer):
         return
-    if not jnp.issubdtype(known.dtype, jnp.number) or not np.all(test(known)):
-        raise InputError(f"{name} must be {expected}, got {value}")
+    known = _as_real(value)
+    if known is None or not np.all(test(known)):
+        raise InputError(f"{name} must be {expected}, got {_shown(value)}")
+
+
+def _as_real(value: Any) -> np.ndarray | None:
+    """Return ``value`` as an array of integers or floating numbers, or None if it is none."""
+    try:
+        known = np.asarray(value)
+    except (TypeError, ValueError):  # a ragged list, for instance
+        return None
+    is_real = jnp.issubdtype(known.dtype, jnp.integer) or jnp.issubdtype(known.dtype, jnp.floating)
+    return known if is_real else None
+
+
+def _shown(value: Any) -> str:
+    # Numbers as they print, everything else as Python writes it: 'abc' and not abc.
+    return str(value) if isinstance(value, np.ndarray | np.generic | jax.Array) else repr(value)
+
+
+def real_array(name: str, value: Any) -> jax.Array:
+    """Return ``value`` as an array if it holds real numbers.
+
+    Raises:
+        InputError: for text, objects, complex numbers, booleans, or lists of unequal lengths.
+    """
+    if not isinstance(value, jax.core.Tracer) and _as_real(value) is None:
+        raise InputError(f"{name} must be an array of real numbers, got {_shown(value)}")
+    return jnp.asarray(value)
+
+
+def function(name: str, value: Any, signature: str) -> None:
+    """Require something callable, described in errors by its signature."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function {signature}, got {value!r}")
+
+
+def flag(name: str, value: Any) -> None:
+    """Require a Python truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+
+
+def has_methods(name: str, value: Any, methods: tuple[str, ...], expected: str) -> None:
+    """Require an object with these methods."""
+    if not all(callable(getattr(value, method, None)) for method in methods):
+        raise InputError(f"{name} must be {expected}, got {value!r}")
+
+
+def algorithm(name: str, value: Any) -> None:
+    """Require a sampling algorithm in BlackJAX's shape."""
+    has_methods(name, value, ("init", "step"), "a sampling algorithm, such as te.mala(...)")
 
 
 def positive(name: str, value: Any) -> None:

@@ -67,6 +67,7 @@ def advance(rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any, num_steps: 
         InputError: if ``rng_key`` is not one key, or ``num_steps`` not an integer of at least 0.
     """
     checks.key("rng_key", rng_key)
+    checks.algorithm("kernel", kernel)
     checks.at_least("num_steps", num_steps, 0)
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, None]:
@@ -101,6 +102,7 @@ def short_run(
         >>> state.position.shape
         (3, 2)
     """
+    checks.algorithm("kernel", kernel)
     return advance(rng_key, kernel, kernel.init(position), num_steps)
 
 
@@ -143,7 +145,9 @@ def run_with_moments(
         (3,)
     """
     checks.key("rng_key", rng_key)
+    checks.algorithm("kernel", kernel)
     checks.at_least("num_steps", num_steps, 1)
+    checks.function("statistic_fn", statistic_fn, "of (state, info)")
 
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, moments = carry
@@ -197,7 +201,9 @@ def run_with_covariance(
         (3, 2, 2)
     """
     checks.key("rng_key", rng_key)
+    checks.algorithm("kernel", kernel)
     checks.at_least("num_steps", num_steps, 1)
+    checks.function("statistic_fn", statistic_fn, "of (state, info)")
     shape = _shape_of(statistic_fn, rng_key, kernel, state)
     if not isinstance(shape, jax.ShapeDtypeStruct) or not shape.shape:
         raise InputError(f"statistic_fn must return one array of vectors, got {shape}")
@@ -244,7 +250,9 @@ def trace(
         (10, 3, 2)
     """
     checks.key("rng_key", rng_key)
+    checks.algorithm("kernel", kernel)
     checks.at_least("num_steps", num_steps, 1)
+    checks.function("statistic_fn", statistic_fn, "of (state, info)")
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, Any]:
         state, info = kernel.step(key, state)

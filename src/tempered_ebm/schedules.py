@@ -30,6 +30,7 @@ def validate(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
         InputError: if they are not a 1-D array of at least two values that increase
             strictly from exactly 0 to exactly 1.
     """
+    temperatures = checks.real_array("temperatures", temperatures)
     if jnp.ndim(temperatures) != 1 or jnp.shape(temperatures)[0] < 2:
         raise InputError(
             "temperatures must be a 1-D array of at least two values, got shape "
@@ -41,8 +42,8 @@ def validate(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
             "temperatures must increase strictly from 0 to 1, got "
             + np.array2string(known, precision=6, threshold=20, separator=", ")
         )
-    ladder = jnp.asarray(temperatures)
-    return ladder if jnp.issubdtype(ladder.dtype, jnp.floating) else ladder.astype(float)
+    is_floating = jnp.issubdtype(temperatures.dtype, jnp.floating)
+    return temperatures if is_floating else temperatures.astype(float)
 
 
 def _ladder(K: int, transform: Callable[[Array], Array]) -> Float[Array, "K"]:
@@ -214,6 +215,7 @@ def _statistics_of_a_ladder(
     temperatures: Float[Array, "M"], name: str, values: Float[Array, "*"], size_below: int
 ) -> tuple[Float[Array, "M"], Float[Array, "*"]]:
     temperatures = validate(temperatures)
+    values = checks.real_array(name, values)
     expected = (temperatures.shape[0] - size_below,)
     if jnp.shape(values) != expected:
         raise InputError(f"{name} must have shape {expected}, got {jnp.shape(values)}")

@@ -28,12 +28,19 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     Args:
         devices: devices to use, all of them by default.
 
+    Raises:
+        InputError: if they are not devices, or none.
+
     Example:
         >>> import tempered_ebm as te
         >>> te.sharding.data_mesh().axis_names
         ('data',)
     """
-    return Mesh(np.asarray(jax.devices() if devices is None else devices), (DATA_AXIS,))
+    # As objects, so that NumPy does not look into what is no device.
+    array = np.asarray(jax.devices() if devices is None else devices, dtype=object)
+    if not array.size or not all(isinstance(device, jax.Device) for device in array.flat):
+        raise InputError(f"devices must be a sequence of jax.Device, got {devices!r}")
+    return Mesh(array, (DATA_AXIS,))
 
 
 def shard_chains(tree: Any, mesh: Mesh, *, chain_axis: int = 0) -> Any:
@@ -61,12 +68,16 @@ def shard_chains(tree: Any, mesh: Mesh, *, chain_axis: int = 0) -> Any:
         (8, 2)
     """
     checks.at_least("chain_axis", chain_axis, 0)
+    if not isinstance(mesh, Mesh):
+        raise InputError(f"mesh must be a jax.sharding.Mesh, got {mesh!r}")
     if DATA_AXIS not in mesh.axis_names:
         raise InputError(f"mesh must have an axis '{DATA_AXIS}', got {mesh.axis_names}")
     num_shards = mesh.shape[DATA_AXIS]
 
     def put(path: tuple, leaf: jax.Array) -> jax.Array:
         name = "tree" + jax.tree_util.keystr(path)
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int):
+            raise InputError(f"{name} must be an array, got {leaf!r}")
         shape = np.shape(leaf)
         if not shape:
             return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))

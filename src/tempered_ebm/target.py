@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import LogDensityFn, PerChain, Position
 
@@ -101,6 +102,18 @@ class TemperedTarget(NamedTuple):
     def logdensity(self, position: Position, temperature: PerChain) -> Float[Array, "*chains"]:
         """Unnormalised ``log q_t`` at ``position``."""
         return temper(temperature, self.logprior_fn(position), self.loglikelihood_fn(position))
+
+
+def check_target(target: TemperedTarget) -> None:
+    """Require a :class:`TemperedTarget` of two functions.
+
+    Raises:
+        InputError: if ``target`` is something else, or one of its halves is no function.
+    """
+    if not isinstance(target, TemperedTarget):
+        raise InputError(f"target must be a TemperedTarget, got {target!r}")
+    for name, half in target._asdict().items():
+        checks.function(name, half, "of a position")
 
 
 def temper(

@@ -17,7 +17,7 @@ from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.kernels import replica_exchange
 from tempered_ebm.kernels.replica_exchange import ReplicaExchangeState
-from tempered_ebm.target import TemperedTarget
+from tempered_ebm.target import TemperedTarget, check_target
 from tempered_ebm.types import Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -275,6 +275,8 @@ def run(
         >>> state.position.shape
         (5, 20, 2)
     """
+    check_target(target)
+    checks.flag("metropolis", metropolis)
     checks.at_least("num_temperatures", num_temperatures, 2)
     checks.at_least("num_rounds", num_rounds, 2)
     checks.at_least("num_steps", num_steps, 10)

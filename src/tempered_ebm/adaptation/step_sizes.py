@@ -47,7 +47,8 @@ def step_size_rule(target_acceptance: float = MALA_TARGET_ACCEPTANCE) -> StepSiz
     """
     from blackjax.adaptation.step_size import dual_averaging_adaptation
 
-    if not 0 < target_acceptance < 1:
+    checks.positive("target_acceptance", target_acceptance)
+    if not target_acceptance < 1:
         raise InputError(
             f"target_acceptance must be between 0 and 1, both excluded, got {target_acceptance}"
         )
@@ -116,6 +117,7 @@ def dual_averaging(
     checks.key("rng_key", rng_key)
     checks.positive("initial_step_size", initial_step_size)
     checks.at_least("num_steps", num_steps, 1)
+    checks.function("build_kernel", build_kernel, "of a step size")
     initial = jnp.asarray(initial_step_size, float)
     rule = step_size_rule(target_acceptance)
     _, info = jax.eval_shape(build_kernel(initial).step, rng_key, state)

@@ -62,7 +62,8 @@ def mode_occupancy(
         >>> occupancy.fraction.tolist(), float(occupancy.outside)
         ([0.25, 0.5], 0.25)
     """
-    positions, modes = jnp.asarray(positions, float), jnp.asarray(modes, float)
+    positions = checks.real_array("positions", positions).astype(float)
+    modes = checks.real_array("modes", modes).astype(float)
     if modes.ndim != 2 or modes.shape[0] < 1:
         raise InputError(f"modes must have shape (M, d) with M at least 1, got {modes.shape}")
     dimension = modes.shape[1]

@@ -88,6 +88,7 @@ def communication_barrier(
         0.2143
     """
     temperatures = schedules.validate(temperatures)
+    swap_acceptance_rates = checks.real_array("swap_acceptance_rates", swap_acceptance_rates)
     num_pairs = temperatures.shape[0] - 1
     if np.shape(swap_acceptance_rates) != (num_pairs,):
         raise InputError(
@@ -206,7 +207,7 @@ def update_replica_flow(flow: ReplicaFlow, replica: Int[Array, "K *chains"]) -> 
         >>> int(flow.restarts), int(flow.round_trips)
         (1, 0)
     """
-    replica = jnp.asarray(replica)
+    replica = checks.real_array("replica", replica)
     if replica.shape != flow.last_end.shape:
         raise InputError(f"replica must have shape {flow.last_end.shape}, got {replica.shape}")
     flow = _count(flow, replica)
@@ -243,7 +244,7 @@ def replica_flow(replicas: Int[Array, "num_states K *chains"]) -> ReplicaFlow:
 
 
 def _validated(name: str, replica: Array, axis: int) -> Array:
-    replica = jnp.asarray(replica)
+    replica = checks.real_array(name, replica)
     layout = "(K, *chains)" if axis == 0 else "(num_states, K, *chains)"
     if replica.ndim <= axis or replica.shape[axis] < 2 or replica.size == 0:
         raise InputError(

@@ -126,7 +126,10 @@ def energy_drift(trace: EnergyTrace) -> EnergyDrift:
         >>> float(drift.drift_per_step)
         -1.5
     """
-    energy, norm = jnp.asarray(trace.energy), jnp.asarray(trace.gradient_norm)
+    if not hasattr(trace, "energy") or not hasattr(trace, "gradient_norm"):
+        raise InputError(f"trace must be an EnergyTrace, got {trace!r}")
+    energy = checks.real_array("trace.energy", trace.energy)
+    norm = checks.real_array("trace.gradient_norm", trace.gradient_norm)
     if energy.shape != norm.shape or energy.ndim < 2:
         raise InputError(
             "trace must hold two arrays of one shape (num_steps, *rungs, num_chains), got "

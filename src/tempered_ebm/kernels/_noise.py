@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
+from tempered_ebm.errors import InputError
 from tempered_ebm.types import Position, PRNGKey
 
 _ONE = np.uint32(0x3F800000)
@@ -54,6 +55,16 @@ class NoiseSource(NamedTuple):
     def __repr__(self) -> str:
         # The default of an argument in every signature; addresses of functions tell nothing.
         return f"<NoiseSource of {self.normal.__name__}>"
+
+
+def check_noise(noise: NoiseSource) -> None:
+    """Require a :class:`NoiseSource`.
+
+    Raises:
+        InputError: if ``noise`` is something else.
+    """
+    if not isinstance(noise, NoiseSource):
+        raise InputError(f"noise must be a tempered_ebm.kernels.NoiseSource, got {noise!r}")
 
 
 def threefry_2x32(key: Words, counter: Words) -> Words:

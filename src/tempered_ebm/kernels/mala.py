@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.kernels import langevin
-from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
+from tempered_ebm.kernels._noise import NoiseSource, check_noise, jax_random_noise
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -125,8 +125,10 @@ def as_top_level_api(
     """
     from blackjax.base import build_sampling_algorithm
 
+    checks.function("logdensity_fn", logdensity_fn, "of a position")
     checks.positive("step_size", step_size)
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
+    check_noise(noise)
     return build_sampling_algorithm(
         _build_kernel(noise), init, logdensity_fn, kernel_args=(step_size, inverse_mass_matrix)
     )

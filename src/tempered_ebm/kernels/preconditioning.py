@@ -58,8 +58,9 @@ def rmsprop(decay: float = 0.99, damping: float = 1e-5) -> Preconditioner:
         (2,)
     """
     checks.positive("damping", damping)
-    if not 0 <= decay < 1:
-        raise InputError(f"decay must be in [0, 1), got {decay}")
+    checks.in_unit_interval("decay", decay)
+    if decay == 1:
+        raise InputError("decay must be in [0, 1), got 1")
 
     def init(position: Position) -> Position:
         return jax.tree.map(jnp.ones_like, position)

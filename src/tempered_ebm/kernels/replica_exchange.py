@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,8 +16,8 @@ from tempered_ebm import schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import _local_moves as local_moves
 from tempered_ebm.kernels import langevin, tempered
-from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
-from tempered_ebm.target import TemperedTarget
+from tempered_ebm.kernels._noise import NoiseSource, check_noise, jax_random_noise
+from tempered_ebm.target import TemperedTarget, check_target
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PriorSampler, PRNGKey
 
 if TYPE_CHECKING:
@@ -292,6 +292,7 @@ def _as_sampling_algorithm(
 ) -> SamplingAlgorithm:
     from blackjax.base import SamplingAlgorithm
 
+    check_target(target)
     temperatures = schedules.validate(temperatures)
     checks.at_least("swap_every", swap_every, 1)
     _rung_by_rung(parameters, temperatures.shape[0])
@@ -369,6 +370,8 @@ def as_top_level_api(
         (7,)
     """
     temperatures = schedules.validate(temperatures)
+    checks.flag("metropolis", metropolis)
+    check_noise(noise)
     checks.positive("step_size", step_size)
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     if jnp.shape(step_size) not in ((), temperatures.shape):
@@ -376,6 +379,8 @@ def as_top_level_api(
             f"step_size must be a scalar or have shape {temperatures.shape}, got "
             f"{jnp.shape(step_size)}"
         )
+    if sample_prior is not None:
+        checks.function("sample_prior", sample_prior, "of (rng_key, chain_shape)")
     if sample_prior is not None and not metropolis:
         raise InputError(
             "sample_prior must be None for unadjusted moves: exact draws on one rung do not mend "
@@ -484,6 +489,12 @@ def from_mcmc(
         >>> info.is_accepted.shape, info.swap_acceptance_rate.shape
         ((4,), (3,))
     """
+    checks.function("mcmc_step_fn", mcmc_step_fn, "of (rng_key, state, logdensity_fn, ...)")
+    checks.function("mcmc_init_fn", mcmc_init_fn, "of (position, logdensity_fn)")
+    if not isinstance(mcmc_parameters, Mapping):
+        raise InputError(
+            f"mcmc_parameters must map names of parameters to arrays, got {mcmc_parameters!r}"
+        )
     return _as_sampling_algorithm(
         target,
         temperatures,

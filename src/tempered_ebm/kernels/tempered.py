@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.kernels import langevin
-from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
-from tempered_ebm.target import TemperedTarget, tempered_logdensity
+from tempered_ebm.kernels._noise import NoiseSource, check_noise, jax_random_noise
+from tempered_ebm.target import TemperedTarget, check_target, tempered_logdensity
 from tempered_ebm.types import PerChain, Position, PriorSampler, PRNGKey
 
 if TYPE_CHECKING:
@@ -148,19 +148,22 @@ def build_mala_kernel(noise: NoiseSource = jax_random_noise) -> Callable:
 
 
 def _as_sampling_algorithm(
-    kernel: Callable,
+    build_kernel: Callable,
     target: TemperedTarget,
     temperature: PerChain,
     step_size: PerChain,
     inverse_mass_matrix: Position | None,
+    noise: NoiseSource,
 ) -> SamplingAlgorithm:
     from blackjax.base import build_sampling_algorithm
 
+    check_target(target)
+    check_noise(noise)
     checks.in_unit_interval("temperature", temperature)
     checks.positive("step_size", step_size)
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     return build_sampling_algorithm(
-        kernel,
+        build_kernel(noise),
         lambda position, target: check_initial_state(init(position, target), temperature),
         target,
         kernel_args=(temperature, step_size, inverse_mass_matrix),
@@ -214,7 +217,7 @@ def tempered_ula(
         (5,)
     """
     return _as_sampling_algorithm(
-        build_ula_kernel(noise), target, temperature, step_size, inverse_mass_matrix
+        build_ula_kernel, target, temperature, step_size, inverse_mass_matrix, noise
     )
 
 
@@ -261,5 +264,5 @@ def tempered_mala(
         True
     """
     return _as_sampling_algorithm(
-        build_mala_kernel(noise), target, temperature, step_size, inverse_mass_matrix
+        build_mala_kernel, target, temperature, step_size, inverse_mass_matrix, noise
     )

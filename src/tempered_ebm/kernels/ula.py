@@ -13,7 +13,7 @@ from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import langevin
-from tempered_ebm.kernels._noise import NoiseSource, jax_random_noise
+from tempered_ebm.kernels._noise import NoiseSource, check_noise, jax_random_noise
 from tempered_ebm.kernels.preconditioning import Preconditioner
 from tempered_ebm.types import LogDensityFn, PerChain, Position, PRNGKey
 
@@ -194,6 +194,10 @@ def as_top_level_api(
     """
     from blackjax.base import build_sampling_algorithm
 
+    checks.function("logdensity_fn", logdensity_fn, "of a position")
+    check_noise(noise)
+    if drift is not None:
+        checks.has_methods("drift", drift, ("init", "update"), "an optax.GradientTransformation")
     if not callable(step_size):
         checks.positive("step_size", step_size)
     if not isinstance(inverse_mass_matrix, Preconditioner):
