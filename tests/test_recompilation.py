@@ -170,7 +170,7 @@ def test_updates_of_a_latent_model_share_one_program(temperature_block):
 @pytest.mark.parametrize("has_ladder", [False, True])
 def test_updates_of_a_model_of_data_share_one_program(has_ladder):
     options = {"temperatures": te.schedules.uniform(3), "base_scale": 1.0} if has_ladder else {}
-    chain = te.models.DataChain(num_steps=3)
+    chain = te.models.ChainSettings(num_steps=3)
     ebm = te.models.DataEBM(NETWORK, event_shape=(2,), chain=chain, **options)
     run = ebm.run_ladders if has_ladder else ebm.run_chains
     x = jax.random.normal(jax.random.key(3), (6, 2))

@@ -202,3 +202,10 @@ def array(name: str, value: Any, expected: str, kinds: str = "buif") -> np.ndarr
         got = describe(value) if found is None or found.dtype.kind in "OSU" else describe(found)
         raise InputError(f"{name} must be {expected}, got {got}")
     return found
+
+
+def floating(name: str, value: Any) -> None:
+    """Require an array of floating-point numbers, such as images in [-1, 1], not in 0 ... 255."""
+    if not is_array(value) or not jnp.issubdtype(value.dtype, jnp.floating):
+        expected = "an array of floating-point numbers"
+        raise InputError(f"{name} must be {expected}, got {describe(value)}")

@@ -142,6 +142,7 @@ def preset_is_the_hand_written_update(preset, chain=None) -> None:
     """x + a clip(grad, c) + s xi, with the noise that the key gives."""
     rng = np.random.default_rng(1)
     start = rng.uniform(-1, 1, (7, 3)).astype(np.float32)
+    noise_scale = preset.noise_scale or np.sqrt(2 * preset.step_size)
     kernel = preset.kernel(lambda x: -jnp.sum(0.1 * x**4 + 0.02 * x**2, -1))
     x = start.astype(np.float64)
     keys = jax.random.split(jax.random.key(0), 5)
@@ -152,6 +153,6 @@ def preset_is_the_hand_written_update(preset, chain=None) -> None:
         if preset.max_drift is not None:
             grad = np.clip(grad, -preset.max_drift, preset.max_drift)
         noise = np.asarray(jax.random.normal(key, x.shape), np.float64)
-        x = x + preset.step_size * grad + preset.noise_scale * noise
+        x = x + preset.step_size * grad + noise_scale * noise
         np.testing.assert_allclose(state.position, x, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(info.effective_temperature, preset.effective_temperature, rtol=1e-5)

@@ -1,5 +1,7 @@
 """Temperature, schedule, preconditioner and presets of the unadjusted chain."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,17 +91,19 @@ def test_two_noises_are_named():
 # ------------------------------------------------------------------------ presets
 
 PRESETS = {
-    "pang2020.prior": (te.presets.pang2020.prior, (0.08, 0.4, 60, None), 1.0),
-    "pang2020.posterior": (te.presets.pang2020.posterior, (0.005, 0.1, 20, None), 1.0),
-    "igebm": (te.presets.igebm, (10.0, 0.005, 60, 0.01), 1.25e-6),
-    "jem": (te.presets.jem, (1.0, 0.01, 20, None), 5e-5),
+    "pang2020.prior": (te.presets.pang2020.prior, (60, 0.08, None, 0.4, None), 1.0),
+    "pang2020.posterior": (te.presets.pang2020.posterior, (20, 0.005, None, 0.1, None), 1.0),
+    "igebm": (te.presets.igebm, (60, 10.0, None, 0.005, 0.01), 1.25e-6),
+    "jem": (te.presets.jem, (20, 1.0, None, 0.01, None), 5e-5),
 }
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_has_the_numbers_of_its_paper(name):
     preset, numbers, temperature = PRESETS[name]
-    assert preset[:4] == pytest.approx(numbers)
+    noise_scale = preset.noise_scale or math.sqrt(2 * preset.step_size)
+    assert preset._replace(noise_scale=noise_scale)[:5] == pytest.approx(numbers)
+    assert not preset.metropolis
     assert preset.effective_temperature == pytest.approx(temperature)
 
 

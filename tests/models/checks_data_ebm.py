@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 import tempered_ebm as te
-from tempered_ebm.models import DataChain
+from tempered_ebm.models import ChainSettings
 from tests import ground_truths as gt
 
 SCALE = 1.5
@@ -54,7 +54,7 @@ class Quadratic:
 
 
 def linear_ebm(**chain) -> te.models.DataEBM:
-    return te.models.DataEBM(Linear, (2,), DataChain(**chain), base_scale=SCALE)
+    return te.models.DataEBM(Linear, (2,), ChainSettings(**chain), base_scale=SCALE)
 
 
 def chains_follow_the_sign_of_f() -> None:
@@ -85,7 +85,7 @@ def ladders_find_the_weights_of_modes() -> None:
     """All replicas start in the lighter mode; those at the model end in both as they should."""
     temperatures = te.schedules.power(6, 2.0)
     ebm = te.models.DataEBM(
-        TwoModes, (1,), DataChain(300, 0.1), base_scale=3.0, temperatures=temperatures
+        TwoModes, (1,), ChainSettings(300, 0.1), base_scale=3.0, temperatures=temperatures
     )
     params = ebm.init(gt.key(385))
     initial = jnp.full((2000, 6, 1), MEANS[1])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import tempered_ebm as te
-from tempered_ebm.models import DataChain
+from tempered_ebm.models import ChainSettings
 from tests import ground_truths as gt
 
 MEANS = np.array([[-2.0, 0.0], [1.5, 1.0], [0.0, -3.0]])
@@ -28,7 +28,7 @@ class NormalClasses:
 
 
 def normal_jem() -> te.models.JEM:
-    return te.models.JEM(NormalClasses, (2,), 3, DataChain(30, 0.3, metropolis=True))
+    return te.models.JEM(NormalClasses, (2,), 3, ChainSettings(30, 0.3, metropolis=True))
 
 
 def mixture_draws(rng_key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:

@@ -6,7 +6,6 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from tempered_ebm.evidence import _ladder_runs as ladder_runs
 from tempered_ebm.evidence import normalizer
 from tempered_ebm.models import latent_evidence
 from tempered_ebm.numpyro import evidence as model_evidence
@@ -65,25 +64,25 @@ def observations_in_reverse(patch):
 
 @caught_by(checks.evidence_of_each_observation)
 def tempered_loglikelihoods_recorded(patch):
-    record = ladder_runs.loglikelihood_draws
+    record = latent_evidence._loglikelihood_draws
 
     def tempered(rng_key, target, temperatures, *args, **kwargs):
         draws = record(rng_key, target, temperatures, *args, **kwargs)
         return draws * jnp.sqrt(temperatures)[:, None, None, None]
 
-    patch.setattr(ladder_runs, "loglikelihood_draws", tempered)
+    patch.setattr(latent_evidence, "_loglikelihood_draws", tempered)
 
 
 @caught_by(checks.evidence_of_each_observation)
 def swaps_that_see_other_observations(patch):
     """Draws of one observation are given to its neighbour half of the time."""
-    record = ladder_runs.loglikelihood_draws
+    record = latent_evidence._loglikelihood_draws
 
     def mixed(*args, **kwargs):
         draws = record(*args, **kwargs)
         return draws.at[:, ::2].set(jnp.roll(draws[:, ::2], 1, axis=-1))
 
-    patch.setattr(ladder_runs, "loglikelihood_draws", mixed)
+    patch.setattr(latent_evidence, "_loglikelihood_draws", mixed)
 
 
 @caught_by(checks.errors_add_in_quadrature)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.models import DataChain, DataEBM
+from tempered_ebm.models import ChainSettings, DataEBM
 from tests.models import checks_data_ebm as checks
 
 
@@ -34,7 +34,7 @@ def test_the_reference_normal_is_a_full_log_density():
 
 @pytest.fixture(scope="module")
 def ebm():
-    return DataEBM(te.networks.mlp_network((8,)), (2,), DataChain(5, 0.05))
+    return DataEBM(te.networks.mlp_network((8,)), (2,), ChainSettings(5, 0.05))
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +85,33 @@ def test_a_step_ladder_ends_at_its_last_step():
         def apply(params, x):
             return jnp.zeros(x.shape[0])
 
-    ebm = DataEBM(Flat, (1,), DataChain(5, 1.0, final_step_size=0.01))
+    ebm = DataEBM(Flat, (1,), ChainSettings(5, 1.0, final_step_size=0.01))
     end = ebm.run_chains(jax.random.key(0), {}, jnp.zeros((20_000, 1)))
     expected = 2 * sum(1.0 * 0.01 ** (i / 4) for i in range(5))
     assert float(end.position.var()) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_effective_temperature_is_that_of_the_last_step():
-    assert DataChain(noise_scale=0.01, step_size=1.0).effective_temperature == pytest.approx(5e-5)
-    ladder = DataChain(noise_scale=0.1, step_size=1.0, final_step_size=0.005)
+    assert ChainSettings(noise_scale=0.01, step_size=1.0).effective_temperature == pytest.approx(
+        5e-5
+    )
+    ladder = ChainSettings(noise_scale=0.1, step_size=1.0, final_step_size=0.005)
     assert ladder.effective_temperature == pytest.approx(1.0)
-    assert DataChain().effective_temperature == 1.0
+    assert ChainSettings().effective_temperature == 1.0
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: DataEBM(checks.Linear, (2,), DataChain(0)), "chain.num_steps must be an integer"),
-        (lambda: DataEBM(checks.Linear, (2,), DataChain(5, -1.0)), "chain.step_size must be"),
         (
-            lambda: DataEBM(checks.Linear, (2,), DataChain(5, 0.1, max_drift=1.0, metropolis=True)),
+            lambda: DataEBM(checks.Linear, (2,), ChainSettings(0)),
+            "chain.num_steps must be an integer",
+        ),
+        (lambda: DataEBM(checks.Linear, (2,), ChainSettings(5, -1.0)), "chain.step_size must be"),
+        (
+            lambda: DataEBM(
+                checks.Linear, (2,), ChainSettings(5, 0.1, max_drift=1.0, metropolis=True)
+            ),
             "chain.max_drift changes the law",
         ),
         (lambda: DataEBM(checks.Linear, (2,), base_scale=0.0), "base_scale must be positive"),
@@ -114,7 +121,7 @@ def test_the_effective_temperature_is_that_of_the_last_step():
         ),
         (
             lambda: DataEBM(lambda x: x, (2,)).init(jax.random.key(0)),
-            "energy returned shape .* expected one value each",
+            "network returned shape .* expected one value each",
         ),
         (
             lambda: checks.linear_ebm().run_chains(jax.random.key(0), {}, jnp.zeros((3, 4))),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.models import DataChain, DataEBM
+from tempered_ebm.models import ChainSettings, DataEBM
 from tests import ground_truths as gt
 
 PRECISION = np.array([[1.0, 0.6], [0.6, 1.5]])
@@ -23,7 +23,7 @@ class Normal:
 
 
 def normal_ebm():
-    ebm = DataEBM(Normal, (2,), DataChain(60, 0.4, metropolis=True))
+    ebm = DataEBM(Normal, (2,), ChainSettings(60, 0.4, metropolis=True))
     return ebm, ebm.init(jax.random.key(0))
 
 
@@ -43,7 +43,9 @@ def test_the_missing_part_has_its_conditional_law():
 
 def test_observed_pixels_come_back_bit_for_bit_whatever_the_chain():
     rng = np.random.default_rng(0)
-    ebm = DataEBM(te.networks.conv_network(width=2), (8, 8, 1), DataChain(5, 1.0, noise_scale=0.1))
+    ebm = DataEBM(
+        te.networks.conv_network(width=2), (8, 8, 1), ChainSettings(5, 1.0, noise_scale=0.1)
+    )
     params = ebm.init(jax.random.key(0))
     x = jnp.asarray(rng.normal(size=(3, 8, 8, 1)), jnp.float32)
     mask = jnp.asarray(rng.uniform(size=(3, 8, 8, 1)) < 0.5)
@@ -78,7 +80,7 @@ MASK = jnp.array([True, False])
             lambda m, p: te.models.inpaint(
                 m, jax.random.key(0), p, jnp.ones((3, 4)), MASK, jnp.ones((3, 4))
             ),
-            r"observations must have shape \(n, 2\), got \(3, 4\)",
+            r"observed must have shape \(n, 2\), got \(3, 4\)",
         ),
         (
             lambda m, p: te.models.inpaint(

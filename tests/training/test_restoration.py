@@ -8,7 +8,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.cli import main as cli
-from tempered_ebm.models import DataChain, denoising_chain
+from tempered_ebm.models import ChainSettings, denoising_chain
 from tempered_ebm.training import kinds, loop, restoration, run_folder
 from tempered_ebm.training.data_ebm import build as data_build
 from tempered_ebm.training.data_ebm import config as data_configs
@@ -69,7 +69,7 @@ def test_a_fraction_that_hides_nothing_or_everything_is_named():
 
 
 def test_steps_of_denoising_add_precisions_and_keep_the_prior_at_its_temperature():
-    chain = DataChain(step_size=1.0, noise_scale=0.01, max_drift=0.5)
+    chain = ChainSettings(step_size=1.0, noise_scale=0.01, max_drift=0.5)
     found = denoising_chain(chain, 0.3, 100.0)
     assert found.step_size == pytest.approx(1 / (100 + 1 / 0.09))
     assert found.effective_temperature == pytest.approx(100 * chain.effective_temperature)
@@ -77,7 +77,7 @@ def test_steps_of_denoising_add_precisions_and_keep_the_prior_at_its_temperature
     decaying = denoising_chain(chain._replace(final_step_size=0.1), 0.3)
     assert decaying.final_step_size == pytest.approx(1 / (10 + 1 / 0.09))
     assert decaying.effective_temperature == pytest.approx(0.01**2 / 0.2)
-    assert denoising_chain(DataChain(metropolis=True), 0.3).noise_scale is None
+    assert denoising_chain(ChainSettings(metropolis=True), 0.3).noise_scale is None
     for bad in ({"noise_scale": 0.0}, {"noise_scale": 1.0, "prior_weight": -1.0}):
         with pytest.raises(te.InputError, match="must be positive"):
             denoising_chain(chain, **bad)

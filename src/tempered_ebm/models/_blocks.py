@@ -1,4 +1,4 @@
-"""A function of many chains, evaluated for some of them at a time."""
+"""Evaluation of a function of many chains in blocks, which saves memory."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def in_blocks(
 ) -> Float[Array, "n *lead"]:
     """Evaluate ``fn(operands, z)`` for ``size`` entries of the leading axis of ``z`` at a time.
 
-    The gradient in ``z`` is taken together with the value, block by block, so that what one block
-    needs in between is gone before the next one. A gradient in ``operands`` evaluates each
-    block once more.
+    The gradient in ``z`` is taken together with the value, block by block: a loop that is
+    differentiated afterwards would keep the intermediate values of all blocks. A gradient in
+    ``operands`` evaluates each block once more.
 
     Args:
         fn: one value for each vector of ``z``, a function of that vector alone; hashable.
         size: entries of a block; the last one may have fewer.
         operands: pytree of arrays that all blocks share.
-        z: the vectors; its leading axis has at least ``size`` entries.
+        z: vectors; its leading axis has at least ``size`` entries.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from tempered_ebm.models.blocks import in_blocks
+        >>> from tempered_ebm.models._blocks import in_blocks
         >>> in_blocks(lambda a, z: a * jnp.sum(z, -1), 2, 3.0, jnp.ones((5, 4))).tolist()
         [12.0, 12.0, 12.0, 12.0, 12.0]
     """

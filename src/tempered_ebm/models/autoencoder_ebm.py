@@ -1,7 +1,8 @@
-"""An autoencoder whose codes have an energy-based model."""
+"""Autoencoders with an energy-based model of their codes."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,21 +15,22 @@ from tempered_ebm import _checks as checks
 from tempered_ebm import evidence
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
-from tempered_ebm.models.data_ebm import DataChain, DataEBM
-from tempered_ebm.models.likelihoods import Likelihood
+from tempered_ebm.kernels.presets import ChainSettings
+from tempered_ebm.models.data_ebm import DataEBM
+from tempered_ebm.models.likelihoods import Likelihood, require_likelihood
 from tempered_ebm.networks.adapters import as_network
 from tempered_ebm.types import Params, PRNGKey
 
-_DEFAULT_CHAIN = DataChain(num_steps=20, step_size=0.1, metropolis=True)
+_DEFAULT_CHAIN = ChainSettings(num_steps=20, step_size=0.1, metropolis=True)
 
 
 class AutoencoderEBMParams(NamedTuple):
     """Parameters of the three networks, and the scale of the codes.
 
     Attributes:
-        encoder: of the encoder.
-        decoder: of the decoder.
-        prior: of the network of codes.
+        encoder: parameters of the encoder.
+        decoder: parameters of the decoder.
+        prior: parameters of the prior network.
         location: mean of the encoder's outputs over the training set, (d,).
         scale: their standard deviation, (d,).
     """
@@ -48,10 +50,10 @@ class AutoencoderEBM:
         z = (e(x) - m) / s, \qquad x \sim \text{likelihood}(d(m + s z)), \qquad
         p(z) = \frac{1}{Z} e^{f(z)} N(z; 0, I)
 
-    The autoencoder is trained by the likelihood alone, the energy by contrastive divergence on the
-    codes of a frozen autoencoder: no gradient of the one enters the other. Mean m and standard
-    deviation s of the training codes make N(0, I) a baseline of the right scale and of no shape,
-    so that :math:`\log Z` and the likelihood of held-out codes say what the energy adds.
+    The autoencoder is trained by the likelihood alone, the energy -f by contrastive divergence on
+    the codes of a frozen autoencoder: no gradient of the one enters the other. With mean m and
+    standard deviation s of the training codes, N(0, I) is a baseline of the right scale, so that
+    :math:`\log Z` and the likelihood of held-out codes show what f adds.
 
     Attributes:
         encoder: network (n, ...) -> (n, latent_dim).
@@ -83,10 +85,11 @@ class AutoencoderEBM:
     prior_network: Any
     likelihood: Likelihood
     latent_dim: int
-    chain: DataChain = _DEFAULT_CHAIN
+    chain: ChainSettings = _DEFAULT_CHAIN
 
     def __post_init__(self) -> None:
         checks.at_least("latent_dim", self.latent_dim, 1)
+        require_likelihood(self.likelihood)
         for name in ("encoder", "decoder"):
             object.__setattr__(self, name, as_network(getattr(self, name), name))
         _ = self.codes
@@ -119,6 +122,7 @@ class AutoencoderEBM:
         return params
 
     def _raw_codes(self, params: AutoencoderEBMParams, x: Array) -> Array:
+        checks.floating("x", x)
         output = self.encoder.apply(params.encoder, x)
         if output.shape != (x.shape[0], self.latent_dim):
             raise InputError(
@@ -128,7 +132,7 @@ class AutoencoderEBM:
         return output
 
     def encode(self, params: AutoencoderEBMParams, x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
-        """Standardised code of each observation.
+        """Return the standardised code of each observation.
 
         Raises:
             InputError: if the encoder does not return one code per observation.
@@ -136,7 +140,7 @@ class AutoencoderEBM:
         return (self._raw_codes(params, x) - params.location) / params.scale
 
     def decode(self, params: AutoencoderEBMParams, z: Float[Array, "n d"]) -> Float[Array, "n ..."]:
-        """Expected observation ``E[x | z]`` for each standardised code."""
+        """Return the expected observation ``E[x | z]`` of each standardised code."""
         return self.likelihood.mean(
             self.decoder.apply(params.decoder, params.location + params.scale * z)
         )
@@ -144,14 +148,14 @@ class AutoencoderEBM:
     def standardize(
         self, params: AutoencoderEBMParams, x: Float[Array, "n ..."]
     ) -> AutoencoderEBMParams:
-        """Parameters whose location and scale are those of the codes of ``x``."""
+        """Return parameters whose location and scale are those of the codes of ``x``."""
         codes = self._raw_codes(params, x)
         return params._replace(location=codes.mean(0), scale=codes.std(0) + 1e-6)
 
     def reconstruction_loss(
         self, params: AutoencoderEBMParams, x: Float[Array, "n ..."]
     ) -> Float[Array, ""]:
-        """Minus the log-likelihood of ``x`` given its own code, averaged, in nats."""
+        """Return minus the mean log-likelihood of ``x`` given its own code, in nats."""
         output = self.decoder.apply(params.decoder, self._raw_codes(params, x))
         return -jnp.mean(self.likelihood.log_prob(x, output, event_ndim=x.ndim - 1))
 
@@ -161,7 +165,7 @@ class AutoencoderEBM:
         x: Float[Array, "n ..."],
         negatives: Float[Array, "m d"],
     ) -> Float[Array, ""]:
-        """Contrastive loss of the energy at frozen codes and negatives.
+        """Return the contrastive loss of the energy at frozen codes and negatives.
 
         Args:
             params: parameters; only those of the energy have a gradient.
@@ -179,7 +183,7 @@ class AutoencoderEBM:
         *,
         num_steps: int | None = None,
     ) -> Float[Array, "num_samples d"]:
-        """Ends of chains on codes that start from N(0, I).
+        """Return ends of chains on codes that start from N(0, I).
 
         Args:
             rng_key: key of starts and chains.
@@ -189,12 +193,10 @@ class AutoencoderEBM:
         """
         start_key, chain_key = jax.random.split(rng_key)
         initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
-        codes = self.codes if num_steps is None else self._longer(num_steps)
+        codes = self.codes
+        if num_steps is not None:
+            codes = dataclasses.replace(codes, chain=self.chain._replace(num_steps=num_steps))
         return codes.run_chains(chain_key, params.prior, initial).position
-
-    def _longer(self, num_steps: int) -> DataEBM:
-        chain = self.chain._replace(num_steps=num_steps)
-        return DataEBM(self.prior_network, (self.latent_dim,), chain, base_scale=1.0)
 
     def generate(
         self,
@@ -204,7 +206,7 @@ class AutoencoderEBM:
         *,
         num_steps: int | None = None,
     ) -> Float[Array, "num_samples ..."]:
-        """Expected observations at :meth:`sample_codes`."""
+        """Return expected observations at :meth:`sample_codes`."""
         z = self.sample_codes(rng_key, params, num_samples, num_steps=num_steps)
         return self.decode(params, z)
 

@@ -1,4 +1,4 @@
-"""An energy-based model of the data themselves, from its pieces."""
+"""Energy-based models of the data themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 from tempered_ebm import _checks as checks
 from tempered_ebm import inference, schedules
 from tempered_ebm.errors import InputError
-from tempered_ebm.kernels import langevin, mala, replica_exchange, ula
+from tempered_ebm.kernels import replica_exchange
+from tempered_ebm.kernels.presets import ChainSettings, require_chain
 from tempered_ebm.networks.adapters import as_network
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import Params, PRNGKey
@@ -24,68 +25,13 @@ if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
 
 
-class DataChain(NamedTuple):
-    """A Langevin chain in data space, ``x' = x + h u(∇log p(x)) + σ ξ``.
-
-    Attributes:
-        num_steps: steps of a run.
-        step_size: ``h`` of the first step.
-        final_step_size: ``h`` of the last one, approached geometrically; by default all are alike.
-        noise_scale: ``σ``, decoupled from the step; ``sqrt(2h)``, temperature 1, by default.
-        max_drift: bound on every coordinate of the gradient, which is what ``u`` is; none by
-            default. A clipped chain has another law.
-        metropolis: whether every step is corrected (MALA), which leaves no choice of noise, drift
-            or ladder.
-    """
-
-    num_steps: int = 40
-    step_size: float = 0.01
-    final_step_size: float | None = None
-    noise_scale: float | None = None
-    max_drift: float | None = None
-    metropolis: bool = False
-
-    @property
-    def effective_temperature(self) -> float:
-        """Temperature ``σ²/(2h)`` of the last step where its drift is not clipped."""
-        if self.noise_scale is None:
-            return 1.0
-        last = self.step_size if self.final_step_size is None else self.final_step_size
-        return float(langevin.effective_temperature(last, self.noise_scale))
-
-
-_DEFAULT_CHAIN = DataChain()
-
-
-def validate_chain(chain: DataChain) -> None:
-    """Check the settings of a chain.
-
-    Raises:
-        InputError: naming the setting, its value and what was expected.
-    """
-    checks.at_least("chain.num_steps", chain.num_steps, 1)
-    checks.positive("chain.step_size", chain.step_size)
-    optional = {
-        name: getattr(chain, name) for name in ("final_step_size", "noise_scale", "max_drift")
-    }
-    for name, value in optional.items():
-        if value is None:
-            continue
-        checks.positive(f"chain.{name}", value)
-        if chain.metropolis:
-            raise InputError(
-                f"chain.{name} changes the law of a chain that chain.metropolis corrects; expected "
-                f"one of them, got {value}"
-            )
-
-
 class ChainEnd(NamedTuple):
-    """Where chains end, and how they got there.
+    """Last states of chains, and a statistic of their steps.
 
     Attributes:
-        position: (n, ...).
+        position: last positions, (n, ...).
         negative_energy: f there, (n,).
-        gradient: ∇log p in x there, (n, ...).
+        gradient: gradient of log p in x there, (n, ...).
         gradient_norm: its norm, (n,).
         statistic: acceptance rate (MALA) or drift norm (ULA), averaged along each chain, (n,).
     """
@@ -98,12 +44,13 @@ class ChainEnd(NamedTuple):
 
 
 class LadderEnd(NamedTuple):
-    """Where ladders of replicas end.
+    """Last states of ladders of replicas.
 
     Attributes:
-        position: of all replicas, (n, K, ...).
-        model: the replicas at the model.
-        swap_acceptance_rate: of neighbouring rungs, averaged along the chains, (K - 1, ...).
+        position: positions of all replicas, (n, K, ...).
+        model: ends of the replicas at t = 1, the model.
+        swap_acceptance_rate: acceptance rate of swaps of neighbours, averaged along the chains,
+            (K - 1, ...).
     """
 
     position: Float[Array, "n K ..."]
@@ -127,10 +74,12 @@ class DataEBM:
     contrastive divergence, which is biased by their length; chains that persist
     (:mod:`tempered_ebm.replay`) give persistent contrastive divergence.
 
-    Chains of one temperature do not cross from mode to mode, and then the weights of modes are not
+    Chains at t = 1 alone do not cross from mode to mode, and then the weights of modes are not
     learned. With ``temperatures`` every chain is a ladder of replicas between the reference
     normal, which is drawn from exactly, and the model (:func:`tempered_ebm.replica_exchange`,
-    every step Metropolis-adjusted): :meth:`run_ladders`.
+    every step Metropolis-adjusted): :meth:`run_ladders`. The temperature t of a ladder is the power
+    of :math:`e^f`; that of a chain with a noise scale of its own is the T of :math:`p^{1/T}`
+    (:attr:`ChainSettings.effective_temperature`).
 
     Attributes:
         network: network (n, ...) -> (n,) or (n, 1) of f, the *negative* energy: larger means
@@ -155,12 +104,12 @@ class DataEBM:
 
     network: Any
     event_shape: tuple[int, ...]
-    chain: DataChain = _DEFAULT_CHAIN
+    chain: ChainSettings = ChainSettings()  # noqa: RUF009
     base_scale: float | None = None
     temperatures: Float[Array, "K"] | None = None
 
     def __post_init__(self) -> None:
-        validate_chain(self.chain)
+        require_chain("chain", self.chain)
         if self.base_scale is not None:
             checks.positive("base_scale", self.base_scale)
         if self.temperatures is not None:
@@ -176,14 +125,14 @@ class DataEBM:
         Raises:
             InputError: if the network does not return one value per observation.
         """
-        # Unequal axes, so that a network that confuses them is found out.
+        # Unequal axes, so that a network that confuses them has the wrong shape.
         x = jnp.zeros((math.prod(self.event_shape) + 1, *self.event_shape))[:7]
         params = self.network.init(rng_key, x)
         self.negative_energy(params, x)
         return params
 
     def negative_energy(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n"]:
-        """Evaluate ``f(x)``, one value per observation.
+        """Evaluate ``f(x)``, the negative energy, one value per observation.
 
         Raises:
             InputError: if the network returns anything else.
@@ -198,7 +147,7 @@ class DataEBM:
         return value.reshape(n)
 
     def logdensity(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n"]:
-        """``log p(x) + log Z``, in nats: f, and the log density of the reference normal."""
+        """Evaluate ``log p(x) + log Z``, f plus the log density of the reference, in nats."""
         return self.negative_energy(params, x) + self._log_base(x)
 
     def _log_base(self, x: Float[Array, "n ..."]) -> Float[Array, "n"]:
@@ -209,13 +158,13 @@ class DataEBM:
         return -0.5 * squares - d * math.log(self.base_scale * math.sqrt(2 * math.pi))
 
     def kernel(self, params: Params) -> SamplingAlgorithm:
-        """The Langevin kernel of the chains."""
-        return chain_kernel(self.chain, lambda x: self.logdensity(params, x))
+        """Return the Langevin kernel of the chains."""
+        return self.chain.kernel(lambda x: self.logdensity(params, x))
 
     def run_chains(
         self, rng_key: PRNGKey, params: Params, initial: Float[Array, "n ..."]
     ) -> ChainEnd:
-        """Run chains and keep where they end. Nothing in here is differentiated.
+        """Run chains and return where they end, without a gradient.
 
         Args:
             rng_key: key of the chains.
@@ -225,11 +174,7 @@ class DataEBM:
         Raises:
             InputError: if ``initial`` is not observations.
         """
-        if initial.shape[1:] != self.event_shape:
-            raise InputError(
-                f"initial must have shape (n, {', '.join(map(str, self.event_shape))}), got "
-                f"{initial.shape}"
-            )
+        require_shape("initial", initial, self.event_shape)
         params, initial = jax.lax.stop_gradient((params, initial))
         return jax.lax.stop_gradient(self._run_chains(rng_key, params, initial))
 
@@ -246,10 +191,10 @@ class DataEBM:
     def run_ladders(
         self, rng_key: PRNGKey, params: Params, initial: Float[Array, "n K ..."]
     ) -> LadderEnd:
-        r"""Run a ladder of replicas for each chain. Nothing in here is differentiated.
+        r"""Run a ladder of replicas for each chain, without a gradient.
 
-        The step size of a rung is :math:`1/h_t = (1-t)/s^2 + t/h`, with the ``step_size`` h of the
-        chain at the model: precisions add along the path.
+        The step size at temperature t is :math:`1/h_t = (1-t)/s^2 + t/h`, with the ``step_size`` h
+        of the chain at the model: precisions add along the path.
 
         Args:
             rng_key: key of the chains.
@@ -262,10 +207,7 @@ class DataEBM:
         if self.temperatures is None or self.base_scale is None:
             raise InputError("temperatures must be given to the model to run ladders, got None")
         shape = (self.temperatures.shape[0], *self.event_shape)
-        if initial.shape[1:] != shape:
-            raise InputError(
-                f"initial must have shape (n, {', '.join(map(str, shape))}), got {initial.shape}"
-            )
+        require_shape("initial", initial, shape)
         params, initial = jax.lax.stop_gradient((params, initial))
         return jax.lax.stop_gradient(self._run_ladders(rng_key, params, initial))
 
@@ -274,9 +216,8 @@ class DataEBM:
         t = jnp.asarray(self.temperatures)
         scale = self.base_scale or 1.0
 
+        # The ladder has two leading axes, and the network one.
         def flat(fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
-            """``fn`` of positions with two leading axes, as the ladder has them."""
-
             def evaluate(x: Array) -> Array:
                 lead = x.shape[: x.ndim - len(self.event_shape)]
                 return fn(x.reshape(-1, *self.event_shape)).reshape(lead)
@@ -321,7 +262,7 @@ class DataEBM:
         *,
         energy_penalty: float = 0.0,
     ) -> Float[Array, ""]:
-        r"""Loss whose descent is the ascent of the likelihood at frozen negatives.
+        r"""Return the loss whose descent is the ascent of the likelihood at frozen negatives.
 
         .. math:: E_{x^-}[f(x^-)] - E_{x}[f(x)] + \lambda (E_{x}[f(x)^2] + E_{x^-}[f(x^-)^2])
 
@@ -335,6 +276,7 @@ class DataEBM:
             energy_penalty: λ, at least 0.
         """
         negatives = jax.lax.stop_gradient(negatives)
+        checks.floating("x", x)
         # One pass: the network sees both halves in one batch.
         value = self.negative_energy(params, jnp.concatenate([x, negatives]))
         up, down = value[: x.shape[0]], value[x.shape[0] :]
@@ -344,7 +286,7 @@ class DataEBM:
     def score_matching_loss(
         self, rng_key: PRNGKey, params: Params, x: Float[Array, "n ..."], noise_scale: float
     ) -> Float[Array, ""]:
-        r"""Denoising score matching, which needs no chains and estimates no normaliser.
+        r"""Return the loss of denoising score matching, which needs no chains and no normaliser.
 
         .. math:: \tfrac12 E \lVert \sigma \nabla_x \log p_\theta(x + \sigma\xi) + \xi \rVert^2
 
@@ -357,6 +299,7 @@ class DataEBM:
             x: data.
             noise_scale: σ, positive.
         """
+        checks.floating("x", x)
         checks.positive("noise_scale", noise_scale)
         noise = jax.random.normal(rng_key, x.shape, x.dtype)
         score = jax.grad(lambda y: self.logdensity(params, y).sum())(x + noise_scale * noise)
@@ -364,45 +307,28 @@ class DataEBM:
         return 0.5 * jnp.mean(jnp.sum((noise_scale * score + noise) ** 2, axes))
 
 
-def chain_kernel(chain: DataChain, logdensity_fn: Callable[[Array], Array]) -> SamplingAlgorithm:
-    """The kernel of a chain with these settings.
-
-    Args:
-        chain: its settings.
-        logdensity_fn: observations to log-densities.
-    """
-    if chain.metropolis:
-        return mala.as_top_level_api(logdensity_fn, chain.step_size)
-    import optax
-
-    step_size: Any = chain.step_size
-    if chain.final_step_size is not None:
-        last = max(chain.num_steps - 1, 1)
-        step_size = optax.exponential_decay(
-            chain.step_size, last, chain.final_step_size / chain.step_size
-        )
-    drift = None if chain.max_drift is None else optax.clip(chain.max_drift)
-    return ula.as_top_level_api(
-        logdensity_fn, step_size, drift=drift, noise_scale=chain.noise_scale
-    )
+def require_shape(name: str, x: Array, shape: tuple[int, ...]) -> None:
+    r"""Require floating-point numbers of shape (n, \*shape)."""
+    checks.floating(name, x)
+    if x.shape[1:] != shape:
+        raise InputError(f"{name} must have shape (n, {', '.join(map(str, shape))}), got {x.shape}")
 
 
 def run_chain(
     rng_key: PRNGKey,
-    chain: DataChain,
+    chain: ChainSettings,
     logdensity_fn: Callable[[Array], Array],
     initial: Float[Array, "n ..."],
     negative_energy_fn: Callable[[Array], Array],
 ) -> ChainEnd:
-    """Run chains from ``initial`` on any log-density; a pure function for use inside ``jit``."""
-    kernel = chain_kernel(chain, logdensity_fn)
-    name = "acceptance_rate" if chain.metropolis else "drift_norm"
+    """Run chains from ``initial`` on any log-density and return where they end."""
+    kernel = chain.kernel(logdensity_fn)
     state, moments = inference.run_with_moments(
         rng_key,
         kernel,
         kernel.init(initial),
         chain.num_steps,
-        statistic_fn=lambda state, info: getattr(info, name),
+        statistic_fn=lambda _, info: info.acceptance_rate if chain.metropolis else info.drift_norm,
     )
     axes = tuple(range(1, initial.ndim))
     gradient = state.logdensity_grad

@@ -13,15 +13,15 @@ from jaxtyping import Array, Float, Int
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.models.data_ebm import ChainEnd, DataChain, DataEBM, run_chain, validate_chain
+from tempered_ebm.kernels.presets import ChainSettings, require_chain
+from tempered_ebm.kernels.presets import jem as jem_chain
+from tempered_ebm.models.data_ebm import ChainEnd, DataEBM, require_shape, run_chain
 from tempered_ebm.networks.adapters import PureNetwork, as_network
 from tempered_ebm.types import Params, PRNGKey
 
-_DEFAULT_CHAIN = DataChain(num_steps=20, step_size=1.0, noise_scale=0.01)
-
 
 class JEMLoss(NamedTuple):
-    """The parts of the loss of a joint energy-based model.
+    """Parts of the loss of a joint energy-based model.
 
     Attributes:
         total: weighted sum, to be descended.
@@ -40,7 +40,7 @@ class JEMLoss(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class JEM:
-    r"""A classifier read as a density of examples and labels.
+    r"""A classifier as a density of examples and labels.
 
     With logits :math:`f_\theta(x)[y]`,
 
@@ -50,7 +50,7 @@ class JEM:
         p_\theta(y|x) = \text{softmax}(f_\theta(x))_y
 
     (Grathwohl et al. 2020, equations 4 to 6). Adding a function of x to all logits leaves the
-    classifier alone and is what the density is learned with:
+    classifier unchanged, and it is this function that the density adds:
 
     .. math:: \log p(x, y) = \log p(x) + \log p(y|x),
 
@@ -77,17 +77,17 @@ class JEM:
     classifier: Any
     event_shape: tuple[int, ...]
     num_classes: int
-    chain: DataChain = _DEFAULT_CHAIN
+    chain: ChainSettings = jem_chain
 
     def __post_init__(self) -> None:
         checks.at_least("num_classes", self.num_classes, 2)
-        validate_chain(self.chain)
+        require_chain("chain", self.chain)
         object.__setattr__(self, "classifier", as_network(self.classifier, "classifier"))
         object.__setattr__(self, "event_shape", tuple(self.event_shape))
 
     @functools.cached_property
     def marginal(self) -> DataEBM:
-        """The density of observations alone; it has the same parameters."""
+        """The density of observations alone, with the same parameters."""
         network = PureNetwork(
             self.classifier.init,
             lambda params, x: jax.nn.logsumexp(self.classifier.apply(params, x), -1),
@@ -105,7 +105,7 @@ class JEM:
         return params
 
     def logits(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n c"]:
-        """``f(x)[y]`` for every class.
+        """Evaluate ``f(x)[y]`` for every class.
 
         Raises:
             InputError: if the network does not return one logit per class.
@@ -119,21 +119,21 @@ class JEM:
         return value
 
     def negative_energy(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n"]:
-        """``log Σ_y exp f(x)[y]``, that is ``log p(x) + log Z``, in nats."""
+        """Evaluate ``log Σ_y exp f(x)[y]``, that is ``log p(x) + log Z``, in nats."""
         return jax.nn.logsumexp(self.logits(params, x), -1)
 
     def joint_negative_energy(
         self, params: Params, x: Float[Array, "n ..."], label: Int[Array, "n"]
     ) -> Float[Array, "n"]:
-        """``f(x)[y]``, that is ``log p(x, y) + log Z``, in nats."""
+        """Evaluate ``f(x)[y]``, that is ``log p(x, y) + log Z``, in nats."""
         return jnp.take_along_axis(self.logits(params, x), label[:, None], -1)[:, 0]
 
     def class_probabilities(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n c"]:
-        """``p(y|x)``."""
+        """Return ``p(y|x)`` for every class."""
         return jax.nn.softmax(self.logits(params, x), -1)
 
     def score_norm(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n"]:
-        """Norm of ``∇ log p(x)``: small where the density is flat, as around typical data.
+        """Return the norm of ``∇ log p(x)``, small where the density is flat, as at typical data.
 
         Minus this is the score of Grathwohl et al. (2020, section 5.3.3) for telling data from
         other images.
@@ -148,7 +148,7 @@ class JEM:
         initial: Float[Array, "n ..."],
         label: Int[Array, "n"] | None = None,
     ) -> ChainEnd:
-        """Run chains on p(x), or on p(x|y). Nothing in here is differentiated.
+        """Run chains on p(x), or on p(x|y), and return where they end, without a gradient.
 
         Args:
             rng_key: key of the chains.
@@ -161,6 +161,7 @@ class JEM:
         """
         if label is None:
             return self.marginal.run_chains(rng_key, params, initial)
+        require_shape("initial", initial, self.event_shape)
         params, initial = jax.lax.stop_gradient((params, initial))
         return jax.lax.stop_gradient(self._run_conditional(rng_key, params, initial, label))
 
@@ -186,7 +187,7 @@ class JEM:
         energy_penalty: float = 0.0,
         data: Float[Array, "n ..."] | None = None,
     ) -> JEMLoss:
-        r"""Loss at frozen negatives: any mix of log p(y|x), and log p(x) or log p(x, y).
+        r"""Return the loss at frozen negatives, any mix of log p(y|x), and log p(x) or log p(x, y).
 
         .. math:: -w_c E[\log p(y|x)]
                   + w_d (E_{x^-}[f] - E_{x}[f]) + \lambda (E_{x}[f^2] + E_{x^-}[f^2])
@@ -204,6 +205,7 @@ class JEM:
             energy_penalty: weight λ of the squared energies.
             data: examples for the density, in the order of the labels; ``x`` by default.
         """
+        checks.floating("x", x)
         data = x if data is None else data
         n = x.shape[0]
         parts = [x] if data is x else [x, data]

@@ -16,10 +16,11 @@ from tempered_ebm import evidence, inference, learning, schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.kernels import mala, replica_exchange, tempered, ula
+from tempered_ebm.kernels.presets import ChainSettings, pang2020, require_chain
+from tempered_ebm.learning.estimators import require_estimator
 from tempered_ebm.models import latent_evidence
 from tempered_ebm.models._blocks import in_blocks
-from tempered_ebm.models._draws import POSTERIOR_CHAIN, PRIOR_CHAIN, ChainSettings, Draws
-from tempered_ebm.models.likelihoods import Likelihood
+from tempered_ebm.models.likelihoods import Likelihood, require_likelihood
 from tempered_ebm.networks.adapters import as_network
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import Network, Params, PRNGKey
@@ -32,12 +33,43 @@ class LatentEBMParams(NamedTuple):
     """Parameters of the two networks.
 
     Attributes:
-        prior: α, of the negative energy ``f_α``.
-        generator: β, of the generator ``g_β``.
+        prior: α, parameters of the prior network ``f_α``.
+        generator: β, parameters of the generator ``g_β``.
     """
 
     prior: Params
     generator: Params
+
+
+class Draws(NamedTuple):
+    """Frozen draws from which a learning gradient is formed.
+
+    Attributes:
+        temperatures: ladder of the posterior draws, shape (K,); a single 1 without a ladder.
+        posterior: last states of the tempered posterior chains, chain shape (K, C, batch):
+            C independent chains, or ladders, per observation.
+        prior: last states of the prior chains, chain shape (M,).
+        posterior_statistic: acceptance rate (adjusted chains) or drift norm (unadjusted),
+            averaged along each posterior chain, shape (K, C, batch).
+        prior_statistic: the same for the prior chains, shape (M,).
+        swap_acceptance_rate: of neighbouring temperatures, averaged along the chains, shape
+            (K - 1,); None without replica exchange.
+    """
+
+    temperatures: Float[Array, "K"]
+    posterior: tempered.TemperedState
+    prior: ula.ULAState | mala.MALAState
+    posterior_statistic: Float[Array, "K C batch"]
+    prior_statistic: Float[Array, "M"]
+    swap_acceptance_rate: Float[Array, "K-1"] | None = None
+
+
+class _ChainEnds(NamedTuple):
+    """Last states of chains, and averages along them; the latter as in :class:`Draws`."""
+
+    state: Any
+    statistic: Array
+    swap_acceptance_rate: Array | None
 
 
 def _over_leading_axes(
@@ -67,11 +99,13 @@ class LatentEBM:
         p_\beta(x|z) = \text{likelihood}(x; g_\beta(z)),
 
     trained with draws from short Langevin chains (Pang et al. 2020). Methods compile
-    once per model object and shape; samples carry no gradient.
+    once per model object and shape; samples carry no gradient. A temperature t here is the power
+    of the likelihood, from the prior at 0 to the posterior at 1; all chains follow their density
+    itself, :math:`p^{1/T}` with T = 1.
 
     Attributes:
-        prior_network: network of the negative energy, (n, latent_dim) -> (n,) or (n, 1).
-            Its *output* is ``f``: larger means more probable.
+        prior_network: network (n, latent_dim) -> (n,) or (n, 1) of f, the *negative* energy: larger
+            means more probable. Metrics and figures show the energy, -f.
         generator: network (n, latent_dim) -> (n, ...) of the likelihood's parameters.
         likelihood: observation model, such as :func:`tempered_ebm.likelihoods.gaussian`.
         latent_dim: dimension of z.
@@ -80,11 +114,12 @@ class LatentEBM:
         metropolis: whether the chains are Metropolis-adjusted (MALA) or not (ULA).
         replica_exchange: whether the posterior chains of neighbouring temperatures swap places,
             where there is a ladder (:func:`tempered_ebm.replica_exchange`).
-        temperature_block: rungs of a ladder whose likelihoods are evaluated at a time, to save
-            memory; None for all of them. Draws do not depend on it but for rounding.
+        temperature_block: number of temperatures whose likelihoods are evaluated at once, to save
+            memory; None for all of them. Draws depend on it by rounding alone.
 
     Raises:
-        InputError: for a network that is none, or a size or step size that is not positive.
+        InputError: for an argument of another kind, a size or step size that is not positive, or a
+            chain with other settings than these two.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempered_ebm as te
@@ -103,8 +138,8 @@ class LatentEBM:
     generator: Any
     likelihood: Likelihood
     latent_dim: int
-    prior_chain: ChainSettings = PRIOR_CHAIN
-    posterior_chain: ChainSettings = POSTERIOR_CHAIN
+    prior_chain: ChainSettings = pang2020.prior
+    posterior_chain: ChainSettings = pang2020.posterior
     metropolis: bool = False
     replica_exchange: bool = False
     temperature_block: int | None = None
@@ -114,9 +149,11 @@ class LatentEBM:
         if self.temperature_block is not None:
             checks.at_least("temperature_block", self.temperature_block, 1)
         for name in ("prior_chain", "posterior_chain"):
-            num_steps, step_size = getattr(self, name)
-            checks.at_least(f"{name}.num_steps", num_steps, 1)
-            checks.positive(f"{name}.step_size", step_size)
+            chain = getattr(self, name)
+            require_chain(name, chain)
+            if chain != ChainSettings(chain.num_steps, chain.step_size):
+                raise InputError(f"{name} takes num_steps and step_size alone, got {chain}")
+        require_likelihood(self.likelihood)
         for name in ("prior_network", "generator"):
             object.__setattr__(self, name, as_network(getattr(self, name), name))
 
@@ -128,7 +165,7 @@ class LatentEBM:
                 the generator one output each.
         """
         prior_key, generator_key = jax.random.split(rng_key)
-        # Unequal axes, so that a network that confuses them is found out.
+        # Unequal axes, so that a network that confuses them has the wrong shape.
         z = jnp.zeros((self.latent_dim + 1, self.latent_dim))
         params = LatentEBMParams(
             self.prior_network.init(prior_key, z), self.generator.init(generator_key, z)
@@ -140,7 +177,7 @@ class LatentEBM:
     def negative_energy(
         self, params: LatentEBMParams, z: Float[Array, "*lead d"]
     ) -> Float[Array, "*lead"]:
-        """Evaluate ``f_α(z)``, one value per latent vector.
+        """Evaluate ``f_α(z)``, the negative energy, one value per latent vector.
 
         Raises:
             InputError: if the network returns anything but one value per latent vector.
@@ -158,12 +195,12 @@ class LatentEBM:
     def logprior(
         self, params: LatentEBMParams, z: Float[Array, "*lead d"]
     ) -> Float[Array, "*lead"]:
-        """``f_α(z) + log N(z; 0, I)``, that is ``log p_α(z) + log Z_α``, in nats."""
+        """Evaluate ``f_α(z) + log N(z; 0, I)``, that is ``log p_α(z) + log Z_α``, in nats."""
         log_normal = -0.5 * jnp.sum(z**2, -1) - 0.5 * self.latent_dim * math.log(2 * math.pi)
         return self.negative_energy(params, z) + log_normal
 
     def decode(self, params: LatentEBMParams, z: Float[Array, "*lead d"]) -> Float[Array, "..."]:
-        """Expected observation ``E[x | z]`` for each latent vector."""
+        """Return the expected observation ``E[x | z]`` of each latent vector."""
         return self.likelihood.mean(self._output(params, z))
 
     def _output(self, params: LatentEBMParams, z: Float[Array, "*lead d"]) -> Array:
@@ -172,11 +209,12 @@ class LatentEBM:
     def loglikelihood(
         self, params: LatentEBMParams, x: Float[Array, "batch ..."], z: Float[Array, "*lead d"]
     ) -> Float[Array, "*lead"]:
-        """``log p_β(x | z)`` in nats; the last leading axis of ``z`` runs over the batch.
+        """Evaluate ``log p_β(x | z)`` in nats; the last leading axis of ``z`` is the batch.
 
         If ``z`` has axes before that one, ``temperature_block`` entries of the first are evaluated
-        at a time.
+        at once.
         """
+        # All at once by default: no block has been clearly faster on CPU, and blocks save memory.
         size = self.temperature_block
         if size is None or z.ndim < 3 or z.shape[0] <= size:
             return self._loglikelihood((params, x), z)
@@ -189,11 +227,11 @@ class LatentEBM:
     def log_joint(
         self, params: LatentEBMParams, x: Float[Array, "batch ..."], z: Float[Array, "*lead d"]
     ) -> Float[Array, "*lead"]:
-        """``log p(x, z) + log Z_α``: the normaliser of the prior is left out."""
+        """Evaluate ``log p(x, z) + log Z_α``, without the normaliser of the prior, in nats."""
         return self.logprior(params, z) + self.loglikelihood(params, x, z)
 
     def target(self, params: LatentEBMParams, x: Float[Array, "batch ..."]) -> TemperedTarget:
-        """The tempered path from the prior to the posterior of each observation.
+        """Return the tempered path from the prior to the posterior of each observation.
 
         Positions have shape (..., batch, latent_dim).
         """
@@ -202,7 +240,9 @@ class LatentEBM:
         )
 
     def step_sizes(self, temperatures: Float[Array, "*K"]) -> Float[Array, "*K"]:
-        r"""Step size at each temperature, :math:`1/h_t = (1-t)/h_{prior} + t/h_{posterior}`.
+        r"""Return the step size at each temperature.
+
+        .. math:: 1/h_t = (1-t)/h_{prior} + t/h_{posterior}
 
         The precision of a Gaussian :math:`q_t` is linear in t, and the stable step is
         inverse to it.
@@ -211,7 +251,7 @@ class LatentEBM:
         return 1.0 / ((1 - temperatures) / prior + temperatures / posterior)
 
     def prior_kernel(self, params: LatentEBMParams) -> SamplingAlgorithm:
-        """The Langevin kernel of the prior chains."""
+        """Return the Langevin kernel of the prior chains."""
         build = mala.as_top_level_api if self.metropolis else ula.as_top_level_api
         return build(lambda z: self.logprior(params, z), self.prior_chain.step_size)
 
@@ -221,8 +261,8 @@ class LatentEBM:
         x: Float[Array, "batch ..."],
         temperatures: Float[Array, "K"],
     ) -> SamplingAlgorithm:
-        """The kernel of the posterior chains, all temperatures in one batch."""
-        if self.replica_exchange and temperatures.shape[0] > 1:
+        """Return the kernel of the posterior chains, all temperatures in one batch."""
+        if self._exchanges(temperatures):
             return replica_exchange.as_top_level_api(
                 self.target(params, x),
                 temperatures,
@@ -232,18 +272,54 @@ class LatentEBM:
         build = tempered.tempered_mala if self.metropolis else tempered.tempered_ula
         return build(self.target(params, x), temperatures, self.step_sizes(temperatures))
 
+    def _exchanges(self, temperatures: Float[Array, "K"]) -> bool:
+        return self.replica_exchange and temperatures.shape[0] > 1
+
     def _run(
-        self, rng_key: PRNGKey, kernel: SamplingAlgorithm, position: Array, num_steps: int
-    ) -> tuple[Any, list[Array]]:
-        names = ("acceptance_rate" if self.metropolis else "drift_norm", "swap_acceptance_rate")
+        self,
+        rng_key: PRNGKey,
+        kernel: SamplingAlgorithm,
+        position: Array,
+        num_steps: int,
+        *,
+        exchanges: bool = False,
+    ) -> _ChainEnds:
+        def statistics(state: Any, info: Any) -> tuple[Array, Array | None]:
+            local = info.acceptance_rate if self.metropolis else info.drift_norm
+            return local, info.swap_acceptance_rate if exchanges else None
+
         state, moments = inference.run_with_moments(
-            rng_key,
-            kernel,
-            kernel.init(position),
-            num_steps,
-            statistic_fn=lambda state, info: [getattr(info, n) for n in names if hasattr(info, n)],
+            rng_key, kernel, kernel.init(position), num_steps, statistic_fn=statistics
         )
-        return state, moments.mean
+        return _ChainEnds(state, *moments.mean)
+
+    def _run_prior(
+        self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
+    ) -> _ChainEnds:
+        start_key, run_key = jax.random.split(rng_key)
+        if initial is None:
+            initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
+        return self._run(run_key, self.prior_kernel(params), initial, self.prior_chain.num_steps)
+
+    def _run_posterior(
+        self,
+        rng_key: PRNGKey,
+        params: LatentEBMParams,
+        x: Array,
+        temperatures: Array,
+        shape: tuple[int, ...],
+        initial: Array | None,
+    ) -> _ChainEnds:
+        start_key, run_key = jax.random.split(rng_key)
+        if initial is None:
+            initial = jax.random.normal(start_key, shape)
+        return self._run(
+            run_key,
+            self.posterior_kernel(params, x, temperatures),
+            initial,
+            self.posterior_chain.num_steps,
+            exchanges=self._exchanges(temperatures),
+        )
 
     def sample_prior(
         self,
@@ -252,7 +328,7 @@ class LatentEBM:
         num_samples: int,
         initial: Float[Array, "num_samples d"] | None = None,
     ) -> Float[Array, "num_samples d"]:
-        """Latent vectors at the end of prior chains.
+        """Return latent vectors at the ends of prior chains.
 
         Args:
             rng_key: key of start and chain.
@@ -272,16 +348,7 @@ class LatentEBM:
     def _sample_prior(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
     ) -> Array:
-        return self._prior_draws(rng_key, params, num_samples, initial)[0].position
-
-    def _prior_draws(
-        self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
-    ) -> tuple[Any, list[Array]]:
-        start_key, run_key = jax.random.split(rng_key)
-        if initial is None:
-            initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
-        kernel, num_steps = self.prior_kernel(params), self.prior_chain.num_steps
-        return self._run(run_key, kernel, initial, num_steps)
+        return self._run_prior(rng_key, params, num_samples, initial).state.position
 
     def sample_posterior(
         self,
@@ -291,13 +358,13 @@ class LatentEBM:
         temperatures: Float[Array, "K"] | None = None,
         initial: Float[Array, "*K batch d"] | None = None,
     ) -> Float[Array, "*K batch d"]:
-        """Latent vectors at the end of tempered posterior chains, one per observation.
+        """Return latent vectors at the ends of tempered posterior chains, one per observation.
 
         Args:
             rng_key: key of start and chains.
             params: parameters of the model.
             x: observations; the leading axis is the batch.
-            temperatures: ladder; all its rungs run in one batch. Without one, t = 1.
+            temperatures: ladder; all temperatures run in one batch. Without one, t = 1.
             initial: where the chains start; draws from N(0, I) by default.
 
         Returns:
@@ -307,6 +374,7 @@ class LatentEBM:
             InputError: if ``temperatures`` is not a ladder, ``x`` does not fit the generator, or
                 ``initial`` is not one start per chain.
         """
+        checks.floating("x", x)
         ladder = jnp.ones(1) if temperatures is None else schedules.validate(temperatures)
         shape = (ladder.shape[0], x.shape[0], self.latent_dim)
         if initial is not None:
@@ -326,28 +394,13 @@ class LatentEBM:
         shape: tuple[int, ...],
         initial: Array | None,
     ) -> Array:
-        return self._posterior_draws(rng_key, params, x, temperatures, shape, initial)[0].position
-
-    def _posterior_draws(
-        self,
-        rng_key: PRNGKey,
-        params: LatentEBMParams,
-        x: Array,
-        temperatures: Array,
-        shape: tuple[int, ...],
-        initial: Array | None,
-    ) -> tuple[tempered.TemperedState, list[Array]]:
-        start_key, run_key = jax.random.split(rng_key)
-        if initial is None:
-            initial = jax.random.normal(start_key, shape)
-        kernel = self.posterior_kernel(params, x, temperatures)
-        state, statistics = self._run(run_key, kernel, initial, self.posterior_chain.num_steps)
-        return tempered.TemperedState(*state[: len(tempered.TemperedState._fields)]), statistics
+        ends = self._run_posterior(rng_key, params, x, temperatures, shape, initial)
+        return ends.state.position
 
     def generate(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int
     ) -> Float[Array, "num_samples ..."]:
-        """Expected observations at latent vectors from the prior chains.
+        """Return expected observations at latent vectors from the prior chains.
 
         Args:
             rng_key: key of start and chains.
@@ -362,7 +415,7 @@ class LatentEBM:
     def reconstruct(
         self, rng_key: PRNGKey, params: LatentEBMParams, x: Float[Array, "batch ..."]
     ) -> Float[Array, "batch ..."]:
-        """Expected observations at latent vectors from the posterior chains of ``x``.
+        """Return expected observations at latent vectors from the posterior chains of ``x``.
 
         Args:
             rng_key: key of start and chains.
@@ -386,7 +439,7 @@ class LatentEBM:
         initial_posterior: Float[Array, "K C batch d"] | None = None,
         initial_prior: Float[Array, "M d"] | None = None,
     ) -> Draws:
-        """Run the chains that a learning gradient needs. Nothing in here is differentiated.
+        """Run the chains that a learning gradient needs, without a gradient of their own.
 
         Args:
             rng_key: key of all chains.
@@ -401,6 +454,7 @@ class LatentEBM:
         Raises:
             InputError: if a count is below 1 or a start does not have the chains' shape.
         """
+        checks.floating("x", x)
         ladder = jnp.ones(1) if temperatures is None else temperatures
         num_prior = x.shape[0] if num_prior is None else num_prior
         checks.at_least("num_prior", num_prior, 1)
@@ -427,11 +481,23 @@ class LatentEBM:
     ) -> Draws:
         posterior_key, prior_key = jax.random.split(rng_key)
         shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
-        posterior, (posterior_statistic, *swap_rate) = self._posterior_draws(
-            posterior_key, params, x, ladder, shape, initial_posterior
+        posterior = self._run_posterior(posterior_key, params, x, ladder, shape, initial_posterior)
+        prior = self._run_prior(prior_key, params, num_prior, initial_prior)
+        state = posterior.state
+        return Draws(
+            ladder,
+            tempered.TemperedState(
+                state.position,
+                state.logprior,
+                state.loglikelihood,
+                state.logprior_grad,
+                state.loglikelihood_grad,
+            ),
+            prior.state,
+            posterior.statistic,
+            prior.statistic,
+            posterior.swap_acceptance_rate,
         )
-        prior, (prior_statistic,) = self._prior_draws(prior_key, params, num_prior, initial_prior)
-        return Draws(ladder, posterior, prior, posterior_statistic, prior_statistic, *swap_rate)
 
     def objective(
         self,
@@ -440,7 +506,7 @@ class LatentEBM:
         draws: Draws,
         estimator: learning.Estimator,
     ) -> Float[Array, ""]:
-        """The estimator's surrogate objective at frozen draws; its gradient ascends."""
+        """Return the estimator's surrogate objective at frozen draws, to be maximised."""
         z = draws.posterior.position
         return estimator.objective(
             draws.temperatures,
@@ -459,7 +525,7 @@ class LatentEBM:
         temperatures: Float[Array, "K"] | None = None,
         num_chains: int | None = None,
     ) -> Float[Array, ""]:
-        """Minus the surrogate objective at fresh draws; ``jax.grad`` of it is the estimator.
+        """Return minus the surrogate objective at fresh draws; ``jax.grad`` is the estimator.
 
         Args:
             rng_key: key of all chains.
@@ -475,7 +541,7 @@ class LatentEBM:
             InputError: if the estimator needs a ladder and none is given, or it is not one; if
                 it needs more chains.
         """
-        estimator = estimator or learning.posterior()
+        estimator = require_estimator(learning.posterior() if estimator is None else estimator)
         num_chains = estimator.min_chains if num_chains is None else num_chains
         checks.at_least("num_chains", num_chains, estimator.min_chains)
         if estimator.uses_ladder and temperatures is None:
@@ -534,9 +600,9 @@ class LatentEBM:
         r"""Estimate log p(x) of each observation, all of their ladders in one batch.
 
         Replica exchange between Metropolis-adjusted chains, whatever ``metropolis`` says: every
-        chain of every observation has a ladder of its own. Each walks down it once, from
-        a draw of N(0, I) at t = 0 to t = 1, and leaves a start at every temperature. Step
-        sizes are tuned per temperature while the chains warm up and then frozen.
+        chain of every observation has a ladder of its own. Each is annealed once, from a draw of
+        N(0, I) at t = 0 to t = 1, which gives it a start at every temperature. Step sizes are
+        tuned per temperature while the chains warm up and then frozen.
         :func:`tempered_ebm.mbar` turns the log-likelihoods into log p(x), without an error of
         discretisation; ``lower_bound`` and ``upper_bound`` are the Riemann sums of
         thermodynamic integration. The normaliser :math:`Z_\alpha` of the prior cancels: the
@@ -548,10 +614,10 @@ class LatentEBM:
             rng_key: key of all chains.
             params: parameters of the model.
             x: observations; the leading axis is the batch.
-            temperatures: ladder; 24 rungs of power 5 by default.
+            temperatures: ladder; 24 temperatures of power 5 by default.
             num_chains: independent chains per observation and temperature.
-            num_warmup: discarded steps per temperature, on the way down and again in the batch.
-            num_samples: steps that count.
+            num_warmup: discarded steps per temperature, in the annealing and again after it.
+            num_samples: steps that are kept.
 
         Returns:
             An estimate whose fields lead with the batch axis.
@@ -560,15 +626,17 @@ class LatentEBM:
             InputError: if ``temperatures`` is not a ladder or a count is below 1.
 
         Warns:
-            UserWarning: if neighbours on the ladder hardly swap for some observation. Not
-                inside ``jit``.
+            UserWarning: if neighbours on the ladder hardly swap for some observation, outside
+                of ``jit``.
         """
         return latent_evidence.log_evidence(
-            self,
             rng_key,
+            self.target,
             params,
             x,
-            temperatures=temperatures,
+            self.latent_dim,
+            self.step_sizes,
+            temperatures=schedules.power(24, 5.0) if temperatures is None else temperatures,
             num_chains=num_chains,
             num_warmup=num_warmup,
             num_samples=num_samples,

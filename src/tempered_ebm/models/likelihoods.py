@@ -1,10 +1,10 @@
-"""Observation models: full log-densities of data given what a generator puts out."""
+"""Observation models: full log-densities of data given the output of a generator."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,14 @@ from tempered_ebm.types import PRNGKey
 
 
 class Likelihood(Protocol):
-    """What a latent-variable model asks of an observation model."""
+    """Interface of an observation model, as latent-variable models use it."""
 
     def log_prob(self, x: Array, output: Array, *, event_ndim: int) -> Array:
-        """Full log-density of ``x``, summed over the trailing ``event_ndim`` axes."""
+        """Evaluate the full log-density of ``x``, summed over the trailing ``event_ndim`` axes."""
         ...
 
     def mean(self, output: Array) -> Array:
-        """Expected observation."""
+        """Return the expected observation."""
         ...
 
     def sample(self, rng_key: PRNGKey, output: Array) -> Array:
@@ -31,13 +31,21 @@ class Likelihood(Protocol):
         ...
 
 
+def require_likelihood(value: Any) -> None:
+    """Require an observation model, an object with the methods of :class:`Likelihood`."""
+    expected = "an observation model, such as tempered_ebm.likelihoods.gaussian(0.3)"
+    if isinstance(value, type):
+        raise InputError(f"likelihood must be {expected}, got the class {value!r}")
+    checks.has_methods("likelihood", value, ("log_prob", "mean", "sample"), expected)
+
+
 def _event_shape(x: Array, output: Array, event_ndim: int) -> tuple[int, ...]:
-    """Shape of one observation, which ``x`` and ``output`` must agree on."""
+    """Return the shape of one observation, the same in ``x`` and ``output``."""
     events = x.shape[x.ndim - event_ndim :], output.shape[output.ndim - event_ndim :]
     if events[0] != events[1]:
         raise InputError(
-            f"x has observations of shape {events[0]}; expected {events[1]}, as the generator "
-            "puts out"
+            f"x has observations of shape {events[0]}; expected {events[1]}, as the "
+            "generator returns them"
         )
     return events[0]
 
@@ -55,7 +63,7 @@ class Gaussian:
     def log_prob(
         self, x: Float[Array, "..."], output: Float[Array, "..."], *, event_ndim: int
     ) -> Float[Array, "..."]:
-        """Full log-density of ``x``, with its normalising constant.
+        """Evaluate the log-density of ``x``, with its normalising constant.
 
         Args:
             x: observations; leading axes broadcast against those of ``output``.
@@ -76,7 +84,7 @@ class Gaussian:
         )
 
     def mean(self, output: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Expected observation: the output itself."""
+        """Return the expected observation, the output itself."""
         return output
 
     def sample(self, rng_key: PRNGKey, output: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -85,12 +93,12 @@ class Gaussian:
 
 
 def gaussian(sigma: float) -> Gaussian:
-    r"""Gaussian likelihood as a full log-density.
+    r"""Return a Gaussian likelihood, a full log-density.
 
     .. math:: \log p(x|z) = -\frac{\|x - g(z)\|^2}{2\sigma^2} - \frac D2 \log(2\pi\sigma^2)
 
-    The constant matters: a temperature multiplies it too, and an evidence without it
-    is of another model.
+    A temperature t multiplies the constant too, and an evidence without it is that of another
+    model.
 
     Args:
         sigma: standard deviation, positive, in units of the data.
@@ -111,12 +119,12 @@ def gaussian(sigma: float) -> Gaussian:
 
 @dataclass(frozen=True)
 class Bernoulli:
-    """Independent coins whose log-odds the generator puts out; made by :func:`bernoulli`."""
+    """Independent binary values whose log-odds are the output; made by :func:`bernoulli`."""
 
     def log_prob(
         self, x: Float[Array, "..."], output: Float[Array, "..."], *, event_ndim: int
     ) -> Float[Array, "..."]:
-        """Log-probability of ``x``.
+        """Evaluate the log-probability of ``x``.
 
         Args:
             x: observations of 0 and 1; leading axes broadcast against those of ``output``.
@@ -134,7 +142,7 @@ class Bernoulli:
         return jnp.sum(values, axis=tuple(range(-event_ndim, 0)))
 
     def mean(self, output: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Probability of 1."""
+        """Return the probability of 1."""
         return jax.nn.sigmoid(output)
 
     def sample(self, rng_key: PRNGKey, output: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -143,7 +151,7 @@ class Bernoulli:
 
 
 def bernoulli() -> Bernoulli:
-    r"""Bernoulli likelihood of binary observations, given log-odds.
+    r"""Return a Bernoulli likelihood of binary observations, given log-odds.
 
     .. math:: \log p(x|z) = \sum_i x_i g_i(z) - \log(1 + e^{g_i(z)})
 

@@ -1,10 +1,10 @@
-r"""A replay buffer of persistent chains, as a pytree inside the jitted step.
+r"""Replay buffer of persistent chains, a pytree for use inside a jitted step.
 
 Persistent contrastive divergence (Tieleman 2008) continues chains between updates; a buffer of
-many more chains than a batch, some of which start afresh now and then, keeps them diverse (Du and
-Mordatch 2019). A slot holds one chain: where it stands, its class, and how many steps it has made
-since it last started. :func:`sample` takes different slots and starts some of them afresh,
-:func:`update` puts the chains back where they came from. The class of a slot never changes, so
+many more chains than a batch, some of which start anew at random, keeps them diverse (Du and
+Mordatch 2019). A slot holds one chain: its position, its class, and how many steps it has made
+since it last started. :func:`sample` takes different slots and starts some of them anew,
+:func:`update` writes the chains back to their slots. The class of a slot never changes, so
 that a chain conditioned on a class stays what it was.
 
 Slots can be divided over devices: with ``num_blocks`` blocks of slots, each device takes its part
@@ -31,11 +31,11 @@ classes start."""
 
 
 class ReplayBuffer(NamedTuple):
-    """Chains at rest.
+    """Persistent chains between updates.
 
     Attributes:
-        position: where each chain stands, (capacity, ...).
-        label: the class of each chain, (capacity,); zeros if there are no classes.
+        position: position of each chain, (capacity, ...).
+        label: class of each chain, (capacity,); zeros if there are no classes.
         age: steps each chain has made since it started, (capacity,).
     """
 
@@ -48,11 +48,11 @@ class ReplayBatch(NamedTuple):
     """Chains taken from a buffer.
 
     Attributes:
-        slot: where they come from, all different, (n,).
-        position: where they go on from, (n, ...).
+        slot: slots that they come from, all different, (n,).
+        position: positions from which they continue, (n, ...).
         label: their classes, (n,).
-        age: steps behind them; 0 where they start afresh, (n,).
-        is_new: which of them do, (n,).
+        age: steps that they have made; 0 for those that start anew, (n,).
+        is_new: which chains start anew, (n,).
     """
 
     slot: Int[Array, "n"]
@@ -63,11 +63,11 @@ class ReplayBatch(NamedTuple):
 
 
 class AgeStatistics(NamedTuple):
-    """How long the chains of a buffer have run, in steps.
+    """Ages of the chains of a buffer, in steps.
 
     Attributes:
-        mean: over the slots.
-        longest: of all slots.
+        mean: mean over the slots.
+        longest: maximum over the slots.
         unmoved: fraction of slots whose chain has not made a step.
     """
 
@@ -77,10 +77,10 @@ class AgeStatistics(NamedTuple):
 
 
 def uniform_start(shape: Sequence[int], low: float = -1.0, high: float = 1.0) -> Start:
-    """Chains that start uniformly in a box, whatever their class.
+    """Return starts that are uniform in a box, whatever the class.
 
     Args:
-        shape: of one position.
+        shape: shape of one position.
         low: lower bound of every coordinate.
         high: upper bound of every coordinate.
 
@@ -99,11 +99,11 @@ def uniform_start(shape: Sequence[int], low: float = -1.0, high: float = 1.0) ->
 def gaussian_start(
     mean: Float[Array, "..."], standard_deviation: Float[Array, "..."] | float
 ) -> Start:
-    """Chains that start from independent normals, whatever their class.
+    """Return starts from independent normals, whatever the class.
 
     Args:
         mean: shaped like one position.
-        standard_deviation: of every coordinate, or of all of them.
+        standard_deviation: one for every coordinate, or one for all.
 
     Raises:
         InputError: if a standard deviation is not positive and finite.
@@ -121,7 +121,7 @@ def gaussian_start(
 def class_gaussian_start(
     means: Float[Array, "c ..."], roots: Float[Array, "c d d"] | Float[Array, "c ..."]
 ) -> Start:
-    """Chains that start from the normal of their class, as in JEM++ (Yang and Ji 2021).
+    """Return starts from the normal of the class, as in JEM++ (Yang and Ji 2021).
 
     Args:
         means: of each class.
@@ -152,7 +152,7 @@ def class_gaussian_start(
 
 
 def data_start(x: Float[Array, "n ..."], noise_scale: float = 0.0) -> Start:
-    """Chains that start at data points, whatever their class, as contrastive divergence does.
+    """Return starts at data points, whatever the class, as in contrastive divergence.
 
     Args:
         x: the data.
@@ -176,7 +176,7 @@ def data_start(x: Float[Array, "n ..."], noise_scale: float = 0.0) -> Start:
 def init(
     rng_key: PRNGKey, capacity: int, start: Start, *, num_classes: int | None = None
 ) -> ReplayBuffer:
-    """A buffer of chains that have not moved.
+    """Return a buffer of chains that have not moved.
 
     Args:
         rng_key: key of their starts.
@@ -217,16 +217,16 @@ def sample(
     *,
     num_blocks: int = 1,
 ) -> ReplayBatch:
-    """Take chains from different slots; each starts afresh with some probability.
+    """Return chains from different slots; each starts anew with some probability.
 
-    A chain that is no longer finite starts afresh in any case. With ``num_blocks`` above 1 the
+    A chain that is no longer finite starts anew in any case. With ``num_blocks`` above 1 the
     slots are divided into as many contiguous blocks, each of which gives its part of the batch.
 
     Args:
         rng_key: key of the choice and the starts.
         buffer: the chains.
         num_chains: how many to take.
-        start: where chains start afresh.
+        start: where chains start anew.
         restart_probability: probability that a chain does.
         num_blocks: blocks of slots; it divides the capacity and ``num_chains``.
 
@@ -259,7 +259,7 @@ def sample(
 def _different(
     rng_key: PRNGKey, capacity: int, num_chains: int, num_blocks: int
 ) -> Int[Array, "num_chains"]:
-    """Different slots, as many from every block."""
+    """Return different slots, as many from every block."""
     size, each = capacity // num_blocks, num_chains // num_blocks
     score = jax.random.uniform(rng_key, (num_blocks, size))
     within = jax.lax.top_k(score, each)[1]
@@ -269,13 +269,13 @@ def _different(
 def update(
     buffer: ReplayBuffer, batch: ReplayBatch, position: Float[Array, "n ..."], *, num_steps: int
 ) -> ReplayBuffer:
-    """Put chains back into the slots that they came from.
+    """Return the buffer with chains written back to their slots.
 
     Args:
         buffer: the chains.
-        batch: those that were taken, by :func:`sample`.
-        position: where they stand now; no gradient passes through it.
-        num_steps: steps they have made since.
+        batch: the chains that :func:`sample` took.
+        position: their new positions; no gradient passes through.
+        num_steps: steps that they have made since.
 
     Raises:
         InputError: if there is not one position for each chain.
@@ -295,7 +295,7 @@ def update(
 
 
 def age_statistics(buffer: ReplayBuffer) -> AgeStatistics:
-    """How long the chains have run."""
+    """Return the ages of the chains of a buffer."""
     return AgeStatistics(
         jnp.mean(buffer.age.astype(jnp.float32)), jnp.max(buffer.age), jnp.mean(buffer.age == 0)
     )

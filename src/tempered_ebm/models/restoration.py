@@ -1,4 +1,4 @@
-"""Observations mended by a density: what is missing filled in, noise taken off."""
+"""Restoration of observations by chains on a density: inpainting and denoising."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.models.data_ebm import DataChain, DataEBM, run_chain
+from tempered_ebm.kernels.presets import ChainSettings, require_chain
+from tempered_ebm.models.data_ebm import DataEBM, require_shape, run_chain
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -23,18 +24,18 @@ def inpaint(
     is_observed: Bool[Array, "*n ..."],
     initial: Float[Array, "n ..."],
 ) -> Float[Array, "n ..."]:
-    r"""Fill in what is missing, by chains on the conditional density of the missing part.
+    r"""Return observations with missing parts filled in, by chains on their conditional density.
 
     .. math:: p(x_{missing} \mid x_{observed}) \propto p(x_{observed}, x_{missing})
 
     The chains follow the density as a function of the missing coordinates alone; the observed ones
-    are put in before every evaluation and come back bit for bit.
+    are inserted before every evaluation and are returned bit for bit.
 
     Args:
         model: density of the observations; its chain settings are used.
         rng_key: key of the chains.
         params: parameters of the model.
-        observed: observations; what is missing may have any value.
+        observed: observations; missing coordinates may have any value.
         is_observed: which coordinates are observed, for each observation or for all of them.
         initial: where the missing coordinates start, shaped like ``observed``.
 
@@ -50,7 +51,7 @@ def inpaint(
         >>> bool((filled[:, 0] == 1).all()), bool((filled[:, 1] == 1).any())
         (True, False)
     """
-    _require_observations(model, observed)
+    require_shape("observed", observed, model.event_shape)
     if initial.shape != observed.shape:
         raise InputError(f"initial must have shape {observed.shape}, got {initial.shape}")
     mask = jnp.asarray(is_observed)
@@ -87,12 +88,12 @@ def denoise(
     noise_scale: float,
     prior_weight: float = 1.0,
 ) -> Float[Array, "n ..."]:
-    r"""Take normal noise off, by chains on the posterior of what was there before.
+    r"""Return observations without their normal noise, by chains on the posterior.
 
     .. math:: p(x \mid y) \propto p(x)^w\, N(y; x, \sigma^2 I)
 
-    Chains start at the noisy observations. A chain of another temperature than 1 follows that
-    posterior to the power of the inverse temperature, the likelihood included. A step size that
+    Chains start at the noisy observations. A chain whose effective temperature T is not 1 follows
+    that posterior to the power 1/T, the likelihood included. A step size that
     fits p is too large for the likelihood where h/σ² is above 2: :func:`denoising_chain` has one
     that fits both.
 
@@ -116,7 +117,7 @@ def denoise(
     """
     checks.positive("noise_scale", noise_scale)
     checks.positive("prior_weight", prior_weight)
-    _require_observations(model, noisy)
+    require_shape("noisy", noisy, model.event_shape)
     return _denoise(model, rng_key, params, noisy, noise_scale, prior_weight)
 
 
@@ -141,13 +142,15 @@ def _denoise(
     return end.position
 
 
-def denoising_chain(chain: DataChain, noise_scale: float, prior_weight: float = 1.0) -> DataChain:
-    r"""Chain for :func:`denoise`, from one that fits the density alone.
+def denoising_chain(
+    chain: ChainSettings, noise_scale: float, prior_weight: float = 1.0
+) -> ChainSettings:
+    r"""Return settings of a chain for :func:`denoise`, from one that fits the density alone.
 
     .. math:: h' = \left(\frac{w}{h} + \frac{1}{\sigma^2}\right)^{-1}, \qquad
               s'^2 = 2 h' w T, \qquad T = \frac{s^2}{2h}
 
-    Precisions add: where steps of h are stable on p, those of h' are on the posterior. The
+    Precisions add: if steps of h are stable on p, those of h' are stable on the posterior. The
     temperature is wT, so that p has the power 1/T that the chain gives it alone, and the likelihood
     1/(wT): w = 1 raises the posterior as a whole, and w = 1/T leaves the likelihood as it is. A
     chain without a noise scale of its own stays at temperature 1.
@@ -161,10 +164,11 @@ def denoising_chain(chain: DataChain, noise_scale: float, prior_weight: float = 
         InputError: if σ or w is not positive.
 
     Example:
-        >>> from tempered_ebm.models import DataChain, denoising_chain
-        >>> round(denoising_chain(DataChain(step_size=1.0), 0.5).step_size, 6)
+        >>> from tempered_ebm.models import ChainSettings, denoising_chain
+        >>> round(denoising_chain(ChainSettings(step_size=1.0), 0.5).step_size, 6)
         0.2
     """
+    require_chain("chain", chain)
     checks.positive("noise_scale", noise_scale)
     checks.positive("prior_weight", prior_weight)
 
@@ -178,11 +182,3 @@ def denoising_chain(chain: DataChain, noise_scale: float, prior_weight: float = 
         noise = math.sqrt(2 * (first if last is None else last) * temperature)
     drift = None if chain.max_drift is None else chain.max_drift * prior_weight
     return chain._replace(step_size=first, final_step_size=last, noise_scale=noise, max_drift=drift)
-
-
-def _require_observations(model: DataEBM, x: Array) -> None:
-    if x.shape[1:] != model.event_shape:
-        raise InputError(
-            f"observations must have shape (n, {', '.join(map(str, model.event_shape))}), got "
-            f"{x.shape}"
-        )

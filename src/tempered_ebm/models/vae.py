@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.models._draws import ChainSettings
+from tempered_ebm.kernels.presets import ChainSettings
 from tempered_ebm.models.latent_ebm import LatentEBM, LatentEBMParams
-from tempered_ebm.models.likelihoods import Likelihood
+from tempered_ebm.models.likelihoods import Likelihood, require_likelihood
 from tempered_ebm.networks.adapters import PureNetwork, as_network
 from tempered_ebm.types import Params, PRNGKey
 
@@ -23,8 +23,8 @@ class VAEParams(NamedTuple):
     """Parameters of the two networks.
 
     Attributes:
-        encoder: of the approximate posterior.
-        generator: of the generator.
+        encoder: parameters of the encoder.
+        generator: parameters of the generator.
     """
 
     encoder: Params
@@ -49,8 +49,8 @@ class VAE:
         KL = \tfrac12 \sum_i (m_i^2 + s_i^2 - 1 - 2 \log s_i)
 
     (Kingma and Welling 2014, equation 3 and appendix B), with one reparametrised draw of z.
-    Everything but the prior and the way posterior draws are made is that of
-    :class:`LatentEBM`, which makes it the baseline of the same size.
+    All but the prior and the posterior draws is as in :class:`LatentEBM`, so that it is a baseline
+    of the same size.
 
     Attributes:
         encoder: network (n, ...) -> (n, 2 latent_dim), mean and log standard deviation.
@@ -81,6 +81,7 @@ class VAE:
 
     def __post_init__(self) -> None:
         checks.at_least("latent_dim", self.latent_dim, 1)
+        require_likelihood(self.likelihood)
         for name in ("encoder", "generator"):
             object.__setattr__(self, name, as_network(getattr(self, name), name))
 
@@ -105,11 +106,12 @@ class VAE:
     def encode(
         self, params: VAEParams, x: Float[Array, "batch ..."]
     ) -> tuple[Float[Array, "batch d"], Float[Array, "batch d"]]:
-        """Mean and log standard deviation of the approximate posterior of each observation.
+        """Return mean and log standard deviation of the approximate posterior of each observation.
 
         Raises:
             InputError: if the encoder does not return two values per latent dimension.
         """
+        checks.floating("x", x)
         output = self.encoder.apply(params.encoder, x)
         expected = (x.shape[0], 2 * self.latent_dim)
         if output.shape != expected:
@@ -123,19 +125,19 @@ class VAE:
     def sample_posterior(
         self, rng_key: PRNGKey, params: VAEParams, x: Float[Array, "batch ..."]
     ) -> Float[Array, "batch d"]:
-        """One draw from the approximate posterior of each observation."""
+        """Return one draw from the approximate posterior of each observation."""
         return _draw(rng_key, *self.encode(params, x))
 
     def decode(self, params: VAEParams, z: Float[Array, "n d"]) -> Float[Array, "n ..."]:
-        """Expected observation ``E[x | z]`` for each latent vector."""
+        """Return the expected observation ``E[x | z]`` of each latent vector."""
         return self.likelihood.mean(self.generator.apply(params.generator, z))
 
     def evidence_terms(
         self, rng_key: PRNGKey, params: VAEParams, x: Float[Array, "batch ..."]
     ) -> tuple[Float[Array, "batch"], Float[Array, "batch"]]:
-        """Log-likelihood at one posterior draw, and the KL divergence, in nats.
+        """Return the log-likelihood at one posterior draw and the KL divergence, in nats.
 
-        Their difference has the evidence lower bound as its mean.
+        The mean of their difference is the evidence lower bound.
         """
         mean, log_sd = self.encode(params, x)
         output = self.generator.apply(params.generator, _draw(rng_key, mean, log_sd))
@@ -146,7 +148,7 @@ class VAE:
     def loss(
         self, rng_key: PRNGKey, params: VAEParams, x: Float[Array, "batch ..."]
     ) -> Float[Array, ""]:
-        """Minus the evidence lower bound at one draw each, averaged over observations."""
+        """Return minus the evidence lower bound at one draw each, averaged over observations."""
         loglikelihood, kl = self.evidence_terms(rng_key, params, x)
         return jnp.mean(kl - loglikelihood)
 
@@ -154,7 +156,7 @@ class VAE:
     def generate(
         self, rng_key: PRNGKey, params: VAEParams, num_samples: int
     ) -> Float[Array, "num_samples ..."]:
-        """Expected observations at latent vectors from N(0, I).
+        """Return expected observations at latent vectors from N(0, I).
 
         Args:
             rng_key: key of the latent vectors.
@@ -167,13 +169,13 @@ class VAE:
     def reconstruct(
         self, rng_key: PRNGKey, params: VAEParams, x: Float[Array, "batch ..."]
     ) -> Float[Array, "batch ..."]:
-        """Expected observations at one posterior draw of each observation."""
+        """Return expected observations at one posterior draw of each observation."""
         return self.decode(params, self.sample_posterior(rng_key, params, x))
 
     def as_latent_ebm(self, posterior_chain: ChainSettings) -> LatentEBM:
-        """The same generative model as a latent EBM whose energy is zero.
+        """Return the same generative model as a latent EBM whose energy is zero.
 
-        It has the evidence of this model, estimated without the encoder:
+        Its evidence is that of this model, estimated without the encoder:
         ``vae.as_latent_ebm(chain).log_evidence(rng_key, latent_ebm_params(params), x)``.
 
         Args:
@@ -189,7 +191,7 @@ class VAE:
 
 
 def latent_ebm_params(params: VAEParams) -> LatentEBMParams:
-    """Parameters of :meth:`VAE.as_latent_ebm`."""
+    """Return the parameters of :meth:`VAE.as_latent_ebm`."""
     return LatentEBMParams(prior={}, generator=params.generator)
 
 

@@ -3,6 +3,7 @@
 from tempered_ebm.networks._convolutions import conv_transpose as conv_transpose
 from tempered_ebm.networks.adapters import PureNetwork as PureNetwork
 from tempered_ebm.networks.adapters import as_network as as_network
+from tempered_ebm.networks.adapters import in_bfloat16 as in_bfloat16
 from tempered_ebm.networks.encoders import conv_encoder as conv_encoder
 from tempered_ebm.networks.encoders import mlp_encoder as mlp_encoder
 from tempered_ebm.networks.energies import conv_network as conv_network

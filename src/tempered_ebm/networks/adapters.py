@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from tempered_ebm.errors import InputError
@@ -63,3 +65,39 @@ def as_network(network: Any, name: str = "network") -> Network:
         f"{name} must have init and apply, or be a function that calls Haiku modules, got "
         f"{network!r}"
     )
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+    )
+
+
+def in_bfloat16(network: Any, name: str = "network") -> PureNetwork:
+    """Return a network that casts parameters and inputs to bfloat16, and its output back.
+
+    Parameters, and gradients with respect to parameters and inputs, keep the dtype that they
+    have outside. The output has 8 significant bits.
+
+    Args:
+        network: any network that :func:`as_network` takes.
+        name: name of the argument in an error.
+
+    Raises:
+        InputError: if it is no network.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempered_ebm as te
+        >>> from tempered_ebm.networks import in_bfloat16
+        >>> network = in_bfloat16(te.networks.mlp_network((8,)))
+        >>> params = network.init(jax.random.key(0), jnp.zeros((1, 4)))
+        >>> network.apply(params, jnp.zeros((3, 4))).dtype
+        dtype('float32')
+    """
+    inner = as_network(network, name)
+
+    def apply(params: Params, inputs: Array) -> Array:
+        output = inner.apply(_cast(params, jnp.bfloat16), _cast(inputs, jnp.bfloat16))
+        return _cast(output, inputs.dtype)
+
+    return PureNetwork(inner.init, apply)

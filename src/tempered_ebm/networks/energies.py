@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
@@ -50,7 +51,8 @@ def mlp_network(
         >>> jax.jit(net.apply)(params, jnp.zeros((3, 8))).shape
         (3,)
     """
-    if not widths or min(widths) < 1:
+    is_size = [isinstance(width, int | np.integer) and width >= 1 for width in widths]
+    if not widths or not all(is_size):
         raise InputError(f"widths must be at least one positive size, got {tuple(widths)}")
 
     def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n"]:

@@ -37,7 +37,8 @@ class ConvTranspose(hk.Module):
 
 
 def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(shape) != 3 or any(size < 1 for size in shape):
+    is_size = [isinstance(size, int | np.integer) and size >= 1 for size in shape]
+    if len(shape) != 3 or not all(is_size):
         raise InputError(f"image_shape must be (height, width, channels), got {tuple(shape)}")
     return tuple(shape)  # type: ignore[return-value]
 

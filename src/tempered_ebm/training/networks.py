@@ -7,7 +7,7 @@ from collections.abc import Callable
 import haiku as hk
 import jax
 
-from tempered_ebm.models import DataChain
+from tempered_ebm.models import ChainSettings
 from tempered_ebm.networks import (
     conv_encoder,
     conv_network,
@@ -61,9 +61,9 @@ def build_network(config: NetworkConfig, num_outputs: int) -> hk.Transformed:
     )
 
 
-def build_chain(config: LangevinConfig, *, sampling: bool) -> DataChain:
+def build_chain(config: LangevinConfig, *, sampling: bool) -> ChainSettings:
     """Chain of resolved options, of the length of sampling or of an update."""
-    return DataChain(
+    return ChainSettings(
         num_steps=(config.sampling_steps if sampling else config.steps) or 1,
         step_size=config.step_size or 1.0,
         final_step_size=config.final_step_size,

@@ -12,7 +12,13 @@ from jaxtyping import Array, Float
 
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams, DataChain, likelihoods, replay
+from tempered_ebm.models import (
+    AutoencoderEBM,
+    AutoencoderEBMParams,
+    ChainSettings,
+    likelihoods,
+    replay,
+)
 from tempered_ebm.networks import mlp_decoder, mlp_encoder, mlp_network
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.learner import Learner, Shard
@@ -58,7 +64,7 @@ def build_model(
         prior_network=mlp_network(model.energy_widths, activation=activation),
         likelihood=likelihoods.bernoulli(),
         latent_dim=model.latent_dim,
-        chain=DataChain(
+        chain=ChainSettings(
             chain.sampling_steps if sampling else chain.steps, chain.step_size, metropolis=True
         ),
     )

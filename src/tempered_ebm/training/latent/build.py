@@ -14,8 +14,7 @@ from jaxtyping import Array
 from tempered_ebm import learning
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import ChainSettings, LatentEBM, LatentEBMParams, likelihoods
-from tempered_ebm.models._precision import in_bfloat16
-from tempered_ebm.networks import mlp_network
+from tempered_ebm.networks import in_bfloat16, mlp_network
 from tempered_ebm.training.latent import config as configs
 from tempered_ebm.training.latent import step
 from tempered_ebm.training.latent.config import LatentConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.models._precision import in_bfloat16
+from tempered_ebm.networks import in_bfloat16
 from tempered_ebm.networks.adapters import PureNetwork
 from tests import ground_truths as gt
 
