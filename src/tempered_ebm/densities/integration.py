@@ -149,9 +149,10 @@ def quadrature(
         >>> round(result.log_normalizer, 4), round(result.entropy, 4)
         (1.8379, 2.8379)
     """
-    box = np.asarray(bounds, np.float64)
+    expected = "((x0, x1), (y0, y1)) with x0 < x1, y0 < y1"
+    box = checks.array("bounds", bounds, expected).astype(np.float64)
     if box.shape != (2, 2) or not np.all(np.isfinite(box)) or not np.all(box[:, 0] < box[:, 1]):
-        raise InputError(f"bounds must be ((x0, x1), (y0, y1)) with x0 < x1, y0 < y1, got {bounds}")
+        raise InputError(f"bounds must be {expected}, got {bounds}")
     checks.at_least("num_intervals", num_intervals, 2)
     if num_intervals % 2:
         raise InputError(f"num_intervals must be even, got {num_intervals}")

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.plotting.figures import INK, PALETTE, SECOND, figure_with_axes
 from tempered_ebm.types import LogDensityFn
@@ -56,11 +57,10 @@ def landscape(
         >>> [axis.get_ylabel() for axis in figure.axes]
         ['$z_2$', 'energy above its minimum (nats)']
     """
-    corners = np.asarray(bounds, float)
+    expected = "((left, right), (bottom, top)), both increasing"
+    corners = checks.array("bounds", bounds, expected).astype(float)
     if corners.shape != (2, 2) or not np.all(corners[:, 0] < corners[:, 1]):
-        raise InputError(
-            f"bounds must be ((left, right), (bottom, top)), both increasing, got {bounds}"
-        )
+        raise InputError(f"bounds must be {expected}, got {bounds}")
     figure, (axis,) = figure_with_axes(1, 1, 6.0, 5.0)
     figure.set_layout_engine("compressed")
     _draw_contours(axis, logdensity_fn, corners)
