@@ -142,14 +142,13 @@ def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
     """A latent EBM after 1,000 updates on digits; sixteen training images."""
     from tempered_ebm.datasets import batch_index, load_digits
     from tempered_ebm.study.gradients import reference_gradients
-    from tempered_ebm.training.latent import build
     from tempered_ebm.training.latent import config as configs
+    from tempered_ebm.training.latent.learner import build_learner, build_model
 
     dataset = load_digits()
-    config = configs.resolve(
-        configs.LatentConfig(optimizer=configs.OptimizerConfig(num_steps=2 * num_updates)), dataset
-    )
-    learner = build.build_learner(config, dataset.image_shape, len(dataset.x_train))
+    optimizer = configs.LatentOptimizerConfig(num_steps=2 * num_updates)
+    config = configs.LatentConfig(optimizer=optimizer).resolve(dataset)
+    learner = build_learner(config, dataset.image_shape, len(dataset.x_train))
     images = jnp.asarray(dataset.x_train)
     update = jax.jit(learner.update, donate_argnums=0)
     key = jax.random.key(0)
@@ -157,7 +156,7 @@ def digits(num_updates: int = 1000, num_references: int = 16) -> Problem:
     for i in range(num_updates):
         index = batch_index(0, i, len(images), config.optimizer.batch_size)
         state = update(state, key, images, jnp.asarray(index))
-    model = build.build_model(config, dataset.image_shape)
+    model = build_model(config, dataset.image_shape)
     model = LatentEBM(
         model.prior_network,
         model.generator,

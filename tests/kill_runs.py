@@ -25,13 +25,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tempered_ebm.training import kinds, loop, metrics_log, options, run_folder
+from tempered_ebm.training import loop, run_folder
 from tempered_ebm.training.checkpoints import Checkpoints
+from tempered_ebm.training.config import CheckpointConfig, LoggingConfig, RunConfig
 from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.logging import read_table
 from tests.training.runs import DIGITS, tiny_config
 
 UPDATES = 16
-HOOKS = kinds.named("latent").hooks
 END = "end.npz"
 
 
@@ -41,10 +42,10 @@ def make_run(folder, name):
         folder,
         name,
         num_steps=UPDATES,
-        run=options.RunConfig(output_dir=folder, name=name, log_every=3, checkpoint_every=2),
+        run=RunConfig(output_dir=folder, name=name, log_every=3, checkpoint_every=2),
         update=configs.UpdateConfig(average_decay=0.9),
-        logging=options.LoggingConfig(validate_every=4, validation_images=8),
-        checkpoint=options.CheckpointConfig(best_metric="validation_reconstruction_error"),
+        logging=LoggingConfig(validate_every=4, validation_images=8),
+        checkpoint=CheckpointConfig(best_metric="validation_reconstruction_error"),
     )
     return run_folder.create(config, DIGITS)
 
@@ -56,7 +57,7 @@ def live(folder, cache):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     warnings.simplefilter("error", UserWarning)
     loop.train(folder, DIGITS, resume=True, show_progress=False)
-    learner = HOOKS.build_learner(folder.config, DIGITS, lambda array, axis: array)
+    learner = folder.task.build_learner(folder.config, DIGITS)
     template = jax.eval_shape(learner.init, jax.random.key(0))
     checkpoints = Checkpoints(folder.checkpoints)
     parts = checkpoints.restore(UPDATES, params=template.params, training=template)
@@ -100,7 +101,7 @@ def end_of(folder):
     with np.load(folder.path / END) as arrays:
         end = dict(arrays)
     for path in (folder.metrics, folder.validation):
-        table = metrics_log.read(path)
+        table = read_table(path)
         table.pop("seconds", None)
         end |= {f"{path.name}: {name}": column for name, column in table.items()}
     files = sorted(path.name for path in folder.checkpoints.iterdir())

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training.latent import step
+from tempered_ebm.training.latent import learner as learning
 from tests.models import checks_models as checks
 
 TRACE = "/jax/core/compile/jaxpr_trace_duration"
@@ -146,12 +146,12 @@ def updates(update, state, count=4):
 def test_updates_of_a_latent_model_share_one_program(temperature_block):
     ebm = checks.mlp_ebm(temperature_block=temperature_block)
     optimizer = optax.apply_if_finite(optax.adam(1e-3), 5)
-    names = step.metric_names(ebm, 3, checks.IMAGES.shape[1:])
-    state = step.init_state(
+    names = learning.metric_names(ebm, 3, checks.IMAGES.shape[1:])
+    state = learning.init_state(
         ebm, optimizer, 3, jax.random.key(0), num_images=len(checks.IMAGES), batch_size=4,
         persistent=True, names=names,
     )  # fmt: skip
-    made = step.build_step(ebm, te.learning.path(), optimizer)
+    made = jax.jit(learning.build_update(ebm, te.learning.path(), optimizer), donate_argnums=0)
     keys = list(jax.random.split(jax.random.key(1), 5))
     ladders = [te.schedules.power(3, 1.0 + i) for i in range(5)]
     index = [jnp.arange(4) + i % 2 for i in range(5)]

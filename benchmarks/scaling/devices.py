@@ -12,7 +12,7 @@ from benchmarks.scaling import child, communication
 from benchmarks.scaling.turns import in_turn, summary
 from benchmarks.scaling.works import WORKS, Program, Work
 from tempered_ebm import sharding
-from tempered_ebm.training.parallel import Devices
+from tempered_ebm.training.devices import Devices
 
 COUNTS = (1, 2, 4, 8)
 SECOND = ("mala", "training update")

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from tempered_ebm.models import LatentEBM
-from tempered_ebm.training.latent import presets
-from tempered_ebm.training.latent.build import build_model
+from tempered_ebm.training.latent.config import preset as latent_preset
+from tempered_ebm.training.latent.learner import build_model
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ SIZES = {
 def updates() -> dict[str, Update]:
     """The updates of ``SIZES``, counted."""
     return {
-        name: count(build_model(presets.preset(preset), shape), shape)
+        name: count(build_model(latent_preset(preset), shape), shape)
         for name, (preset, shape) in SIZES.items()
     }
 

@@ -12,9 +12,8 @@ import numpy as np
 from benchmarks.scaling import child
 from benchmarks.scaling.turns import Times, once, summary
 from benchmarks.scaling.works import WORKS
-from tempered_ebm.training import parallel
-from tempered_ebm.training.options import ParallelConfig
-from tempered_ebm.training.parallel import Devices
+from tempered_ebm.training.config import ParallelConfig
+from tempered_ebm.training.devices import Devices, start
 
 NAMES = ("mala", "training update")
 NUM_PROCESSES = 2
@@ -25,7 +24,7 @@ def _compare(name: str, devices: Devices, rounds: int) -> dict[str, Any]:
     """The work of process 0 alone and that of all, in turn."""
     work = WORKS[name]
     together = work.build(devices, work.size).run
-    alone = work.build(Devices(), work.size).run if devices.writes else None
+    alone = work.build(Devices(), work.size).run if devices.is_main_process else None
     rows: list[tuple] = []
     for i in range(rounds + 1):
         devices.wait(f"{name} alone {i}")
@@ -44,14 +43,14 @@ def _child(coordinator: str, process_id: int, is_quick: bool) -> dict[str, Any]:
     config = ParallelConfig(
         coordinator=coordinator, num_processes=NUM_PROCESSES, process_id=process_id
     )
-    devices = parallel.start(config)
+    devices = start(config)
     rows = {
         name: _compare(name, devices, 3 if is_quick else 11)
         for name in NAMES[: 1 if is_quick else None]
     }
     implementation = jax.config.jax_cpu_collectives_implementation
     devices.wait("end")
-    devices.part()
+    devices.shutdown()
     return {"collectives": implementation, "works": rows}
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import tempered_ebm as te
 from benchmarks.scaling.turns import Run
 from tempered_ebm import densities as toy
+from tempered_ebm.training.devices import Devices
 from tempered_ebm.training.latent import config as configs
-from tempered_ebm.training.latent.build import build_learner
-from tempered_ebm.training.parallel import Devices
+from tempered_ebm.training.latent.learner import build_learner
 
 STEPS = 200
 RUNGS = 8
@@ -110,15 +110,15 @@ def _exchange(devices: Devices, size: int) -> Program:
 def update_config(batch_size: int) -> configs.LatentConfig:
     """A latent EBM of images of 32 x 32 pixels that two cores update in a fraction of a second."""
     return configs.LatentConfig(
-        model=configs.ModelConfig(
+        model=configs.LatentModelConfig(
             latent_dim=32,
             energy_widths=(200, 200),
             generator="deconv",
             generator_width=4,
             sigma=0.3,
         ),
-        chain=configs.ChainConfig(chains="short_run"),
-        optimizer=configs.OptimizerConfig(num_steps=1000, batch_size=batch_size),
+        chain=configs.LatentChainConfig(chains="short_run"),
+        optimizer=configs.LatentOptimizerConfig(num_steps=1000, batch_size=batch_size),
     )
 
 
@@ -132,7 +132,7 @@ def _initial_state() -> Any:
 def _update(devices: Devices, size: int) -> Program:
     """Training updates as the command line makes them: the batch divided, the state donated."""
     devices.require_divisible(size)
-    learner = build_learner(update_config(size), IMAGE_SHAPE, size, shard=devices.shard)
+    learner = build_learner(update_config(size), IMAGE_SHAPE, size)
     images = np.random.default_rng(1).uniform(-1, 1, (size, *IMAGE_SHAPE)).astype(np.float32)
     images, index = devices.replicate(images), devices.replicate(np.arange(size))
     key = jax.random.key(1)

@@ -23,8 +23,8 @@ from benchmarks.peers import sequential_ti, torch_pang
 from benchmarks.peers.torch_pang import Setting
 from benchmarks.work import Goal, Prepared, Work, jax_program
 from tempered_ebm import schedules
-from tempered_ebm.training.latent import step as steps
-from tempered_ebm.training.optimizers import skip_nonfinite
+from tempered_ebm.training.latent import learner
+from tempered_ebm.training.state import skip_nonfinite
 
 PANG = {
     "32x32x3": (Setting((32, 32, 3), 100, "deconv", 64), Goal(1.15, 1.3)),
@@ -80,7 +80,7 @@ def training_step(
         ladder = None if num_temperatures == 1 else schedules.uniform(num_temperatures)
         estimator = te.learning.posterior() if ladder is None else te.learning.path()
         optimizer = skip_nonfinite(optax.adam(setting.learning_rate))
-        state = steps.init_state(
+        state = learner.init_state(
             latent_ebm,
             optimizer,
             num_temperatures,
@@ -88,9 +88,9 @@ def training_step(
             num_images=setting.batch,
             batch_size=setting.batch,
             persistent=False,
-            names=steps.metric_names(latent_ebm, num_temperatures, setting.image_shape),
+            names=learner.metric_names(latent_ebm, num_temperatures, setting.image_shape),
         )
-        update = steps.build_update(latent_ebm, estimator, optimizer)
+        update = learner.build_update(latent_ebm, estimator, optimizer)
         arguments = (state, jax.random.key(2), ladder, images(setting), jnp.arange(setting.batch))
         return jax_program(update, *arguments, donate=0)()
 

@@ -113,7 +113,7 @@ def test_sampling_communicates_nothing_and_a_batch_only_outside_the_chains():
 import json, jax
 from benchmarks.scaling import communication, works
 from tempered_ebm import sharding
-from tempered_ebm.training.parallel import Devices
+from tempered_ebm.training.devices import Devices
 devices = Devices(sharding.data_mesh())
 print(json.dumps({
     name: communication.totals(communication.collectives(work.build(devices, 8).text))

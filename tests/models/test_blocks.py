@@ -6,7 +6,7 @@ import pytest
 import tempered_ebm as te
 from tempered_ebm.models import ChainSettings, LatentEBM
 from tempered_ebm.models._blocks import in_blocks
-from tempered_ebm.training.latent import step
+from tempered_ebm.training.latent import learner
 
 K, BATCH = 4, 3
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -56,7 +56,7 @@ def test_draws_and_gradients_depend_on_the_block_by_rounding_alone(dtype, option
 
         def estimate(block):
             ebm = image_ebm(temperature_block=block, **options)
-            build = step.build_gradient(ebm, te.learning.covariance(), num_chains=2)
+            build = learner.build_gradient(ebm, te.learning.covariance(), num_chains=2)
             loss, gradient, _, draws = jax.jit(build)(*arguments(ebm, dtype, K))
             return loss, *gradient, *draws.posterior
 
@@ -70,7 +70,7 @@ def test_draws_and_gradients_depend_on_the_block_by_rounding_alone(dtype, option
 def test_an_update_needs_less_memory_in_blocks():
     def planned(block):
         ebm = image_ebm(temperature_block=block)
-        build = jax.jit(step.build_gradient(ebm, te.learning.path()))
+        build = jax.jit(learner.build_gradient(ebm, te.learning.path()))
         lowered = build.lower(*arguments(ebm, "float32", 24))
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

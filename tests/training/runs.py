@@ -6,22 +6,24 @@ import jax
 import numpy as np
 
 import tempered_ebm as te
-from tempered_ebm.training import loop, metrics_log, options, run_folder
+from tempered_ebm.training import loop, run_folder
+from tempered_ebm.training.config import RunConfig
 from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.logging import read_table
 
 DIGITS = te.datasets.load_digits()
 
 
 def tiny_config(tmp_path, name="run", *, num_steps=12, **groups):
     """A resolved configuration; ``groups`` replace whole groups of options."""
-    run = options.RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=4)
+    run = RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=4)
     config = configs.LatentConfig(
-        model=configs.ModelConfig(latent_dim=3, energy_widths=(8,), generator_width=8),
-        chain=configs.ChainConfig(prior_steps=3, posterior_steps=2, sampling_steps=4),
-        optimizer=configs.OptimizerConfig(num_steps=num_steps, batch_size=400),
+        model=configs.LatentModelConfig(latent_dim=3, energy_widths=(8,), generator_width=8),
+        chain=configs.LatentChainConfig(prior_steps=3, posterior_steps=2, sampling_steps=4),
+        optimizer=configs.LatentOptimizerConfig(num_steps=num_steps, batch_size=400),
         run=run,
     )
-    return configs.resolve(dataclasses.replace(config, **groups), DIGITS)
+    return dataclasses.replace(config, **groups).resolve(DIGITS)
 
 
 def create(tmp_path, name="run", **changes):
@@ -59,6 +61,6 @@ def assert_same_tree(left, right):
 
 
 def without_seconds(path):
-    table = metrics_log.read(path)
+    table = read_table(path)
     table.pop("seconds")
     return table

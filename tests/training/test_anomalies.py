@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import anomalies, loop, run_folder
-from tempered_ebm.training.anomalies import Scorer
-from tempered_ebm.training.data import DataConfig, load_dataset
-from tempered_ebm.training.latent import config as configs
-from tempered_ebm.training.latent import evaluation
+from tempered_ebm.training import evaluation, loop, run_folder
+from tempered_ebm.training.config import DataConfig, load_dataset
+from tempered_ebm.training.evaluation import Scorer
+from tempered_ebm.training.latent import task
 from tests.training.runs import tiny_config
 
 DATA = DataConfig(held_out_label=3, validation=0.1)
@@ -28,7 +27,7 @@ def is_three(x):
 def test_every_test_image_is_scored_and_the_oracle_is_perfect():
     digits, dataset = te.datasets.load_digits(), load_dataset(DATA)
     scorers = {"oracle": Scorer(is_three, 10_000), "some": Scorer(is_three, 20)}
-    oracle, some = anomalies.detect(DATA, dataset, scorers)
+    oracle, some = evaluation.detect_anomalies(DATA, dataset, scorers)
     threes = int((digits.y_test == 3).sum())
     assert oracle.num_images == (len(digits.y_test) - threes, threes)
     assert some.num_images == (20, 20)
@@ -40,7 +39,7 @@ def test_the_protocol_tests_with_the_whole_class_and_a_fifth_of_the_others():
     digits = te.datasets.load_digits()
     labels = np.concatenate([digits.y_train, digits.y_test])
     of_class, others = (labels == 3).sum(), (labels != 3).sum()
-    (blind,) = anomalies.detect(
+    (blind,) = evaluation.detect_anomalies(
         DATA, load_dataset(DATA), {"blind": Scorer(lambda x: np.zeros(len(x)), 10_000)}
     )
     assert blind.protocol_prevalence == pytest.approx(of_class / (of_class + 0.2 * others))
@@ -50,14 +49,14 @@ def test_the_protocol_tests_with_the_whole_class_and_a_fifth_of_the_others():
 
 
 def test_nothing_is_looked_for_without_a_held_out_class():
-    assert anomalies.detect(DataConfig(), te.datasets.load_digits(), {"no": None}) == []
+    assert evaluation.detect_anomalies(DataConfig(), te.datasets.load_digits(), {"no": None}) == []
 
 
 @pytest.fixture
 def cheap(monkeypatch):
-    monkeypatch.setattr(evaluation, "_MOST_EVIDENCES", 8)
-    monkeypatch.setattr(evaluation, "_CHEAP_STEPS", 3)
-    monkeypatch.setattr(evaluation, "_EVIDENCE_STEPS", 5)
+    monkeypatch.setattr(task, "_MOST_EVIDENCES", 8)
+    monkeypatch.setattr(task, "_CHEAP_STEPS", 3)
+    monkeypatch.setattr(task, "_EVIDENCE_STEPS", 5)
 
 
 @pytest.mark.usefixtures("cheap")
@@ -65,9 +64,9 @@ def test_the_evaluation_of_such_a_run_has_both_scores(tmp_path):
     data = DataConfig(held_out_label=3)
     dataset = load_dataset(data)
     config = dataclasses.replace(tiny_config(tmp_path), data=data)
-    folder = run_folder.create(configs.resolve(config, dataset), dataset)
+    folder = run_folder.create(config.resolve(dataset), dataset)
     result = loop.train(folder, dataset, show_progress=False)
-    found = evaluation.evaluate(folder, dataset, result.params, result.step)
+    found = loop.evaluate(folder, dataset, result.params, result.step)
     assert [row.score for row in found.anomalies] == ["joint energy", "log-evidence"]
     assert found.anomalies[1].num_images == (8, 8)
     assert "class 3 found among held-out images" in str(found)
@@ -81,9 +80,9 @@ def test_the_evaluation_of_such_a_run_has_both_scores(tmp_path):
 def test_images_far_from_the_data_have_the_larger_scores(tmp_path):
     """Signs: noise has less evidence and a higher joint energy than digits, even untrained."""
     config = tiny_config(tmp_path)
-    model = evaluation.build.build_model(config, (8, 8, 1), sampling=True)
+    model = task.build_model(config, (8, 8, 1), sampling=True)
     params = model.init(jax.random.key(0))
-    scorers = evaluation._scorers(jax.random.key(1), model, params)
+    scorers = task._scorers(jax.random.key(1), model, params)
     mild, wild = np.zeros((6, 8, 8, 1), np.float32), np.full((6, 8, 8, 1), 3.0, np.float32)
     for scorer in scorers.values():
         assert scorer.score(wild).min() > scorer.score(mild).max()

@@ -9,25 +9,26 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.cli import main as cli
-from tempered_ebm.training import kinds, loop, metrics_log, run_folder
-from tempered_ebm.training.autoencoder import build, evaluation
+from tempered_ebm import cli
+from tempered_ebm.training import loop, run_folder
 from tempered_ebm.training.autoencoder import config as configs
-from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.options import RunConfig
+from tempered_ebm.training.autoencoder import learner as learning
+from tempered_ebm.training.autoencoder import task
+from tempered_ebm.training.config import RunConfig, from_json, to_json
+from tempered_ebm.training.logging import read_table
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
 
-ADAM = configs.OptimizerConfig(num_steps=24, batch_size=50, average_decay=0.9)
+ADAM = configs.AutoencoderOptimizerConfig(num_steps=24, batch_size=50, average_decay=0.9)
 
 
 def config_of(tmp_path, name="run", **groups):
     config = configs.AutoencoderConfig(
-        model=configs.ModelConfig(latent_dim=2, widths=(16,), energy_widths=(8,)),
-        chain=configs.ChainConfig(steps=3, capacity=120, sampling_steps=5),
+        model=configs.AutoencoderModelConfig(latent_dim=2, widths=(16,), energy_widths=(8,)),
+        chain=configs.CodeChainConfig(steps=3, capacity=120, sampling_steps=5),
         optimizer=ADAM,
         run=RunConfig(output_dir=tmp_path, name=name, log_every=4, checkpoint_every=8),
     )
-    return configs.resolve(dataclasses.replace(config, **groups), DIGITS)
+    return dataclasses.replace(config, **groups).resolve(DIGITS)
 
 
 def create(tmp_path, name="run", **groups):
@@ -38,7 +39,7 @@ def create(tmp_path, name="run", **groups):
 @pytest.mark.parametrize("negatives", ["persistent", "contrastive"])
 def test_a_stopped_run_goes_on_to_the_same_end(stop, negatives, tmp_path, monkeypatch):
     """Stopped before and after the autoencoder is frozen."""
-    chain = configs.ChainConfig(negatives, steps=3, capacity=120)
+    chain = configs.CodeChainConfig(negatives, steps=3, capacity=120)
     whole, stopped = (create(tmp_path, name, chain=chain) for name in ("whole", "stopped"))
     expected = loop.train(whole, DIGITS, show_progress=False)
     with monkeypatch.context() as patch:
@@ -56,7 +57,7 @@ def test_each_phase_trains_its_own_part(tmp_path, decay):
     adam = dataclasses.replace(ADAM, num_steps=6, average_decay=decay)
     config = config_of(tmp_path, optimizer=adam)
     assert config.autoencoder_updates == 3
-    learner = build.build_learner(config, DIGITS)
+    learner = learning.build_learner(config, DIGITS)
     images = jnp.asarray(DIGITS.x_train)
     states = [learner.init(jax.random.key(0))]
     update = jax.jit(learner.update)
@@ -74,16 +75,16 @@ def test_each_phase_trains_its_own_part(tmp_path, decay):
         lambda a, b: bool(jnp.any(a != b)), states[4].params.prior, states[6].params.prior
     )
     assert any(jax.tree.leaves(changed))
-    model = build.build_model(config, DIGITS.event_shape)
+    model = learning.build_model(config, DIGITS.event_shape)
     sampled = learner.params(states[6])
-    codes = model.encode(sampled, build.binarized(config, images))
+    codes = model.encode(sampled, learning.binarized(config, images))
     np.testing.assert_allclose(codes.mean(0), 0.0, atol=1e-4)
     np.testing.assert_allclose(codes.std(0), 1.0, atol=1e-3)
 
 
 def test_no_gradient_of_one_part_enters_the_other(tmp_path):
-    model = build.build_model(config_of(tmp_path), DIGITS.event_shape)
-    x = build.binarized(config_of(tmp_path), jnp.asarray(DIGITS.x_train[:9]))
+    model = learning.build_model(config_of(tmp_path), DIGITS.event_shape)
+    x = learning.binarized(config_of(tmp_path), jnp.asarray(DIGITS.x_train[:9]))
     params = model.standardize(model.init(jax.random.key(0), x), x)
     of_energy = jax.grad(model.energy_loss)(params, x, jnp.ones((5, 2)))
     of_reconstruction = jax.grad(model.reconstruction_loss)(params, x)
@@ -97,8 +98,8 @@ def test_no_gradient_of_one_part_enters_the_other(tmp_path):
 def test_decoding_undoes_the_standardisation(tmp_path):
     """The loss sees raw codes, sampling standardised ones: both decode alike."""
     config = config_of(tmp_path)
-    model = build.build_model(config, DIGITS.event_shape)
-    x = build.binarized(config, jnp.asarray(DIGITS.x_train[:9]))
+    model = learning.build_model(config, DIGITS.event_shape)
+    x = learning.binarized(config, jnp.asarray(DIGITS.x_train[:9]))
     before = model.init(jax.random.key(0), x)
     after = model.standardize(before, x)
     np.testing.assert_allclose(
@@ -112,8 +113,8 @@ def test_decoding_undoes_the_standardisation(tmp_path):
 
 
 def test_pixels_are_black_and_white(tmp_path):
-    config = config_of(tmp_path, model=configs.ModelConfig(threshold=0.5, widths=(4,)))
-    x = build.binarized(config, jnp.array([[-1.0, 0.4, 0.6]]))
+    config = config_of(tmp_path, model=configs.AutoencoderModelConfig(threshold=0.5, widths=(4,)))
+    x = learning.binarized(config, jnp.array([[-1.0, 0.4, 0.6]]))
     np.testing.assert_array_equal(x, [[0.0, 0.0, 1.0]])
 
 
@@ -131,7 +132,7 @@ def test_importance_sampling_has_the_closed_form_normalizer():
     class Params:
         prior = None
 
-    found = evaluation.importance_log_normalizer(jax.random.key(0), Model, Params)
+    found = task.importance_log_normalizer(jax.random.key(0), Model, Params)
     assert found == pytest.approx(0.17, abs=0.01)
 
 
@@ -139,18 +140,20 @@ def test_its_configuration_survives_json(tmp_path):
     config = config_of(tmp_path)
     tree = json.loads(json.dumps(to_json(config)))
     assert from_json(configs.AutoencoderConfig, tree) == config
-    assert kinds.of(config).name == "autoencoder"
-    assert configs.scaled(config, 0.5).chain.step_size == pytest.approx(0.05)
+    assert config.kind == "autoencoder"
+    assert config.scaled(0.5).chain.step_size == pytest.approx(0.05)
 
 
 BAD = {
-    "--latent-dim must be an integer >= 1": {"model": configs.ModelConfig(latent_dim=0)},
-    "--widths must name at least one layer": {"model": configs.ModelConfig(widths=())},
-    "--energy-widths must be an integer >= 1": {"model": configs.ModelConfig(energy_widths=(0,))},
-    "--threshold must be finite": {"model": configs.ModelConfig(threshold=np.nan)},
-    "--steps must be an integer >= 1": {"chain": configs.ChainConfig(steps=0)},
-    "--step-size must be positive": {"chain": configs.ChainConfig(step_size=-1.0)},
-    "--capacity must be at least": {"chain": configs.ChainConfig(capacity=10)},
+    "--latent-dim must be an integer >= 1": {"model": configs.AutoencoderModelConfig(latent_dim=0)},
+    "--widths must name at least one layer": {"model": configs.AutoencoderModelConfig(widths=())},
+    "--energy-widths must be an integer >= 1": {
+        "model": configs.AutoencoderModelConfig(energy_widths=(0,))
+    },
+    "--threshold must be finite": {"model": configs.AutoencoderModelConfig(threshold=np.nan)},
+    "--steps must be an integer >= 1": {"chain": configs.CodeChainConfig(steps=0)},
+    "--step-size must be positive": {"chain": configs.CodeChainConfig(step_size=-1.0)},
+    "--capacity must be at least": {"chain": configs.CodeChainConfig(capacity=10)},
     "--autoencoder-fraction must be between 0 and 1": {
         "optimizer": dataclasses.replace(ADAM, autoencoder_fraction=1.0)
     },
@@ -163,15 +166,15 @@ def test_bad_values_are_named(message):
     config = dataclasses.replace(configs.AutoencoderConfig(optimizer=ADAM), **BAD[message])
 
     def validate_and_resolve():
-        configs.validate(config)
-        configs.resolve(config, DIGITS)
+        config.validate()
+        config.resolve(DIGITS)
 
     with pytest.raises(te.InputError, match=message):
         validate_and_resolve()
 
 
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluation, "_IMPORTANCE_DRAWS", 50_000)
+    monkeypatch.setattr(task, "_IMPORTANCE_DRAWS", 50_000)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
@@ -184,7 +187,7 @@ def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys, monk
     assert "energy distance to held-out codes" in capsys.readouterr().out
     saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert saved["log_normalizer"] == pytest.approx(saved["log_normalizer_by_importance"], abs=0.05)
-    table = metrics_log.read(tmp_path / "run" / "metrics.csv")
+    table = read_table(tmp_path / "run" / "metrics.csv")
     assert "code_second_moment" in table
     assert run("sample", tmp_path / "run", "--num-samples", 5, "--animate", "--num-frames", 2) == 0
     assert (tmp_path / "run" / "samples.gif").read_bytes().startswith(b"GIF")

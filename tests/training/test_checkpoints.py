@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import loop, manifest, metrics_log, options
-from tempered_ebm.training.checkpoints import Checkpoints, CheckpointWriteError
+from tempered_ebm.training import loop
+from tempered_ebm.training.checkpoints import (
+    Checkpoints,
+    CheckpointWriteError,
+    find_damage,
+    manifest_path,
+)
+from tempered_ebm.training.config import CheckpointConfig, LoggingConfig
+from tempered_ebm.training.logging import read_table
 from tests.training.runs import (
     assert_same_tree,
     create,
@@ -69,29 +76,29 @@ def test_flipped_bits_and_cuts_of_every_file_are_noticed(folder):
     """Each file in turn, at its first, middle and last byte."""
     checkpoints = Checkpoints(folder)
     save(checkpoints, 1)
-    everything = [*files(folder, 1), manifest.manifest_path(folder, 1)]
+    everything = [*files(folder, 1), manifest_path(folder, 1)]
     assert len(everything) > 10
     for path in everything:
         whole = path.read_bytes()
         for position in {0, len(whole) // 2, len(whole) - 1}:
             flip_a_bit(path, position)
-            assert manifest.damage(folder, 1) is not None, (path, position)
+            assert find_damage(folder, 1) is not None, (path, position)
             path.write_bytes(whole)
         os.truncate(path, len(whole) // 2)
-        assert manifest.damage(folder, 1) is not None, path
+        assert find_damage(folder, 1) is not None, path
         path.write_bytes(whole)
-    assert manifest.damage(folder, 1) is None
+    assert find_damage(folder, 1) is None
     (folder / "1" / "params" / "extra").touch()
-    assert manifest.damage(folder, 1) == "params/extra does not belong to it"
+    assert find_damage(folder, 1) == "params/extra does not belong to it"
     files(folder, 1)[0].unlink()
-    assert "is missing" in manifest.damage(folder, 1)
+    assert "is missing" in find_damage(folder, 1)
 
 
 def test_a_value_changed_in_a_manifest_is_noticed(folder):
     save(Checkpoints(folder), 1, metrics={"error": 1.0})
-    path = manifest.manifest_path(folder, 1)
+    path = manifest_path(folder, 1)
     path.write_text(path.read_text().replace('"rollbacks": 0', '"rollbacks": 1'))
-    assert manifest.damage(folder, 1) == "its manifest is damaged"
+    assert find_damage(folder, 1) == "its manifest is damaged"
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(folder):
@@ -113,7 +120,7 @@ def test_what_a_killed_writer_left_does_not_count_and_is_cleaned(folder):
     assert checkpoints.latest_step() == 1
     checkpoints.clean()
     assert {path.name for path in folder.iterdir()} == {"1", "1.manifest.json"}
-    assert manifest.damage(folder, 1) is None
+    assert find_damage(folder, 1) is None
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
@@ -169,11 +176,11 @@ def test_the_best_checkpoint_by_validation_stays_and_loads(tmp_path):
     folder = create(
         tmp_path,
         num_steps=20,
-        checkpoint=options.CheckpointConfig(best_metric="validation_reconstruction_error"),
-        logging=options.LoggingConfig(validate_every=4, validation_images=20),
+        checkpoint=CheckpointConfig(best_metric="validation_reconstruction_error"),
+        logging=LoggingConfig(validate_every=4, validation_images=20),
     )
     train(folder)
-    table = metrics_log.read(folder.validation)
+    table = read_table(folder.validation)
     np.testing.assert_array_equal(table["step"], [4, 8, 12, 16, 20])
     errors = table["validation_reconstruction_error"]
     assert loop.load_params(folder, best=True)[1] == table["step"][np.argmin(errors)]
@@ -186,6 +193,6 @@ def test_a_best_checkpoint_that_cannot_be_is_named(tmp_path):
     folder = create(tmp_path, "plain")
     with pytest.raises(te.InputError, match="keeps no best checkpoint"):
         loop.load_params(folder, best=True)
-    folder = create(tmp_path, "odd", checkpoint=options.CheckpointConfig(best_metric="beauty"))
+    folder = create(tmp_path, "odd", checkpoint=CheckpointConfig(best_metric="beauty"))
     with pytest.raises(te.InputError, match=r"--best-metric must be one of loss, .*, got beauty"):
         train(folder)

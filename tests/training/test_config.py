@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import data, kinds
-from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.data import DataConfig, load_dataset
+from tempered_ebm.training import config as base
+from tempered_ebm.training.config import DataConfig, from_json, load_dataset, to_json
 from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.run_folder import CONFIGS
 
 
 def changed(group, **values):
@@ -39,9 +39,9 @@ def is_explained(owner, name):
     return declaration.split("\n")[1].strip().startswith('"""')
 
 
-@pytest.mark.parametrize("kind", kinds.KINDS)
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_every_option_is_explained(kind):
-    for group in dataclasses.fields(kinds.named(kind).config):
+    for group in dataclasses.fields(CONFIGS[kind]):
         options = type(group.default_factory())
         for field in dataclasses.fields(options):
             owners = [
@@ -106,7 +106,7 @@ BAD = {
 def test_a_bad_value_is_named_with_what_was_expected(message):
     group, name, value = BAD[message]
     with pytest.raises(te.InputError, match=message):
-        configs.validate(changed(group, **{name: value}))
+        changed(group, **{name: value}).validate()
 
 
 def test_data_options_are_applied_in_turn():
@@ -129,7 +129,7 @@ def test_data_come_from_the_folder_or_the_name(tmp_path, monkeypatch):
         asked.append((*arguments, options))
         return te.datasets.load_digits()
 
-    monkeypatch.setattr(data, "load_named", load)
+    monkeypatch.setattr(base, "load_named", load)
     load_dataset(DataConfig("svhn", data_dir=tmp_path, grayscale=True))
     load_dataset(DataConfig("huggingface", data_name="a/b", image_size=8))
     load_dataset(DataConfig("huggingface", data_dir=tmp_path))
@@ -143,7 +143,7 @@ def test_data_come_from_the_folder_or_the_name(tmp_path, monkeypatch):
 def test_resolved_data_can_be_found_from_elsewhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = changed("data", dataset="celeba", data_dir=Path("faces"))
-    resolved = configs.resolve(config, te.datasets.load_digits())
+    resolved = config.resolve(te.datasets.load_digits())
     assert resolved.data.data_dir == tmp_path / "faces"
     assert resolved.data.image_size == 8
 
@@ -151,24 +151,24 @@ def test_resolved_data_can_be_found_from_elsewhere(monkeypatch, tmp_path):
 @pytest.mark.parametrize("schedule", ["uniform", "power", "sigmoid", "geometric", "beta", "cosine"])
 def test_every_schedule_makes_a_ladder(schedule):
     learning = configs.EstimatorConfig(schedule=schedule, num_temperatures=6)
-    assert te.schedules.validate(configs.ladder(learning)).shape == (6,)
+    assert te.schedules.validate(learning.ladder()).shape == (6,)
 
 
 def test_resolving_fills_in_everything_that_depends_on_the_data():
     dataset = te.datasets.load_digits()
-    resolved = configs.resolve(configs.LatentConfig(), dataset)
+    resolved = configs.LatentConfig().resolve(dataset)
     assert None not in dataclasses.asdict(resolved.model).values()
     assert resolved.optimizer.num_steps is not None
     with pytest.raises(te.InputError, match="--batch-size must be at most the 1438"):
-        configs.resolve(changed("optimizer", batch_size=2000), dataset)
+        changed("optimizer", batch_size=2000).resolve(dataset)
 
 
 def test_a_warmup_longer_than_the_run_is_named():
     rates = configs.RateConfig(prior_rate_schedule="warmup_cosine", rate_warmup=4000)
     config = dataclasses.replace(configs.LatentConfig(), rates=rates)
-    configs.validate(config)
+    config.validate()
     with pytest.raises(te.InputError, match="--rate-warmup must be below the 4000 updates"):
-        configs.resolve(config, te.datasets.load_digits())
+        config.resolve(te.datasets.load_digits())
 
 
 @pytest.mark.parametrize(

@@ -9,28 +9,31 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm import cli
 from tempered_ebm import densities as toy
-from tempered_ebm.cli import main as cli
-from tempered_ebm.training import data, events, kinds, loop, metrics_log, run_folder
-from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.data_ebm import build, images, points
+from tempered_ebm.training import config as base
+from tempered_ebm.training import loop, run_folder
+from tempered_ebm.training.config import AdamConfig, GuardConfig, RunConfig, from_json, to_json
 from tempered_ebm.training.data_ebm import config as configs
-from tempered_ebm.training.options import AdamConfig, GuardConfig, RunConfig
+from tempered_ebm.training.data_ebm import learner as learning
+from tempered_ebm.training.data_ebm import task
+from tempered_ebm.training.logging import read_table
+from tempered_ebm.training.rollback import read_rollbacks
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
 
 POINTS = te.datasets.load_toy("eight_gaussians", 1_000)
 ADAM = AdamConfig(num_steps=24, batch_size=50, average_decay=0.9)
-SMALL = configs.ModelConfig(width=16, depth=2)
+SMALL = configs.DataModelConfig(width=16, depth=2)
 
 
 def config_of(tmp_path, name="run", dataset=POINTS, **groups):
     config = configs.DataEBMConfig(
         model=SMALL,
         optimizer=ADAM,
-        replay=configs.ReplayConfig(capacity=200),
+        replay=configs.DataReplayConfig(capacity=200),
         run=RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=10),
     )
-    return configs.resolve(dataclasses.replace(config, **groups), dataset)
+    return dataclasses.replace(config, **groups).resolve(dataset)
 
 
 def create(tmp_path, name="run", dataset=POINTS, **groups):
@@ -39,11 +42,11 @@ def create(tmp_path, name="run", dataset=POINTS, **groups):
 
 VARIANTS = {
     "ladders": {},
-    "persistent": {"chain": configs.ChainConfig(num_temperatures=1)},
-    "metropolis": {"chain": configs.ChainConfig(metropolis=True)},
-    "contrastive": {"objective": configs.ObjectiveConfig("contrastive", data_noise=0.1)},
-    "score_matching": {"objective": configs.ObjectiveConfig("score_matching")},
-    "starts": {"replay": configs.ReplayConfig(capacity=200, start="data", restart=0.5)},
+    "persistent": {"chain": configs.DataChainConfig(num_temperatures=1)},
+    "metropolis": {"chain": configs.DataChainConfig(metropolis=True)},
+    "contrastive": {"objective": configs.DataObjectiveConfig("contrastive", data_noise=0.1)},
+    "score_matching": {"objective": configs.DataObjectiveConfig("score_matching")},
+    "starts": {"replay": configs.DataReplayConfig(capacity=200, start="data", restart=0.5)},
 }
 
 
@@ -60,7 +63,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
     resumed = loop.train(opened, POINTS, resume=True, show_progress=False)
     assert_same_tree(expected.params, resumed.params)
     assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
-    table = metrics_log.read(whole.metrics)
+    table = read_table(whole.metrics)
     assert all(np.isfinite(column).all() for column in table.values())
     if "energy_gap" in table:
         gap = table["sample_energy"] - table["data_energy"]
@@ -68,11 +71,11 @@ def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
 
 
 def learner_of(config, dataset=POINTS):
-    return build.build_learner(config, dataset)
+    return learning.build_learner(config, dataset)
 
 
 def test_an_update_moves_the_chains_it_took_and_no_others(tmp_path):
-    config = config_of(tmp_path, replay=configs.ReplayConfig(capacity=200, restart=0.0))
+    config = config_of(tmp_path, replay=configs.DataReplayConfig(capacity=200, restart=0.0))
     learner = learner_of(config)
     before = learner.init(jax.random.key(0))
     images = jnp.asarray(POINTS.x_train)
@@ -97,16 +100,16 @@ def test_a_run_that_explodes_returns_with_smaller_steps(tmp_path):
     folder = create(
         tmp_path,
         optimizer=wild,
-        model=configs.ModelConfig(width=16, base_scale=1_000.0),
+        model=configs.DataModelConfig(width=16, base_scale=1_000.0),
         guard=GuardConfig(max_rollbacks=10),
-        chain=configs.ChainConfig(num_temperatures=1),
+        chain=configs.DataChainConfig(num_temperatures=1),
         run=RunConfig(output_dir=tmp_path, name="run", log_every=2, checkpoint_every=10),
     )
     with pytest.warns(UserWarning, match="going on from update .* times 0.5"):
         result = loop.train(folder, POINTS, show_progress=False)
     assert result.is_finished
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(result.params))
-    first = events.read(folder.events)[0]
+    first = read_rollbacks(folder.events)[0]
     assert "more than 100 times its running median" in first.reason
 
 
@@ -114,8 +117,8 @@ def test_its_configuration_survives_json_and_shrinks_with_rollbacks(tmp_path):
     config = config_of(tmp_path)
     tree = json.loads(json.dumps(to_json(config)))
     assert from_json(configs.DataEBMConfig, tree) == config
-    assert kinds.of(config).name == "data"
-    smaller = configs.scaled(config, 0.5)
+    assert config.kind == "data"
+    smaller = config.scaled(0.5)
     assert smaller.chain.step_size == pytest.approx(config.chain.step_size / 2)
     assert smaller.optimizer.learning_rate == pytest.approx(config.optimizer.learning_rate / 2)
 
@@ -132,34 +135,38 @@ def test_points_have_ladders_and_images_have_none(tmp_path):
 
 def test_every_density_with_exact_draws_can_be_trained_on():
     known = {make.__name__ for make in toy.ALL if make().sample is not None}
-    assert set(data.POINTS) == known
+    assert set(base.POINTS) == known
 
 
 BAD = {
-    "--depth must be an integer >= 1": {"model": configs.ModelConfig(depth=0)},
-    "--width must be an integer >= 1": {"model": configs.ModelConfig(width=0)},
-    "--base-scale must be positive": {"model": configs.ModelConfig(base_scale=-1.0)},
-    "--network must be mlp for points": {"model": configs.ModelConfig(network="conv")},
+    "--depth must be an integer >= 1": {"model": configs.DataModelConfig(depth=0)},
+    "--width must be an integer >= 1": {"model": configs.DataModelConfig(width=0)},
+    "--base-scale must be positive": {"model": configs.DataModelConfig(base_scale=-1.0)},
+    "--network must be mlp for points": {"model": configs.DataModelConfig(network="conv")},
     "--energy-penalty must be at least 0": {
-        "objective": configs.ObjectiveConfig(energy_penalty=-1.0)
+        "objective": configs.DataObjectiveConfig(energy_penalty=-1.0)
     },
-    "--data-noise must be at least 0": {"objective": configs.ObjectiveConfig(data_noise=np.inf)},
-    "--steps must be an integer >= 1": {"chain": configs.ChainConfig(steps=-1)},
-    "--noise-scale must be positive": {"chain": configs.ChainConfig(noise_scale=0.0)},
+    "--data-noise must be at least 0": {
+        "objective": configs.DataObjectiveConfig(data_noise=np.inf)
+    },
+    "--steps must be an integer >= 1": {"chain": configs.DataChainConfig(steps=-1)},
+    "--noise-scale must be positive": {"chain": configs.DataChainConfig(noise_scale=0.0)},
     "--metropolis and --num-temperatures correct chains": {
-        "chain": configs.ChainConfig(metropolis=True, max_drift=1.0)
+        "chain": configs.DataChainConfig(metropolis=True, max_drift=1.0)
     },
     "--num-temperatures above 1 goes with --objective persistent": {
-        "chain": configs.ChainConfig(num_temperatures=3),
-        "objective": configs.ObjectiveConfig("contrastive"),
+        "chain": configs.DataChainConfig(num_temperatures=3),
+        "objective": configs.DataObjectiveConfig("contrastive"),
     },
-    "--capacity must be at least the --batch-size": {"replay": configs.ReplayConfig(capacity=49)},
-    "--restart must be between 0 and 1": {"replay": configs.ReplayConfig(restart=1.5)},
+    "--capacity must be at least the --batch-size": {
+        "replay": configs.DataReplayConfig(capacity=49)
+    },
+    "--restart must be between 0 and 1": {"replay": configs.DataReplayConfig(restart=1.5)},
     "--start-low must be below --start-high": {
-        "replay": configs.ReplayConfig(start_low=1.0, start_high=0.0)
+        "replay": configs.DataReplayConfig(start_low=1.0, start_high=0.0)
     },
-    "--num-points must be an integer >= 2": {"data": data.AnyDataConfig(num_points=1)},
-    "are about images, got --dataset eight_gaussians": {"data": data.AnyDataConfig(image_size=8)},
+    "--num-points must be an integer >= 2": {"data": base.AnyDataConfig(num_points=1)},
+    "are about images, got --dataset eight_gaussians": {"data": base.AnyDataConfig(image_size=8)},
     "--learning-rate must be positive": {"optimizer": AdamConfig(learning_rate=0.0)},
 }
 
@@ -169,8 +176,8 @@ def test_bad_values_are_named(message):
     config = dataclasses.replace(configs.DataEBMConfig(optimizer=ADAM), **BAD[message])
 
     def validate_and_resolve():
-        configs.validate(config)
-        configs.resolve(config, POINTS)
+        config.validate()
+        config.resolve(POINTS)
 
     with pytest.raises(te.InputError, match=message):
         validate_and_resolve()
@@ -190,7 +197,7 @@ def frames_of(path):
 
 
 def test_the_command_line_trains_on_points(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(points, "_INTERVALS", 64)
+    monkeypatch.setattr(task, "_INTERVALS", 64)
     assert run("train", "data", "--dataset", "moons", "--num-steps", 12, "--num-points", 500,
                "--width", 8, "--capacity", 300, "--sampling-steps", 5, "--output-dir", tmp_path,
                "--name", "run") == 0  # fmt: skip
@@ -231,10 +238,10 @@ def test_the_command_line_trains_on_images(tmp_path, capsys):
 
 def test_images_without_labels_have_no_inception_score(tmp_path):
     dataset = dataclasses.replace(DIGITS, y_train=None, y_test=None)
-    chain = configs.ChainConfig(steps=2, sampling_steps=2)
+    chain = configs.DataChainConfig(steps=2, sampling_steps=2)
     folder = create(tmp_path, dataset=dataset, chain=chain)
-    params = build.init_params(folder.config, dataset.event_shape, jax.random.key(0))
-    found = images.evaluate(folder, dataset, params, 0)
+    params = folder.task.init_params(folder.config, dataset.event_shape, jax.random.key(0))
+    found = loop.evaluate(folder, dataset, params, 0)
     assert found.inception_scores == []
     assert "inception score" not in str(found)
     assert found.feature_space.endswith("principal components")
@@ -246,7 +253,7 @@ def test_the_scores_of_outliers_are_the_log_density_and_the_norm_of_its_gradient
         lambda x: -1.5 * (x**2).sum((1, 2, 3)), event_shape=(2, 2, 1), base_scale=2.0
     )
     x = np.random.default_rng(0).normal(size=(5, 2, 2, 1)).astype(np.float32)
-    value, score = images._scores(model, {}, jnp.asarray(x)).T
+    value, score = task.density_scores(model, {}, jnp.asarray(x)).T
     squares = (x**2).sum((1, 2, 3))
     constant = -4 * np.log(2.0 * np.sqrt(2 * np.pi))
     np.testing.assert_allclose(value, -0.5 * 3.25 * squares + constant, rtol=1e-5)
@@ -255,7 +262,7 @@ def test_the_scores_of_outliers_are_the_log_density_and_the_norm_of_its_gradient
 
 def test_the_baseline_is_near_the_truth_where_kernels_fit():
     dataset = te.datasets.load_toy("eight_gaussians", 10_000)
-    value, bandwidth = points.kernel_density(dataset.x_train, dataset.x_test)
+    value, bandwidth = task.kernel_density(dataset.x_train, dataset.x_test)
     truth = -float(np.mean(dataset.density.log_prob(jnp.asarray(dataset.x_test))))
     assert truth < value < truth + 0.05
     assert 0.02 < bandwidth < 0.3
@@ -272,9 +279,9 @@ def test_the_likelihood_of_an_exact_model_is_that_of_the_truth(tmp_path, monkeyp
         def logdensity(params, x):
             return density.logdensity_fn(x) + 3.7
 
-    monkeypatch.setattr(build, "build_model", lambda *a, **k: Truth)
-    monkeypatch.setattr(build, "generate", lambda *a, **k: POINTS.x_test)
-    found = points.evaluate(create(tmp_path), POINTS, {}, 0)
+    monkeypatch.setattr(task, "build_model", lambda *a, **k: Truth)
+    monkeypatch.setattr(task, "generate", lambda *a, **k: POINTS.x_test)
+    found = loop.evaluate(create(tmp_path), POINTS, {}, 0)
     assert found.negative_log_likelihood == pytest.approx(found.truth, abs=1e-3)
     assert found.log_normalizer == pytest.approx(density.log_normalizer + 3.7, abs=1e-4)
     assert found.edge < 1e-6

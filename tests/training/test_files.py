@@ -6,13 +6,15 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import _files
-from tempered_ebm.training import metrics_log, options, run_folder
-from tempered_ebm.training.interrupt import InterruptFlag
+from tempered_ebm.training import run_folder
+from tempered_ebm.training.config import RunConfig
 from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.logging import append_row, read_table, truncate_table
+from tempered_ebm.training.loop import InterruptFlag
 
 
 def create(tmp_path, name="run"):
-    config = configs.LatentConfig(run=options.RunConfig(output_dir=tmp_path / "runs", name=name))
+    config = configs.LatentConfig(run=RunConfig(output_dir=tmp_path / "runs", name=name))
     return run_folder.create(config, te.datasets.load_digits())
 
 
@@ -99,12 +101,12 @@ def test_an_interrupt_is_acknowledged_once_and_the_second_is_final():
 def test_metrics_come_back_by_column_and_are_cut_at_a_step(tmp_path):
     path = tmp_path / "metrics.csv"
     for step in (10, 20, 30):
-        metrics_log.append(path, {"step": step, "loss": step / 7})
-    table = metrics_log.read(path)
+        append_row(path, {"step": step, "loss": step / 7})
+    table = read_table(path)
     np.testing.assert_array_equal(table["loss"], [10 / 7, 20 / 7, 30 / 7])
     path.write_text(path.read_text() + "4")
-    metrics_log.truncate(path, 20)
-    np.testing.assert_array_equal(metrics_log.read(path)["step"], [10, 20])
+    truncate_table(path, 20)
+    np.testing.assert_array_equal(read_table(path)["step"], [10, 20])
 
 
 @pytest.mark.parametrize("content", ["", "step,loss\n1,x\n", "loss\n1\n", "step,loss\n1\n"])
@@ -112,4 +114,4 @@ def test_a_file_that_is_no_table_is_named(tmp_path, content):
     path = tmp_path / "metrics.csv"
     path.write_text(content)
     with pytest.raises(te.InputError, match=r"metrics\.csv"):
-        metrics_log.read(path)
+        read_table(path)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import metrics_log
+from tempered_ebm.training.config import LoggingConfig
 from tempered_ebm.training.latent import config as configs
-from tempered_ebm.training.options import LoggingConfig
+from tempered_ebm.training.logging import read_table
 from tests.training.runs import assert_same_tree, create, stop_after, train
 
 LOGGING = LoggingConfig(gradients_every=5, gradient_batches=3)
@@ -31,7 +31,7 @@ def test_a_run_with_swaps_logs_its_gradients_and_resumes_bit_for_bit(
         stop_after(patch, 7)
         train(stopped)
     assert_same_tree(expected.params, train(stopped, resume=True).params)
-    tables = [metrics_log.read(folder.gradients) for folder in (whole, stopped)]
+    tables = [read_table(folder.gradients) for folder in (whole, stopped)]
     assert_same_tree(*tables)
     np.testing.assert_array_equal(tables[0]["step"], [5, 10])
     parts = tables[0]["all_mcmc_variance"] + tables[0]["all_minibatch_variance"]
@@ -39,14 +39,14 @@ def test_a_run_with_swaps_logs_its_gradients_and_resumes_bit_for_bit(
     both = tables[0]["prior_variance"] + tables[0]["generator_variance"]
     np.testing.assert_allclose(tables[0]["all_variance"], both, rtol=1e-3)
     assert np.all(tables[0]["all_legacy_variance"] > 0)
-    rates = metrics_log.read(whole.metrics)["swap_acceptance_rate"]
+    rates = read_table(whole.metrics)["swap_acceptance_rate"]
     assert np.all((rates > 0) & (rates <= 1))
 
 
 def test_chains_too_few_for_the_covariance_are_named():
     learning = configs.EstimatorConfig(estimator="covariance", num_chains=1)
     with pytest.raises(te.InputError, match="--num-chains must be an integer >= 2, got 1"):
-        configs.validate(configs.LatentConfig(learning=learning))
+        configs.LatentConfig(learning=learning).validate()
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_chains_too_few_for_the_covariance_are_named():
 def test_bad_settings_of_the_records_are_named(name, value):
     config = configs.LatentConfig(logging=dataclasses.replace(LOGGING, **{name: value}))
     with pytest.raises(te.InputError, match=f"--{name.replace('_', '-')} must be an integer >="):
-        configs.validate(config)
+        config.validate()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.cli import main as cli
-from tempered_ebm.training import kinds, loop, metrics_log, run_folder
-from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.jem import build
+from tempered_ebm import cli
+from tempered_ebm.training import loop, run_folder
+from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json, to_json
 from tempered_ebm.training.jem import config as configs
-from tempered_ebm.training.options import AdamConfig, LoggingConfig, RunConfig
+from tempered_ebm.training.jem import learner as learning
+from tempered_ebm.training.logging import read_table
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
 
 ADAM = AdamConfig(num_steps=24, batch_size=50, average_decay=0.9)
@@ -22,14 +22,14 @@ ADAM = AdamConfig(num_steps=24, batch_size=50, average_decay=0.9)
 
 def config_of(tmp_path, name="run", **groups):
     config = configs.JEMConfig(
-        model=configs.ModelConfig(width=16, depth=2),
-        chain=configs.ChainConfig(steps=3, sampling_steps=5),
-        replay=configs.ReplayConfig(capacity=120),
+        model=configs.JEMModelConfig(width=16, depth=2),
+        chain=configs.JEMChainConfig(steps=3, sampling_steps=5),
+        replay=configs.JEMReplayConfig(capacity=120),
         optimizer=ADAM,
         run=RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=10),
         logging=LoggingConfig(validate_every=12),
     )
-    return configs.resolve(dataclasses.replace(config, **groups), DIGITS)
+    return dataclasses.replace(config, **groups).resolve(DIGITS)
 
 
 def create(tmp_path, name="run", **groups):
@@ -39,10 +39,10 @@ def create(tmp_path, name="run", **groups):
 VARIANTS = {
     "marginal": {},
     "joint": {
-        "objective": configs.ObjectiveConfig("joint"),
-        "replay": configs.ReplayConfig(capacity=120, start="class_gaussian", restart=0.5),
+        "objective": configs.JEMObjectiveConfig("joint"),
+        "replay": configs.JEMReplayConfig(capacity=120, start="class_gaussian", restart=0.5),
     },
-    "classifier": {"objective": configs.ObjectiveConfig("none")},
+    "classifier": {"objective": configs.JEMObjectiveConfig("none")},
 }
 
 
@@ -58,17 +58,17 @@ def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
     resumed = loop.train(opened, DIGITS, resume=True, show_progress=False)
     assert_same_tree(expected.params, resumed.params)
     assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
-    assert metrics_log.read(whole.metrics)["accuracy"][-1] > 0.2
-    assert "validation_accuracy" in metrics_log.read(whole.validation)
+    assert read_table(whole.metrics)["accuracy"][-1] > 0.2
+    assert "validation_accuracy" in read_table(whole.validation)
 
 
 def test_pretraining_leaves_the_density_alone(tmp_path):
     """The first updates are those of the classifier; the penalty is off, too, to see it."""
-    goal = configs.ObjectiveConfig(pretrain=3, energy_penalty=0.0, data_noise=0.0)
-    alone = configs.ObjectiveConfig("none", data_noise=0.0)
+    goal = configs.JEMObjectiveConfig(pretrain=3, energy_penalty=0.0, data_noise=0.0)
+    alone = configs.JEMObjectiveConfig("none", data_noise=0.0)
     states = []
     for objective in (goal, alone):
-        learner = build.build_learner(config_of(tmp_path, objective=objective), DIGITS)
+        learner = learning.build_learner(config_of(tmp_path, objective=objective), DIGITS)
         state = learner.init(jax.random.key(0))
         for i in range(4):
             state = learner.update(
@@ -83,8 +83,8 @@ def test_pretraining_leaves_the_density_alone(tmp_path):
 
 
 def test_slots_keep_their_class(tmp_path):
-    config = config_of(tmp_path, objective=configs.ObjectiveConfig("joint"))
-    learner = build.build_learner(config, DIGITS)
+    config = config_of(tmp_path, objective=configs.JEMObjectiveConfig("joint"))
+    learner = learning.build_learner(config, DIGITS)
     before = learner.init(jax.random.key(0))
     after = learner.update(before, jax.random.key(1), jnp.asarray(DIGITS.x_train), jnp.arange(50))
     np.testing.assert_array_equal(before.chains.label, after.chains.label)
@@ -95,27 +95,27 @@ def test_its_configuration_survives_json(tmp_path):
     config = config_of(tmp_path)
     tree = json.loads(json.dumps(to_json(config)))
     assert from_json(configs.JEMConfig, tree) == config
-    assert kinds.of(config).name == "jem"
+    assert config.kind == "jem"
     assert config.model.num_classes == 10
-    assert configs.scaled(config, 0.5).chain.step_size == 0.5
+    assert config.scaled(0.5).chain.step_size == 0.5
 
 
 def test_a_rollback_leaves_the_temperature_of_the_chains(tmp_path):
     chain = config_of(tmp_path).chain
-    smaller = configs.scaled(config_of(tmp_path), 0.5).chain
+    smaller = config_of(tmp_path).scaled(0.5).chain
     temperatures = [c.noise_scale**2 / (2 * c.step_size) for c in (chain, smaller)]
     assert temperatures[1] == pytest.approx(temperatures[0])
 
 
 BAD = {
-    "--classify must be at least 0": {"objective": configs.ObjectiveConfig(classify=-1.0)},
-    "--weight must be at least 0": {"objective": configs.ObjectiveConfig(weight=np.inf)},
-    "--pretrain must be an integer >= 0": {"objective": configs.ObjectiveConfig(pretrain=-1)},
-    "--num-classes must be at least 10": {"model": configs.ModelConfig(num_classes=4)},
-    "--num-classes must be an integer >= 2": {"model": configs.ModelConfig(num_classes=1)},
-    "--capacity must be at least": {"replay": configs.ReplayConfig(capacity=10)},
+    "--classify must be at least 0": {"objective": configs.JEMObjectiveConfig(classify=-1.0)},
+    "--weight must be at least 0": {"objective": configs.JEMObjectiveConfig(weight=np.inf)},
+    "--pretrain must be an integer >= 0": {"objective": configs.JEMObjectiveConfig(pretrain=-1)},
+    "--num-classes must be at least 10": {"model": configs.JEMModelConfig(num_classes=4)},
+    "--num-classes must be an integer >= 2": {"model": configs.JEMModelConfig(num_classes=1)},
+    "--capacity must be at least": {"replay": configs.JEMReplayConfig(capacity=10)},
     "--metropolis corrects chains": {
-        "chain": configs.ChainConfig(metropolis=True, noise_scale=0.1)
+        "chain": configs.JEMChainConfig(metropolis=True, noise_scale=0.1)
     },
 }
 
@@ -125,8 +125,8 @@ def test_bad_values_are_named(message):
     config = dataclasses.replace(configs.JEMConfig(optimizer=ADAM), **BAD[message])
 
     def validate_and_resolve():
-        configs.validate(config)
-        configs.resolve(config, DIGITS)
+        config.validate()
+        config.resolve(DIGITS)
 
     with pytest.raises(te.InputError, match=message):
         validate_and_resolve()
@@ -135,7 +135,7 @@ def test_bad_values_are_named(message):
 def test_data_without_labels_are_named():
     unlabelled = dataclasses.replace(DIGITS, y_train=None)
     with pytest.raises(te.InputError, match="needs labels, and digits has none"):
-        configs.resolve(configs.JEMConfig(), unlabelled)
+        configs.JEMConfig().resolve(unlabelled)
 
 
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):

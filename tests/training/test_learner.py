@@ -7,9 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from tempered_ebm.training import loop, metrics_log, options, state
+from tempered_ebm.training import loop, state
+from tempered_ebm.training.config import CheckpointConfig, LoggingConfig
 from tempered_ebm.training.latent import config as configs
-from tempered_ebm.training.learner import Learner
+from tempered_ebm.training.logging import read_table
+from tempered_ebm.training.state import Learner
 from tests.training.runs import DIGITS, assert_same_tree, create, stop_after, without_seconds
 
 LATENT = 3
@@ -62,8 +64,8 @@ def fit(folder, **options):
 OPTIONS = {
     "num_steps": 60,
     "update": configs.UpdateConfig(average_decay=0.9),
-    "checkpoint": options.CheckpointConfig(best_metric="validation_error"),
-    "logging": options.LoggingConfig(validate_every=4, validation_images=50),
+    "checkpoint": CheckpointConfig(best_metric="validation_error"),
+    "logging": LoggingConfig(validate_every=4, validation_images=50),
 }
 
 
@@ -77,12 +79,12 @@ def test_another_model_is_trained_logged_validated_and_resumed_by_the_same_loop(
         assert fit(stopped).step == 33
     assert_same_tree(expected.params, fit(stopped, resume=True).params)
     assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
-    table = metrics_log.read(whole.metrics)
+    table = read_table(whole.metrics)
     assert list(table) == ["step", "loss", "kl", "skipped_updates", "seconds"]
     assert table["loss"][-1] < table["loss"][0]
-    validation = metrics_log.read(whole.validation)["validation_error"]
+    validation = read_table(whole.validation)["validation_error"]
     assert validation[-1] < validation[0]
-    assert_same_tree(metrics_log.read(whole.validation), metrics_log.read(stopped.validation))
+    assert_same_tree(read_table(whole.validation), read_table(stopped.validation))
 
 
 def begun(params, averages=True):

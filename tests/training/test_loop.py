@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import data, loop, metrics_log, run_folder
-from tempered_ebm.training.latent import build
+from tempered_ebm.training import config as base
+from tempered_ebm.training import logging, loop
 from tempered_ebm.training.latent import config as configs
-from tempered_ebm.training.latent import step as steps
+from tempered_ebm.training.latent import learner as latent
+from tempered_ebm.training.logging import append_row, read_table
 from tests.training.runs import (
     DIGITS,
     assert_same_tree,
@@ -25,9 +26,11 @@ VARIANTS = {
     "posterior": {},
     "path": {
         "learning": configs.EstimatorConfig(estimator="path", num_temperatures=3),
-        "chain": configs.ChainConfig(prior_steps=3, posterior_steps=2, metropolis=True),
+        "chain": configs.LatentChainConfig(prior_steps=3, posterior_steps=2, metropolis=True),
     },
-    "short run": {"chain": configs.ChainConfig("short_run", prior_steps=3, posterior_steps=2)},
+    "short run": {
+        "chain": configs.LatentChainConfig("short_run", prior_steps=3, posterior_steps=2)
+    },
 }
 
 
@@ -55,7 +58,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(tmp_path,
     whole = create(tmp_path, "whole")
     expected = train(whole)
     killed = create(tmp_path, "killed")
-    append = metrics_log.append
+    append = logging.append_row
 
     def die_at_ten(path, row):
         append(path, row)
@@ -63,7 +66,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(tmp_path,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(metrics_log, "append", die_at_ten)
+        patch.setattr(logging, "append_row", die_at_ten)
         with pytest.raises(KeyboardInterrupt):
             train(killed)
     assert loop.load_params(killed)[1] == 8
@@ -76,7 +79,7 @@ def test_metrics_report_acceptance_rates_only_for_adjusted_chains(tmp_path):
     unadjusted, adjusted = create(tmp_path, "ula"), create(tmp_path, "mala", **VARIANTS["path"])
     train(unadjusted)
     train(adjusted)
-    ula, mala = metrics_log.read(unadjusted.metrics), metrics_log.read(adjusted.metrics)
+    ula, mala = read_table(unadjusted.metrics), read_table(adjusted.metrics)
     assert not [name for name in ula if "acceptance" in name]
     assert np.all((mala["posterior_acceptance_rate"] > 0) & (mala["prior_acceptance_rate"] <= 1))
     assert {"loglikelihood_0", "loglikelihood_2"} <= set(mala)
@@ -91,12 +94,12 @@ def test_frozen_thermodynamic_integration_never_trains_the_prior(tmp_path):
         folder.config, optimizer=dataclasses.replace(folder.config.optimizer, weight_decay=0.0)
     )
     result = loop.train(dataclasses.replace(folder, config=config), DIGITS, show_progress=False)
-    start = build.build_learner(config, (8, 8, 1), 1438).init(
+    start = latent.build_learner(config, (8, 8, 1), 1438).init(
         jax.random.fold_in(jax.random.key(0), 0)
     )
     assert_same_tree(result.params.prior, start.params.prior)
-    assert np.all(metrics_log.read(folder.metrics)["prior_gradient_norm"] == 0)
-    assert np.all(metrics_log.read(folder.metrics)["generator_gradient_norm"] > 0)
+    assert np.all(read_table(folder.metrics)["prior_gradient_norm"] == 0)
+    assert np.all(read_table(folder.metrics)["generator_gradient_norm"] > 0)
 
 
 def test_batches_partition_every_epoch_and_differ_between_epochs():
@@ -111,8 +114,8 @@ def test_batches_partition_every_epoch_and_differ_between_epochs():
 
 
 def learner_and_model(config, num_images=1438):
-    learner = build.build_learner(config, DIGITS.image_shape, num_images)
-    return learner, build.build_model(config, DIGITS.image_shape)
+    learner = latent.build_learner(config, DIGITS.image_shape, num_images)
+    return learner, latent.build_model(config, DIGITS.image_shape)
 
 
 def one_update(config, images, trace=None):
@@ -121,8 +124,11 @@ def one_update(config, images, trace=None):
     if trace is not None:
         objective = model.objective
         object.__setattr__(model, "objective", lambda *a: (trace.append(1), objective(*a))[1])
-    step = steps.build_step(
-        model, build.build_estimator(config), build.build_optimizer(config.optimizer)
+    step = jax.jit(
+        latent.build_update(
+            model, latent.build_estimator(config), latent.build_optimizer(config.optimizer)
+        ),
+        donate_argnums=0,
     )
 
     def update(state, images, index):
@@ -177,8 +183,8 @@ def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
     config = tiny_config(tmp_path, **VARIANTS["path"])
     learner, model = learner_and_model(config)
     images = jnp.asarray(DIGITS.x_train)
-    update = steps.build_update(
-        model, build.build_estimator(config), build.build_optimizer(config.optimizer)
+    update = latent.build_update(
+        model, latent.build_estimator(config), latent.build_optimizer(config.optimizer)
     )
     keys = jax.random.split(jax.random.key(3), 2)
     ladders = jnp.stack([te.schedules.power(3, 2.0), te.schedules.power(3, 4.0)])
@@ -206,11 +212,11 @@ def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
 def test_a_run_that_died_before_its_first_checkpoint_resumes_from_the_start(tmp_path):
     expected = train(create(tmp_path, "whole"))
     died = create(tmp_path, "died")
-    metrics_log.append(died.metrics, {"step": 5, "loss": 1.0, "seconds": 1.0})
+    append_row(died.metrics, {"step": 5, "loss": 1.0, "seconds": 1.0})
     with pytest.raises(te.InputError, match="holds no checkpoint"):
         loop.load_params(died)
     assert_same_tree(expected.params, train(died, resume=True).params)
-    np.testing.assert_array_equal(metrics_log.read(died.metrics)["step"], [5, 10, 12])
+    np.testing.assert_array_equal(read_table(died.metrics)["step"], [5, 10, 12])
 
 
 def test_a_run_stopped_before_its_first_row_and_killed_after_it_resumes(tmp_path, monkeypatch):
@@ -218,15 +224,15 @@ def test_a_run_stopped_before_its_first_row_and_killed_after_it_resumes(tmp_path
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         assert train(folder).step == 2
-    metrics_log.append(folder.metrics, {"step": 5, "loss": 1.0, "seconds": 1.0})
+    append_row(folder.metrics, {"step": 5, "loss": 1.0, "seconds": 1.0})
     assert train(folder, resume=True).is_finished
-    np.testing.assert_array_equal(metrics_log.read(folder.metrics)["step"], [5, 10, 12])
+    np.testing.assert_array_equal(read_table(folder.metrics)["step"], [5, 10, 12])
 
 
 def test_a_run_whose_data_changed_is_named(tmp_path, monkeypatch):
     folder = create(tmp_path)
-    assert run_folder.load_dataset(folder).name == "digits"
+    assert folder.load_dataset().name == "digits"
     changed = dataclasses.replace(DIGITS, x_train=DIGITS.x_train[::-1])
-    monkeypatch.setattr(data, "load_digits", lambda: changed)
+    monkeypatch.setattr(base, "load_digits", lambda: changed)
     with pytest.raises(te.InputError, match=r"training data in digits have changed"):
-        run_folder.load_dataset(folder)
+        folder.load_dataset()

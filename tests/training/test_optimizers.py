@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from tempered_ebm.models import LatentEBMParams
-from tempered_ebm.training.latent import build
-from tempered_ebm.training.latent.config import OptimizerConfig, RateConfig, UpdateConfig
-from tempered_ebm.training.latent.optimizers import build_optimizer, rate_schedule
-from tempered_ebm.training.optimizers import build_adam
-from tempered_ebm.training.options import AdamConfig
+from tempered_ebm.training.config import AdamConfig
+from tempered_ebm.training.latent import learner
+from tempered_ebm.training.latent.config import LatentOptimizerConfig, RateConfig, UpdateConfig
+from tempered_ebm.training.state import build_adam, rate_schedule
 from tests.training.runs import DIGITS, tiny_config
 
 RATES = RateConfig(rate_warmup=10, rate_decay=0.5, rate_decay_every=20)
@@ -37,8 +36,8 @@ def test_schedules_follow_their_formula(name, formula):
 
 def moves(updates, rates=None, config=None, grad=1.0):
     """How far each network's only parameter moves in each of some updates."""
-    optimizer = build_optimizer(
-        OptimizerConfig(
+    optimizer = learner.build_optimizer(
+        LatentOptimizerConfig(
             num_steps=100,
             prior_learning_rate=0.1,
             generator_learning_rate=0.01,
@@ -88,11 +87,11 @@ def test_gradients_in_bfloat16_agree_with_float32_and_all_else_stays_in_float32(
     """bfloat16 has 8 significant bits; ten times its rounding is allowed to a gradient."""
     config = tiny_config(tmp_path)
     half = dataclasses.replace(config, update=UpdateConfig(precision="bf16"))
-    models = [build.build_model(c, DIGITS.image_shape) for c in (config, half)]
+    models = [learner.build_model(c, DIGITS.image_shape) for c in (config, half)]
     params = models[0].init(jax.random.key(0))
     x = jnp.asarray(DIGITS.x_train[:64])
     draws = models[0].draw(jax.random.key(1), params, x)
-    estimator = build.build_estimator(config)
+    estimator = learner.build_estimator(config)
     grads = [jax.grad(model.objective)(params, x, draws, estimator) for model in models]
     norms = [np.linalg.norm(jax.flatten_util.ravel_pytree(g)[0]) for g in grads]
     for part in ("prior", "generator"):
@@ -107,7 +106,7 @@ def test_gradients_in_bfloat16_agree_with_float32_and_all_else_stays_in_float32(
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products
     assert all("bf16" in line.split("=")[0] for line in products)
-    sampler = build.build_model(half, DIGITS.image_shape, sampling=True)
+    sampler = learner.build_model(half, DIGITS.image_shape, sampling=True)
     assert "bf16" not in str(jax.make_jaxpr(sampler.decode)(params, jnp.zeros((2, 3))))
 
 

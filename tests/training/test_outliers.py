@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import outliers
+from tempered_ebm.training import evaluation
 from tests.training.runs import DIGITS
 
 
 def test_other_images_are_none_of_the_data():
     x = DIGITS.x_test[:20]
-    others = outliers.other_images(np.random.default_rng(0), x)
+    others = evaluation.other_images(np.random.default_rng(0), x)
     assert set(others) == {"shuffled pixels", "uniform noise", "inverted images"}
     shuffled = others["shuffled pixels"].reshape(20, -1)
     np.testing.assert_array_equal(np.sort(shuffled), np.sort(x.reshape(20, -1)))
@@ -21,10 +21,10 @@ def test_other_images_are_none_of_the_data():
 def test_areas_count_pairs_in_the_right_order():
     """Three of the four pairs are ordered as they should be; the second score has them reversed."""
     x, other = np.array([1.0, 3.0]), np.array([0.0, 2.0])
-    (row,) = outliers.rows(lambda x: {"score": x, "reversed": -x}, x, {"other": other})
-    assert row == outliers.OutlierRow("other", {"score": 0.75, "reversed": 0.25})
-    assert outliers.table([row])[1].split() == ["other", "0.7500", "0.2500"]
-    assert outliers.table([]) == []
+    (row,) = evaluation.outlier_rows(lambda x: {"score": x, "reversed": -x}, x, {"other": other})
+    assert row == evaluation.OutlierRow("other", {"score": 0.75, "reversed": 0.25})
+    assert evaluation.outlier_lines([row])[1].split() == ["other", "0.7500", "0.2500"]
+    assert evaluation.outlier_lines([]) == []
 
 
 def archive(path, shape, n=10):
@@ -35,13 +35,13 @@ def archive(path, shape, n=10):
 
 def test_files_are_brought_to_the_shape_of_the_model(tmp_path):
     paths = [archive(tmp_path / "gray.npz", (8, 8)), archive(tmp_path / "colour.npz", (16, 16, 3))]
-    others = outliers.load_others(paths, (8, 8, 1), 3)
+    others = evaluation.load_others(paths, (8, 8, 1), 3)
     assert {name: x.shape for name, x in others.items()} == {
         "gray": (3, 8, 8, 1),
         "colour": (3, 8, 8, 1),
     }
     np.savez(tmp_path / "tested.npz", x_test=np.load(paths[0])["x_test"])
-    alone = outliers.load_others([tmp_path / "tested.npz"], (8, 8, 1), 3)["tested"]
+    alone = evaluation.load_others([tmp_path / "tested.npz"], (8, 8, 1), 3)["tested"]
     np.testing.assert_array_equal(alone, others["gray"])
     expected = np.load(paths[0])["x_test"][:3, ..., None] / 127.5 - 1
     np.testing.assert_allclose(others["gray"], expected, atol=1e-6)
@@ -50,6 +50,6 @@ def test_files_are_brought_to_the_shape_of_the_model(tmp_path):
 def test_files_that_do_not_fit_are_named(tmp_path):
     gray = archive(tmp_path / "gray.npz", (8, 8))
     with pytest.raises(te.InputError, match=r"gray.npz must hold images .* shape \(8, 8, 3\)"):
-        outliers.load_others([gray], (8, 8, 3), 5)
+        evaluation.load_others([gray], (8, 8, 3), 5)
     with pytest.raises(te.InputError, match="got gray twice"):
-        outliers.load_others([gray, gray], (8, 8, 1), 5)
+        evaluation.load_others([gray, gray], (8, 8, 1), 5)

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import loop, metrics_log, options, parallel, run_folder
+from tempered_ebm.training import devices as device_module
+from tempered_ebm.training import loop, run_folder
+from tempered_ebm.training.config import ParallelConfig
+from tempered_ebm.training.logging import read_table
 
 ROOT = Path(__file__).parents[2]
 TINY = shlex.split(
@@ -54,8 +57,8 @@ def end(folder, name):
     run = run_folder.open_run(folder / name)
     params, step = loop.load_params(run)
     assert step == 12
-    validation = metrics_log.read(run.validation) if run.validation.exists() else {}
-    return params, metrics_log.read(run.metrics), validation
+    validation = read_table(run.validation) if run.validation.exists() else {}
+    return params, read_table(run.metrics), validation
 
 
 def assert_close_ends(left, right, atol=2e-5):
@@ -139,18 +142,20 @@ def test_two_processes_stop_together_when_one_of_them_is_asked_to(alone):
     assert [process.returncode for process in processes] == [130, 130], complaints
     assert "go on with: tempered-ebm train --resume" in complaints[0]
     run = run_folder.open_run(alone / "stopped")
-    assert loop.load_params(run)[1] == metrics_log.read(run.metrics)["step"][-1]
+    assert loop.load_params(run)[1] == read_table(run.metrics)["step"][-1]
 
 
 def test_a_batch_is_really_divided_and_must_divide_evenly():
     code = (
         "import jax, jax.numpy as jnp\n"
-        "from tempered_ebm.training import options, parallel\n"
-        "devices = parallel.start(options.ParallelConfig(devices=4))\n"
-        "x = jax.jit(lambda x: devices.shard(x, 1))(jnp.zeros((3, 8, 2)))\n"
+        "from tempered_ebm.training.config import ParallelConfig\n"
+        "from tempered_ebm.training.devices import shard_batch, start\n"
+        "devices = start(ParallelConfig(devices=4))\n"
+        "with jax.set_mesh(devices.mesh):\n"
+        "    x = jax.jit(lambda x: shard_batch(x, 1))(jnp.zeros((3, 8, 2)))\n"
         "assert {s.data.shape for s in x.addressable_shards} == {(3, 2, 2)}\n"
         "assert len(x.addressable_shards) == 4\n"
-        "y = devices.compile(lambda x: devices.shard(x, 1) + 1)(x)\n"
+        "y = devices.compile(lambda x: shard_batch(x, 1) + 1)(x)\n"
         "assert y.is_fully_replicated and len(y.addressable_shards) == 4\n"
         "try:\n"
         "    devices.require_divisible(10)\n"
@@ -177,9 +182,9 @@ BAD = {
 @pytest.mark.parametrize("message", BAD)
 def test_a_bad_value_is_named_with_what_was_expected(message):
     with pytest.raises(te.InputError, match=message):
-        options.validate_parallel(options.ParallelConfig(**BAD[message]))
+        ParallelConfig(**BAD[message]).validate()
 
 
 def test_more_devices_than_there_are_are_named():
     with pytest.raises(te.InputError, match=r"--devices must be at most the \d+ of this process"):
-        parallel.start(options.ParallelConfig(devices=999))
+        device_module.start(ParallelConfig(devices=999))

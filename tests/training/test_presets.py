@@ -5,12 +5,12 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.cli import commands
-from tempered_ebm.training import data, kinds
-from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.data_ebm import presets as data_ebm
-from tempered_ebm.training.jem import presets as jem
+from tempered_ebm.training.config import POINTS, from_json, to_json
+from tempered_ebm.training.data_ebm import config as data_ebm
+from tempered_ebm.training.jem import config as jem
 from tempered_ebm.training.latent import config as configs
-from tempered_ebm.training.latent import presets as latent
+from tempered_ebm.training.latent import config as latent
+from tempered_ebm.training.run_folder import CONFIGS
 from tests.training.runs import DIGITS
 
 MODULES = {"latent": latent, "data": data_ebm, "jem": jem}
@@ -23,9 +23,9 @@ def parse(kind, name, *options):
 
 def config_of(command):
     """The configuration that a command holds."""
-    kind = kinds.of(command)
-    fields = dataclasses.fields(kind.config)
-    return kind.config(**{field.name: getattr(command, field.name) for field in fields})
+    kind = CONFIGS[command.kind]
+    fields = dataclasses.fields(kind)
+    return kind(**{field.name: getattr(command, field.name) for field in fields})
 
 
 def fake(name):
@@ -38,15 +38,14 @@ def fake(name):
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_every_preset_is_valid_with_files_and_survives_json(kind, name, tmp_path):
     source = parse(kind, name).data.dataset
-    needs_files = source not in ("digits", *data.POINTS)
+    needs_files = source not in ("digits", *POINTS)
     config = config_of(parse(kind, name, *(["--data-dir", str(tmp_path)] if needs_files else [])))
-    kinds.KINDS[kind].validate(config)
+    config.validate()
     assert from_json(type(config), to_json(config)) == config
     dataset = fake(source) if needs_files else DIGITS
-    if source in data.POINTS:
+    if source in POINTS:
         dataset = te.datasets.load_toy(source, 1_000)
-    resolved = kinds.KINDS[kind].resolve(config, dataset)
-    kinds.KINDS[kind].validate(resolved)
+    config.resolve(dataset).validate()
 
 
 @pytest.mark.parametrize("kind", MODULES)
@@ -64,14 +63,16 @@ def test_options_change_a_preset_and_leave_the_rest():
     assert command.optimizer.prior_learning_rate == 2e-5
     assert command.model.latent_dim == 100
     assert command.chain.chains == "short_run"
-    assert commands.parse(["train"]).optimizer.batch_size == configs.OptimizerConfig().batch_size
+    assert (
+        commands.parse(["train"]).optimizer.batch_size == configs.LatentOptimizerConfig().batch_size
+    )
 
 
 @pytest.mark.parametrize("kind", ["data", "jem"])
 def test_a_preset_takes_its_images_from_another_file(kind):
     command = parse(kind, "mnist-small", "--dataset", "npz", "--data-file", "f.npz", "--steps", "3")
     config = config_of(command)
-    kinds.KINDS[kind].validate(config)
+    config.validate()
     assert config.data.dataset == "npz"
     assert config.chain.steps == 3
     assert config.optimizer == MODULES[kind].preset("mnist-small").optimizer

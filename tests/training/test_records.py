@@ -3,13 +3,12 @@ import struct
 import numpy as np
 import pytest
 
-from tempered_ebm.training import metrics_log, options
+from tempered_ebm.training.config import LoggingConfig
 from tempered_ebm.training.latent import config as configs
+from tempered_ebm.training.logging import read_table
 from tests.training.runs import create, stop_after, train
 
-LOGGING = options.LoggingConfig(
-    tensorboard=True, pictures_every=4, validate_every=3, validation_images=10
-)
+LOGGING = LoggingConfig(tensorboard=True, pictures_every=4, validate_every=3, validation_images=10)
 
 
 def scalars(folder):
@@ -46,16 +45,16 @@ def test_events_are_the_rows_of_the_tables_once_each(run):
     values = dict(found)
     assert len(values) == len(found)
     for group, path in (("training", run.metrics), ("validation", run.validation)):
-        table = metrics_log.read(path)
+        table = read_table(path)
         steps = table.pop("step").astype(int)
         for name, column in table.items():
             got = [values[f"{group}/{name}", step] for step in steps]
             np.testing.assert_allclose(got, column, rtol=1e-6)
-    assert len(values) == 3 * (len(metrics_log.read(run.metrics)) - 1) + 4
+    assert len(values) == 3 * (len(read_table(run.metrics)) - 1) + 4
 
 
 def test_validation_and_pictures_come_on_their_periods(run):
-    np.testing.assert_array_equal(metrics_log.read(run.validation)["step"], [3, 6, 9, 12])
+    np.testing.assert_array_equal(read_table(run.validation)["step"], [3, 6, 9, 12])
     names = sorted(path.name for path in run.figures.iterdir())
     assert names == [f"chains-{step:08d}.png" for step in (4, 8, 12)]
     assert (run.figures / names[0]).read_bytes().startswith(b"\x89PNG")
@@ -71,8 +70,8 @@ def test_nothing_more_is_written_by_default(tmp_path):
 
 
 def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
-    chain = configs.ChainConfig("short_run", prior_steps=3, posterior_steps=2)
-    logging = options.LoggingConfig(pictures_every=12)
+    chain = configs.LatentChainConfig("short_run", prior_steps=3, posterior_steps=2)
+    logging = LoggingConfig(pictures_every=12)
     folder = create(tmp_path, chain=chain, logging=logging)
     train(folder)
     assert [path.name for path in folder.figures.iterdir()] == ["chains-00000012.png"]

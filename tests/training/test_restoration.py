@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.cli import main as cli
+from tempered_ebm import cli
 from tempered_ebm.models import ChainSettings, denoising_chain
-from tempered_ebm.training import kinds, loop, restoration, run_folder
-from tempered_ebm.training.data_ebm import build as data_build
+from tempered_ebm.training import loop, restoration, run_folder
+from tempered_ebm.training.config import AdamConfig, RunConfig
 from tempered_ebm.training.data_ebm import config as data_configs
-from tempered_ebm.training.jem import build as jem_build
 from tempered_ebm.training.jem import config as jem_configs
-from tempered_ebm.training.options import AdamConfig, RunConfig
+from tempered_ebm.training.jem import learner as jem_learner
+from tempered_ebm.training.jem import task as jem_task
 from tests.training.runs import DIGITS, create
 
 SHAPE = (2, 8, 12, 3)
@@ -93,9 +93,9 @@ def base(path, name, num_steps=2):
 def data_config(path, name="data", **groups):
     return data_configs.DataEBMConfig(
         data=dataclasses.replace(data_configs.AnyDataConfig(), dataset="digits"),
-        model=data_configs.ModelConfig(width=4, depth=1),
-        chain=data_configs.ChainConfig(steps=2, sampling_steps=4),
-        replay=data_configs.ReplayConfig(capacity=50),
+        model=data_configs.DataModelConfig(width=4, depth=1),
+        chain=data_configs.DataChainConfig(steps=2, sampling_steps=4),
+        replay=data_configs.DataReplayConfig(capacity=50),
         **{**base(path, name), **groups},
     )
 
@@ -105,13 +105,13 @@ def runs(tmp_path_factory):
     """Tiny runs of both kinds."""
     path = tmp_path_factory.mktemp("mended")
     jem = jem_configs.JEMConfig(
-        model=jem_configs.ModelConfig(width=4, depth=1),
-        chain=jem_configs.ChainConfig(steps=2, sampling_steps=4),
-        replay=jem_configs.ReplayConfig(capacity=50),
+        model=jem_configs.JEMModelConfig(width=4, depth=1),
+        chain=jem_configs.JEMChainConfig(steps=2, sampling_steps=4),
+        replay=jem_configs.JEMReplayConfig(capacity=50),
         **base(path, "jem"),
     )
     for config in (data_config(path), jem):
-        folder = run_folder.create(kinds.of(config).resolve(config, DIGITS), DIGITS)
+        folder = run_folder.create(config.resolve(DIGITS), DIGITS)
         loop.train(folder, DIGITS, show_progress=False)
     return path
 
@@ -153,11 +153,11 @@ def test_inpaint_leaves_observed_pixels_alone_and_repeats_itself(runs, capsys, k
 
 def test_what_is_missing_starts_as_new_chains_do(tmp_path):
     """Starts at the normal of every pixel leave a pixel that never varies as it is."""
-    replay = data_configs.ReplayConfig(capacity=50, start="gaussian")
+    replay = data_configs.DataReplayConfig(capacity=50, start="gaussian")
     config = dataclasses.replace(data_config(tmp_path), replay=replay)
-    folder = run_folder.create(kinds.of(config).resolve(config, DIGITS), DIGITS)
+    folder = run_folder.create(config.resolve(DIGITS), DIGITS)
     loop.train(folder, DIGITS, show_progress=False)
-    restoration.inpaint_images(folder, restoration.Choice(num_images=5), "left")
+    restoration.inpaint_images(folder, restoration.RestorationConfig(num_images=5), "left")
     hidden_column = arrays(folder.path / "inpainted.npz")["before"][:, :, :4]
     mean, deviation = DIGITS.x_train.mean(0)[:, :4], DIGITS.x_train.std(0)[:, :4]
     level = np.round((mean + 1) * 127.5)
@@ -190,7 +190,7 @@ def test_denoise_writes_images_and_repeats_itself(runs, capsys, kind):
 def test_the_psnr_that_is_told_is_that_of_the_pictures(runs):
     """Up to the rounding to 256 levels."""
     folder = run_folder.open_run(runs / "data")
-    choice = restoration.Choice(num_images=4)
+    choice = restoration.RestorationConfig(num_images=4)
     told = restoration.inpaint_images(folder, choice, "centre", 0.25)
     found = {
         name: x / 127.5 - 1 if x.dtype == np.uint8 else x
@@ -237,30 +237,26 @@ def test_runs_that_have_no_density_of_images_are_named(runs, tmp_path, capsys, c
     config = dataclasses.replace(
         data_config(tmp_path, "points"), data=data_configs.AnyDataConfig(dataset="moons")
     )
-    points = run_folder.create(data_configs.resolve(config, toy), toy)
+    points = run_folder.create(config.resolve(toy), toy)
     assert run(command, points.path) == 2
     assert f"{command} needs images" in capsys.readouterr().err
     alone = jem_configs.JEMConfig(
-        objective=jem_configs.ObjectiveConfig("none"), **base(tmp_path, "alone")
+        objective=jem_configs.JEMObjectiveConfig("none"), **base(tmp_path, "alone")
     )
-    classifier = run_folder.create(jem_configs.resolve(alone, DIGITS), DIGITS)
+    classifier = run_folder.create(alone.resolve(DIGITS), DIGITS)
     assert run(command, classifier.path) == 2
     assert "was trained with --density none" in capsys.readouterr().err
 
 
 def test_one_class_is_drawn(runs, monkeypatch, capsys):
     labels = []
-    generate, walk = jem_build.generate, jem_build.walk
+    classes = jem_task._classes
 
-    def spy(fn):
-        def call(*arguments):
-            labels.append(arguments[-1])
-            return fn(*arguments)
+    def spy(config, num_samples, label):
+        labels.append(label)
+        return classes(config, num_samples, label)
 
-        return call
-
-    monkeypatch.setattr(jem_build, "generate", spy(generate))
-    monkeypatch.setattr(jem_build, "walk", spy(walk))
+    monkeypatch.setattr(jem_task, "_classes", spy)
     command = ["sample", runs / "jem", "--num-samples", 6, "--animate", "--num-frames", 2]
     assert run(*command, "--label", 3) == 0
     assert [list(label) for label in labels] == [[3] * 6] * 2
@@ -273,23 +269,23 @@ def test_chains_of_one_class_follow_its_logit(runs):
     folder = run_folder.open_run(runs / "jem")
     params, _ = loop.load_params(folder)
     config, label = folder.config, np.full(4, 7)
-    drawn = jem_build.generate(config, DIGITS, params, jax.random.key(2), 4, label)
+    drawn = jem_task.generate(config, DIGITS, params, jax.random.key(2), 4, label)
     start_key, chain_key = jax.random.split(jax.random.key(2))
-    model = jem_build.build_model(config, (8, 8, 1), sampling=True)
-    start = jem_build.build_start(config, DIGITS)(start_key, label)
+    model = jem_learner.build_model(config, (8, 8, 1), sampling=True)
+    start = jem_learner.build_start(config, DIGITS)(start_key, label)
     expected = model.run_chains(chain_key, params, start, jax.numpy.asarray(label)).position
     np.testing.assert_array_equal(drawn, expected)
-    turns = jem_build.generate(config, DIGITS, params, jax.random.key(2), 4)
+    turns = jem_task.generate(config, DIGITS, params, jax.random.key(2), 4)
     assert not np.array_equal(drawn, turns)
 
 
 def test_a_ladder_is_mended_by_adjusted_chains(tmp_path):
     config = dataclasses.replace(
         data_config(tmp_path),
-        chain=data_configs.ChainConfig(num_temperatures=3, sampling_steps=4),
-        model=data_configs.ModelConfig(width=4, base_scale=1.0),
+        chain=data_configs.DataChainConfig(num_temperatures=3, sampling_steps=4),
+        model=data_configs.DataModelConfig(width=4, base_scale=1.0),
     )
-    model = data_build.density(data_configs.resolve(config, DIGITS), (8, 8, 1), 9)
+    model = run_folder.task_of(config).density(config.resolve(DIGITS), (8, 8, 1), 9)
     assert model.chain.metropolis
     assert model.chain.num_steps == 9
     assert model.chain.effective_temperature == 1.0

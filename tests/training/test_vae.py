@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.cli import main as cli
-from tempered_ebm.training import kinds, loop, metrics_log, run_folder
-from tempered_ebm.training.config import from_json, to_json
-from tempered_ebm.training.options import AdamConfig, LoggingConfig, RunConfig
+from tempered_ebm import cli
+from tempered_ebm.training import loop, run_folder
+from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json, to_json
+from tempered_ebm.training.logging import read_table
 from tempered_ebm.training.vae import config as configs
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
 
 
 def create(tmp_path, name="run", **groups):
     config = configs.VAEConfig(
-        model=configs.ModelConfig(latent_dim=3, generator_width=16),
+        model=configs.VAEModelConfig(latent_dim=3, generator_width=16),
         optimizer=AdamConfig(num_steps=40, learning_rate=3e-3),
         run=RunConfig(output_dir=tmp_path, name=name, log_every=5, checkpoint_every=10),
         logging=LoggingConfig(validate_every=20, validation_images=50),
     )
-    config = configs.resolve(dataclasses.replace(config, **groups), DIGITS)
+    config = dataclasses.replace(config, **groups).resolve(DIGITS)
     return run_folder.create(config, DIGITS)
 
 
@@ -38,10 +38,10 @@ def test_it_is_trained_and_resumed_to_the_bit(tmp_path, monkeypatch):
     assert_same_tree(expected.params, resumed.params)
     assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
     assert_same_tree(expected.params, loop.load_params(whole)[0])
-    table = metrics_log.read(whole.metrics)
+    table = read_table(whole.metrics)
     np.testing.assert_allclose(table["loss"], table["kl"] - table["loglikelihood"], rtol=1e-4)
     assert table["loss"][-1] < table["loss"][0]
-    validation = metrics_log.read(whole.validation)
+    validation = read_table(whole.validation)
     assert validation["validation_loss"][-1] < validation["validation_loss"][0]
 
 
@@ -50,16 +50,16 @@ def test_its_configuration_survives_json_and_rollbacks_shrink_its_rate():
     config = configs.VAEConfig(optimizer=optimizer)
     tree = json.loads(json.dumps(to_json(config)))
     assert from_json(configs.VAEConfig, tree) == config
-    assert kinds.of(config).name == "vae"
-    assert configs.scaled(config, 0.5).optimizer.learning_rate == pytest.approx(5e-4)
+    assert config.kind == "vae"
+    assert config.scaled(0.5).optimizer.learning_rate == pytest.approx(5e-4)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": configs.ModelConfig(encoder_width=0)}, "--encoder-width must be an integer"),
-        ({"model": configs.ModelConfig(sigma=0.0)}, "--sigma must be positive"),
-        ({"model": configs.ModelConfig(latent_dim=0)}, "--latent-dim must be an integer >= 1"),
+        ({"model": configs.VAEModelConfig(encoder_width=0)}, "--encoder-width must be an integer"),
+        ({"model": configs.VAEModelConfig(sigma=0.0)}, "--sigma must be positive"),
+        ({"model": configs.VAEModelConfig(latent_dim=0)}, "--latent-dim must be an integer >= 1"),
         ({"optimizer": AdamConfig(learning_rate=-1.0)}, "--learning-rate must be positive"),
         (
             {"optimizer": AdamConfig(first_moment_decay=1.0)},
@@ -71,7 +71,7 @@ def test_its_configuration_survives_json_and_rollbacks_shrink_its_rate():
 )
 def test_bad_values_are_named(changes, message):
     with pytest.raises(te.InputError, match=message):
-        configs.validate(configs.VAEConfig(**changes))
+        configs.VAEConfig(**changes).validate()
 
 
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):

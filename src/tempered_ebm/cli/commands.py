@@ -15,10 +15,10 @@ import tyro
 from tempered_ebm.errors import InputError
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
+from tempered_ebm.training.config import ParallelConfig
 from tempered_ebm.training.data_ebm.config import DataEBMConfig
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.latent.config import LatentConfig
-from tempered_ebm.training.options import ParallelConfig
 from tempered_ebm.training.vae.config import VAEConfig
 
 _DESCRIPTION = (
@@ -94,9 +94,9 @@ _TRAIN: dict[str, type[Training]] = {
     "vae": TrainVAE,
 }
 _PRESETS: dict[str, str] = {
-    "latent": "tempered_ebm.training.latent.presets",
-    "data": "tempered_ebm.training.data_ebm.presets",
-    "jem": "tempered_ebm.training.jem.presets",
+    "latent": "tempered_ebm.training.latent.config",
+    "data": "tempered_ebm.training.data_ebm.config",
+    "jem": "tempered_ebm.training.jem.config",
 }
 """Modules with a function ``preset``, by the model that it configures."""
 

@@ -27,11 +27,10 @@ from tempered_ebm.cli.commands import (
 )
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.study.config import StudyConfig
-from tempered_ebm.training import kinds
 
 if TYPE_CHECKING:
-    from tempered_ebm.training.data import AnyDataset
-    from tempered_ebm.training.parallel import Devices
+    from tempered_ebm.training.config import AnyDataset
+    from tempered_ebm.training.devices import Devices
     from tempered_ebm.training.run_folder import RunFolder
 
 _INTERRUPTED = 130
@@ -59,34 +58,36 @@ def _refuse_options_with_resume(arguments: Sequence[str]) -> None:
 
 def _begin(command: Any, devices: Devices) -> tuple[RunFolder, AnyDataset]:
     """Make the run folder of a new run, or in a process that does not write, open it."""
-    from tempered_ebm.training import data, run_folder
+    from tempered_ebm.training import run_folder
+    from tempered_ebm.training.config import load_dataset
 
-    kind = kinds.of(command)
-    config = kind.config(**{f.name: getattr(command, f.name) for f in fields(kind.config)})
-    kind.validate(config)
+    kind = run_folder.CONFIGS[command.kind]
+    config = kind(**{f.name: getattr(command, f.name) for f in fields(kind)})
+    config.validate()
     if not devices.is_alone and config.run.name is None:
         raise InputError("--name must be given with --num-processes above 1, got none")
-    dataset = data.load_dataset(config.data)
-    config = kind.resolve(config, dataset)
+    dataset = load_dataset(config.data)
+    config = config.resolve(dataset)
     devices.require_divisible(config.optimizer.batch_size)
-    folder = run_folder.create(config, dataset) if devices.writes else None
+    folder = run_folder.create(config, dataset) if devices.is_main_process else None
     devices.wait("the run folder is made")
     return folder or run_folder.open_run(config.run.output_dir / str(config.run.name)), dataset
 
 
 def _train(command: Any, arguments: Sequence[str]) -> int:
-    from tempered_ebm.training import loop, options, parallel, run_folder
+    from tempered_ebm.training import devices as device_module
+    from tempered_ebm.training import loop, run_folder
 
-    options.validate_parallel(command.parallel)
+    command.parallel.validate()
     if command.resume is not None:
         _refuse_options_with_resume(arguments)
         folder = run_folder.open_run(command.resume)
-        dataset = run_folder.load_dataset(folder)
-        devices = parallel.start(command.parallel)
+        dataset = folder.load_dataset()
+        devices = device_module.start(command.parallel)
     else:
-        devices = parallel.start(command.parallel)
+        devices = device_module.start(command.parallel)
         folder, dataset = _begin(command, devices)
-    if devices.writes:
+    if devices.is_main_process:
         print(f"run folder {folder.path}", flush=True)
     with _complaining():
         result = loop.train(
@@ -94,20 +95,19 @@ def _train(command: Any, arguments: Sequence[str]) -> int:
             dataset,
             resume=command.resume is not None,
             devices=devices,
-            show_progress=devices.writes,
+            show_progress=devices.is_main_process,
         )
     params = devices.to_host(result.params)
-    devices.part()
+    devices.shutdown()
     if not result.is_finished:
-        if devices.writes:
+        if devices.is_main_process:
             go_on = f"tempered-ebm train --resume {folder.path}"
             print(f"interrupted after {result.step} updates; go on with: {go_on}", file=sys.stderr)
         return _INTERRUPTED
-    if command.evaluate and devices.writes:
+    if command.evaluate and devices.is_main_process:
         print("evaluating", flush=True)
-        hooks = kinds.of(folder.config).hooks
-        print(hooks.evaluate(folder, dataset, params, result.step))
-    if devices.writes:
+        print(loop.evaluate(folder, dataset, params, result.step))
+    if devices.is_main_process:
         print(f"run folder {folder.path}")
     return 0
 
@@ -118,20 +118,20 @@ def _sample(command: Sample) -> int:
 
     from tempered_ebm import _checks as checks
     from tempered_ebm import _files, plotting
-    from tempered_ebm.training import loop, run_folder, walks
+    from tempered_ebm.training import loop, run_folder
 
     checks.at_least("--num-samples", command.num_samples, 1)
     checks.at_least("--num-frames", command.num_frames, 2)
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
-    hooks = kinds.of(folder.config).hooks
-    if command.animate and hooks.walk is None:
+    task = folder.task
+    if command.animate and not task.has_chains:
         raise InputError(f"--animate needs a model with chains, and {folder.path} has none")
     of_class = _of_class(command, folder)
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
     config = loop.settled_config(folder, step)
-    images = hooks.generate(
+    images = task.generate(
         config, folder, params, jax.random.key(command.seed), command.num_samples, **of_class
     )
     archive = io.BytesIO()
@@ -144,14 +144,14 @@ def _sample(command: Sample) -> int:
     np.savez_compressed(archive, x=x)
     _files.write_atomically(folder.path / "samples.npz", archive.getvalue())
     _files.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
-    if command.animate and hooks.walk is not None:
-        start_key, walk_key = jax.random.split(jax.random.key(command.seed))
+    if command.animate:
+        start_key, chain_key = jax.random.split(jax.random.key(command.seed))
         num_chains = min(command.num_samples, _WATCHED)
         of_class = {name: label[:num_chains] for name, label in of_class.items()}
-        walk = hooks.walk(
+        trajectory = task.trajectory(
             config, folder, params, start_key, num_chains, command.num_frames, **of_class
         )
-        gif = walks.moving_picture(walk, walk_key, command.num_frames)
+        gif = trajectory.animation(chain_key, command.num_frames)
         _files.write_atomically(folder.path / "samples.gif", gif)
     print(f"{len(images)} draws in {folder.path / 'samples.npz'}, picture beside it")
     return 0
@@ -163,13 +163,12 @@ def _of_class(command: Sample, folder: RunFolder) -> dict[str, Any]:
 
     if command.label is None:
         return {}
-    kind = kinds.of(folder.config)
-    if kind.hooks.num_classes is None:
+    count = folder.task.num_classes(folder.config)
+    if count is None:
         raise InputError(
             f"--label needs a joint energy-based model, and {folder.path} is a run of train "
-            f"{kind.name}"
+            f"{folder.config.kind}"
         )
-    count = kind.hooks.num_classes(folder.config)
     if not 0 <= command.label < count:
         raise InputError(f"--label must be from 0 to {count - 1}, got {command.label}")
     return {"label": np.full(command.num_samples, command.label)}
@@ -178,16 +177,16 @@ def _of_class(command: Sample, folder: RunFolder) -> dict[str, Any]:
 def _restore(command: Inpaint | Denoise) -> int:
     from tempered_ebm.training import restoration, run_folder
 
-    choice = restoration.Choice(
+    config = restoration.RestorationConfig(
         command.num_images, command.num_steps, command.seed, command.checkpoint == "best"
     )
     folder = run_folder.open_run(command.run)
     with _complaining():
         if isinstance(command, Inpaint):
-            found = restoration.inpaint_images(folder, choice, command.missing, command.fraction)
+            found = restoration.inpaint_images(folder, config, command.missing, command.fraction)
         else:
             found = restoration.denoise_images(
-                folder, choice, command.noise_scale, command.prior_weight
+                folder, config, command.noise_scale, command.prior_weight
             )
     print(found)
     return 0
@@ -199,14 +198,15 @@ def _evaluate(command: Evaluate) -> int:
 
     checks.seed("--seed", command.seed)
     folder = run_folder.open_run(command.run)
-    hooks = kinds.of(folder.config).hooks
-    if command.others and not (hooks.takes_others and len(folder.event_shape) == 3):
+    if command.others and not (folder.task.takes_others and len(folder.event_shape) == 3):
         raise InputError(f"--others needs a density of images, and {folder.path} has none")
-    options: dict[str, Any] = {"others": command.others} if command.others else {}
     with _complaining():
         params, step = loop.load_params(folder, best=command.checkpoint == "best")
-    dataset = run_folder.load_dataset(folder)
-    print(hooks.evaluate(folder, dataset, params, step, seed=command.seed, **options))
+    dataset = folder.load_dataset()
+    table = loop.evaluate(
+        folder, dataset, params, step, seed=command.seed, others=command.others or ()
+    )
+    print(table)
     return 0
 
 
@@ -249,11 +249,11 @@ def _complaining() -> Iterator[None]:
 def _study(command: Study) -> int:
     from tempered_ebm.study import config as studies
     from tempered_ebm.study.run import run_study
-    from tempered_ebm.training import data
+    from tempered_ebm.training.config import load_images
 
     config = StudyConfig(command.data, command.grid, command.runs, command.measure, command.place)
     studies.validate(config)
-    result = run_study(config, data.load_images(config.data))
+    result = run_study(config, load_images(config.data))
     print(f"{result.num_done} of {result.num_jobs} jobs done, table in {result.folder.path}")
     return 0 if result.num_done == result.num_jobs else 1
 

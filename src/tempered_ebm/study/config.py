@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
-from tempered_ebm.training.data import DataConfig
+from tempered_ebm.training.config import DataConfig
 from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.latent.config import EstimatorName, Schedule
 
@@ -284,7 +284,7 @@ def train_config(config: StudyConfig, cell: Cell) -> latent.LatentConfig:
     runs = config.runs
     return latent.LatentConfig(
         data=config.data,
-        chain=latent.ChainConfig(
+        chain=latent.LatentChainConfig(
             prior_steps=runs.prior_steps,
             prior_step_size=runs.prior_step_size,
             posterior_steps=cell.posterior_steps,
@@ -301,7 +301,7 @@ def train_config(config: StudyConfig, cell: Cell) -> latent.LatentConfig:
             power=cell.power or 1.0,
             temperature_block=config.place.temperature_block,
         ),
-        optimizer=latent.OptimizerConfig(
+        optimizer=latent.LatentOptimizerConfig(
             num_steps=runs.num_steps,
             batch_size=cell.batch_size,
             prior_learning_rate=runs.learning_rate,

@@ -12,7 +12,7 @@ from tempered_ebm import inference, learning, schedules
 from tempered_ebm.kernels import mala, replica_exchange
 from tempered_ebm.learning import GradientStatistics
 from tempered_ebm.models import LatentEBM, LatentEBMParams
-from tempered_ebm.training.latent.step import Chains, Gradient
+from tempered_ebm.training.latent.learner import Chains, Gradient
 from tempered_ebm.types import PRNGKey
 
 _REFERENCE_TEMPERATURES = 6

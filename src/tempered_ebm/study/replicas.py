@@ -16,10 +16,9 @@ from jaxtyping import Array, Float
 from tempered_ebm.datasets import ImageDataset, batch_index
 from tempered_ebm.study.config import Job, MeasureConfig, StudyConfig, train_config
 from tempered_ebm.study.gradients import GradientRecord, measure_gradient
-from tempered_ebm.training.data import DataConfig
-from tempered_ebm.training.latent import build, step
+from tempered_ebm.training.config import DataConfig
 from tempered_ebm.training.latent import config as latent
-from tempered_ebm.training.latent.optimizers import build_optimizer
+from tempered_ebm.training.latent import learner
 from tempered_ebm.training.state import TrainState
 
 _PROGRAMS_KEPT = 4
@@ -65,7 +64,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[[Runs, int], TrainState]
-    update: step.Update
+    update: learner.Update
     advance: Callable[[TrainState, Runs, np.ndarray], TrainState]
     measure: Callable[..., GradientRecord]
     generate: Callable[[TrainState, Runs], Array]
@@ -83,19 +82,19 @@ def build_program(
         settings: what is measured.
         image_shape: (height, width, channels).
     """
-    model = build.build_model(train, image_shape)
-    sampler = build.build_model(train, image_shape, sampling=True)
-    optimizer, estimator = build_optimizer(train.optimizer), build.build_estimator(train)
+    model = learner.build_model(train, image_shape)
+    sampler = learner.build_model(train, image_shape, sampling=True)
+    optimizer, estimator = learner.build_optimizer(train.optimizer), learner.build_estimator(train)
     num_chains, batch_size = train.learning.num_chains or 1, train.optimizer.batch_size
-    gradient = step.build_gradient(model, estimator, num_chains=num_chains)
-    update = step.build_update(model, estimator, optimizer, num_chains=num_chains)
+    gradient = learner.build_gradient(model, estimator, num_chains=num_chains)
+    update = learner.build_update(model, estimator, optimizer, num_chains=num_chains)
 
     @functools.partial(jax.jit, static_argnums=1)
     def init(runs: Runs, num_temperatures: int) -> TrainState:
-        names = step.metric_names(model, num_temperatures, image_shape)
+        names = learner.metric_names(model, num_temperatures, image_shape)
 
         def one(key: Array) -> TrainState:
-            return step.init_state(
+            return learner.init_state(
                 model,
                 optimizer,
                 num_temperatures,
@@ -237,7 +236,7 @@ class Replicas:
 
     def evaluations(self, num_updates: int) -> int:
         """Count the gradients of the likelihood that the posterior chains of one run take."""
-        # A chain begins with a gradient, before its first step.
+        # A chain begins with a gradient, before its first learner.
         per_chain = self.train.chain.posterior_steps + 1
         chains = (self.train.learning.num_chains or 1) * self.train.optimizer.batch_size
         return num_updates * per_chain * chains * self.num_temperatures
@@ -249,12 +248,12 @@ def build_replicas(config: StudyConfig, job: Job, dataset: ImageDataset) -> Repl
     Raises:
         InputError: if the data do not suffice for the batch, or a ladder is not one.
     """
-    resolved = [latent.resolve(train_config(config, cell), dataset) for cell in job.cells]
+    resolved = [train_config(config, cell).resolve(dataset) for cell in job.cells]
     train = resolved[0]
     keys = [jax.random.key(config.place.seed + r) for r in range(job.repeats)]
     temperatures = None
     if job.cells[0].has_ladder:
-        ladders = jnp.stack([latent.ladder(one.learning) for one in resolved])
+        ladders = jnp.stack([one.learning.ladder() for one in resolved])
         temperatures = jnp.repeat(ladders, job.repeats, axis=0)
     # Of other data and with other ladders the program is the same, and must be found again.
     learning = dataclasses.replace(train.learning, schedule="power", power=1.0)

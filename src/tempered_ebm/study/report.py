@@ -19,7 +19,8 @@ from tempered_ebm.study import folder as folders
 from tempered_ebm.study.findings import findings
 from tempered_ebm.study.folder import Table, mean
 from tempered_ebm.training import config as configs
-from tempered_ebm.training import metrics_log, run_folder
+from tempered_ebm.training import run_folder
+from tempered_ebm.training.logging import read_table
 
 _SHOWN_POSTERIORS = 4
 _SUMMARY = {
@@ -323,7 +324,7 @@ def _run_page(folder: Path) -> Page:
         page.json(evaluation)
     page.heading("Pictures")
     if run.metrics.exists():
-        curves = plotting.training_curves(metrics_log.read(run.metrics))
+        curves = plotting.training_curves(read_table(run.metrics))
         page.picture(curves, "Metrics along training.")
     for path in sorted(run.figures.glob("*.png")):
         if path.stem != "training_curves":

@@ -1,7 +1,15 @@
-"""Checkpoints of a run: written by Orbax, complete with their manifest, verified before use."""
+"""Checkpoints of a run: written by Orbax, complete with their manifest, verified before use.
+
+Orbax's ``CheckpointManager`` is not used for retention and best-of: it removes old checkpoints
+before its ``save`` returns, when the new one has no manifest yet. A run that is killed there, or
+whose disk is full, would be left without a verified checkpoint (with ``--keep-last 1``), and what
+it keeps could not be the newest of the schedule beside what an interrupt left.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import shutil
@@ -9,16 +17,102 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from tempered_ebm import _files
 from tempered_ebm.errors import InputError
-from tempered_ebm.training import manifest
 
 _OVERHEAD = 2**17
+
+
+class Manifest(NamedTuple):
+    """Record of a checkpoint, by which damage is noticed before it is used.
+
+    Attributes:
+        rollbacks: how often the run had been rolled back when it was written.
+        metrics: newest metrics at the time, by name.
+        files: SHA-256 of every file, by its path in the checkpoint.
+    """
+
+    rollbacks: int
+    metrics: dict[str, float]
+    files: dict[str, str]
+
+
+def manifest_path(folder: Path, step: int) -> Path:
+    """Return the path of the manifest of a checkpoint, beside it."""
+    return folder / f"{step}.manifest.json"
+
+
+def _file_hashes(folder: Path, *, sync: bool = False) -> dict[str, str]:
+    """Return the SHA-256 of every file; with ``sync`` each is on disk when this returns."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+                    file, "sha256"
+                ).hexdigest()
+                if sync:
+                    os.fsync(file.fileno())
+    return hashes
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checksum(tree: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, step: int, rollbacks: int, metrics: Mapping[str, float]) -> None:
+    """Read a finished checkpoint back and write its manifest: from here on it counts.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    checkpoint = folder / str(step)
+    files = _file_hashes(checkpoint, sync=True)
+    for inner in (checkpoint, *(path for path in checkpoint.rglob("*") if path.is_dir())):
+        sync_folder(inner)
+    tree = {"rollbacks": rollbacks, "metrics": dict(metrics), "files": files}
+    _files.write_json(manifest_path(folder, step), {**tree, "checksum": _checksum(tree)})
+    sync_folder(folder)
+
+
+def read_manifest(folder: Path, step: int) -> Manifest | None:
+    """Return the manifest of a checkpoint, or None if it is damaged."""
+    try:
+        tree = _files.read_json(manifest_path(folder, step))
+        checksum = tree.pop("checksum")
+        return Manifest(**tree) if checksum == _checksum(tree) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def find_damage(folder: Path, step: int) -> str | None:
+    """Return what is wrong with a checkpoint, in words; None if every byte is as written."""
+    manifest = read_manifest(folder, step)
+    if manifest is None:
+        return "its manifest is damaged"
+    found = _file_hashes(folder / str(step))
+    for name, digest in manifest.files.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != digest:
+            return f"{name} is not as it was written"
+    extra = sorted(set(found) - set(manifest.files))
+    return f"{extra[0]} does not belong to it" if extra else None
 
 
 class CheckpointWriteError(OSError):
@@ -28,7 +122,7 @@ class CheckpointWriteError(OSError):
 def _reserve(folder: Path, tree: Any) -> None:
     """Fail before anything is written if the disk has no room for the arrays of ``tree``.
 
-    Orbax writes from threads of its own, whose complaints reach the user as tracebacks.
+    Orbax writes from threads of its own, whose errors reach the user as tracebacks.
     """
     size = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -86,23 +180,23 @@ class Checkpoints:
         )
 
     def steps(self) -> list[int]:
-        """Steps of the complete checkpoints, in order."""
+        """Return the steps of the complete checkpoints, in order."""
         names = [path.name for path in self.folder.glob("*.manifest.json")]
         numbers = [name.split(".")[0] for name in names]
         return sorted(int(n) for n in numbers if n.isdecimal() and (self.folder / n).is_dir())
 
     def scheduled_steps(self) -> list[int]:
-        """Those that a run has whether or not it was stopped on the way."""
+        """Return the steps that a run has whether or not it was stopped on the way."""
         return [step for step in self.steps() if step % self._every == 0]
 
-    def newest_sound(self, steps: Sequence[int] | None = None) -> int | None:
-        """Step of the newest checkpoint (among ``steps``) that is as it was written, or None.
+    def newest_undamaged(self, steps: Sequence[int] | None = None) -> int | None:
+        """Return the step of the newest undamaged checkpoint (among ``steps``), or None.
 
         Warns:
             UserWarning: naming every newer one that is damaged.
         """
         for step in reversed(self.steps() if steps is None else steps):
-            damage = manifest.damage(self.folder, step)
+            damage = find_damage(self.folder, step)
             if damage is None:
                 return step
             warnings.warn(
@@ -112,33 +206,33 @@ class Checkpoints:
         return None
 
     def latest_step(self) -> int:
-        """Number of updates behind the newest sound checkpoint.
+        """Return the step of the newest undamaged checkpoint.
 
         Raises:
             InputError: if there is none.
         """
         found = self.steps()
-        step = self.newest_sound()
+        step = self.newest_undamaged()
         if step is None and found:
             raise InputError(
                 f"{self.folder / str(found[-1])} and every checkpoint before it is damaged or of "
-                "another model; expected a sound one"
+                "another model; expected an undamaged one"
             )
         if step is None:
             raise InputError(f"{self.folder} holds no checkpoint; expected at least one")
         return step
 
     def best_step(self) -> int:
-        """Step of the sound checkpoint with the best value of the metric.
+        """Return the step of the undamaged checkpoint with the best value of the metric.
 
         Raises:
             InputError: if there is none.
         """
         for step in self._ranked():
-            if manifest.damage(self.folder, step) is None:
+            if find_damage(self.folder, step) is None:
                 return step
         raise InputError(
-            f"{self.folder} holds no sound checkpoint with the metric {self._best[0]}; expected "
+            f"{self.folder} holds no undamaged checkpoint with metric {self._best[0]}; expected "
             "one, kept by --best-metric"
         )
 
@@ -153,7 +247,7 @@ class Checkpoints:
         return [step for _, step in ranked]
 
     def _value(self, step: int, metric: str | None) -> float | None:
-        known = manifest.read(self.folder, step)
+        known = read_manifest(self.folder, step)
         value = None if known is None or metric is None else known.metrics.get(metric)
         return value if value is not None and math.isfinite(value) else None
 
@@ -186,7 +280,7 @@ class Checkpoints:
             params, training = jax.tree.map(np.asarray, (params, training))
             _reserve(self.folder, (params, training))
             self._write(step, params, training)
-            manifest.write(self.folder, step, rollbacks, metrics or {})
+            write_manifest(self.folder, step, rollbacks, metrics or {})
         except Exception as error:  # Orbax reports a failed write by several types of error.
             raise CheckpointWriteError(
                 f"cannot write the checkpoint of step {step} in {self.folder}: {_first_line(error)}"
@@ -203,7 +297,7 @@ class Checkpoints:
 
     def _prune(self, number: int) -> None:
         steps = self.steps()
-        # What an interrupt left in between has served its purpose.
+        # Older checkpoints that an interrupt left between those of the schedule are not needed.
         regular = [step for step in steps if step % self._every == 0 or step == steps[-1]]
         spared = {*regular[-number:], *self._ranked()[:1]}
         for step in steps:
@@ -213,8 +307,8 @@ class Checkpoints:
     def discard(self, step: int) -> None:
         """Remove a checkpoint."""
         # Without its manifest it no longer counts, so that goes first.
-        manifest.manifest_path(self.folder, step).unlink(missing_ok=True)
-        manifest.sync_folder(self.folder)
+        manifest_path(self.folder, step).unlink(missing_ok=True)
+        sync_folder(self.folder)
         shutil.rmtree(self.folder / str(step), ignore_errors=True)
 
     def discard_after(self, step: int) -> None:

@@ -1,8 +1,8 @@
-"""What every training run is configured by, typed, validated, written to and read from JSON.
+"""Configuration of a training run: groups of options, validated, resolved, and kept as JSON.
 
-A model adds groups of options of its own (``latent/config.py``, ``vae/config.py``). A field
-that may be None is filled in from the data when a configuration is resolved; the run folder
-holds the resolved configuration.
+A model adds groups of its own (``latent/config.py``, ``vae/config.py``). An option that may be None
+is filled in from the data when a configuration is resolved; the run folder holds the resolved
+configuration. This module is light enough to be imported for ``--help``.
 """
 
 from __future__ import annotations
@@ -11,30 +11,409 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args, get_origin
 
 from tempered_ebm import _checks as checks
-from tempered_ebm.errors import InputError
-from tempered_ebm.training import options
-from tempered_ebm.training.data import AnyDataset, DataConfig, resolve_data, validate_data
-from tempered_ebm.training.options import (
-    AdamConfig,
-    BaseOptimizerConfig,
-    CheckpointConfig,
-    GuardConfig,
-    LoggingConfig,
-    RunConfig,
+from tempered_ebm.datasets import (
+    ImageDataset,
+    PointDataset,
+    load_digits,
+    load_named,
+    load_npz,
+    load_toy,
+    prepared,
+    split_validation,
+    without_label,
 )
+from tempered_ebm.errors import InputError
+
+AnyDataset: TypeAlias = ImageDataset | PointDataset
+"""What a model can be trained on."""
+
+Dataset = Literal[
+    "digits",
+    "npz",
+    "mnist",
+    "fashion_mnist",
+    "kmnist",
+    "svhn",
+    "cifar10",
+    "celeba",
+    "folder",
+    "huggingface",
+]
+
+Points = Literal[
+    "eight_gaussians",
+    "pinwheel",
+    "moons",
+    "swiss_roll",
+    "spirals",
+    "ring",
+    "rings",
+    "checkerboard",
+    "squares",
+    "banana",
+    "rosenbrock",
+    "double_well",
+    "muller_brown",
+    "egg_crate",
+    "gamma_pair",
+]
+POINTS: tuple[str, ...] = get_args(Points)
+"""Densities of the plane whose draws can be trained on."""
+RateSchedule = Literal["constant", "cosine", "warmup_cosine", "exponential", "step"]
 
 _SMALL_IMAGE = 16
 _POINT_RATE, _IMAGE_RATE = 3e-3, 1e-3
 
 
+class Options:
+    """A group of options, a frozen dataclass."""
+
+    def validate(self) -> None:
+        """Check every value that can be checked without the data.
+
+        Raises:
+            InputError: naming the option, the value and what was expected.
+        """
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with learning rates and step sizes multiplied by ``factor``."""
+        return self
+
+
+def flag(name: str) -> str:
+    """Return the name of an option as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Require a value between 0 and 1, both excluded.
+
+    Raises:
+        InputError: naming the option and the value.
+    """
+    if not 0 < value < 1:
+        raise InputError(f"{name} must be between 0 and 1, both excluded, got {value}")
+
+
+def check_nonnegative(name: str, value: float) -> None:
+    """Require a finite value of at least 0.
+
+    Raises:
+        InputError: naming the option and the value.
+    """
+    if not 0 <= value < math.inf:
+        raise InputError(f"{name} must be at least 0 and finite, got {value}")
+
+
+@dataclass(frozen=True)
+class DataConfig(Options):
+    """Data."""
+
+    dataset: Dataset = "digits"
+    """The embedded 8x8 digits; an npz file of images; a known data set in the files of its authors;
+    a folder of pictures; or a data set of the package datasets."""
+    data_file: Path | None = None
+    """npz file with x_train (n, height, width[, channels]), uint8 or floats in [0, 1]; optional
+    x_test, y_train, y_test."""
+    data_dir: Path | None = None
+    """Folder with the files of the data set, or with pictures (subfolders are classes)."""
+    data_name: str | None = None
+    """Name of a Hugging Face data set, such as ylecun/mnist; --data-dir in its place is a folder
+    written by save_to_disk."""
+    image_size: int | None = None
+    """Height and width that the centre square of every image is brought to. Default: 64 for
+    celeba, else that of the images."""
+    grayscale: bool = False
+    """Turn colours into one channel."""
+    validation: float | None = None
+    """Fraction of the training images that is set apart for validation, class by class."""
+    held_out_label: int | None = None
+    """Class that is left out of every part, to be found as an anomaly."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        if (self.dataset == "npz") != (self.data_file is not None):
+            raise InputError(
+                f"--data-file goes with --dataset npz, got --dataset {self.dataset} and "
+                f"--data-file {self.data_file}"
+            )
+        if self.data_name is not None and self.dataset != "huggingface":
+            raise InputError(
+                f"--data-name goes with --dataset huggingface, got --dataset {self.dataset} and "
+                f"--data-name {self.data_name}"
+            )
+        if self.dataset == "huggingface":
+            if (self.data_name is None) == (self.data_dir is None):
+                raise InputError(
+                    "--dataset huggingface takes either --data-name or --data-dir, got "
+                    f"{self.data_name} and {self.data_dir}"
+                )
+        elif (self.dataset in ("digits", "npz", *POINTS)) != (self.data_dir is None):
+            raise InputError(
+                "--data-dir goes with every --dataset but digits, npz and points, got --dataset "
+                f"{self.dataset} and --data-dir {self.data_dir}"
+            )
+        if self.image_size is not None:
+            checks.at_least("--image-size", self.image_size, 1)
+        of_images = (self.image_size, self.grayscale, self.validation, self.held_out_label)
+        if self.dataset in POINTS and of_images != (None, False, None, None):
+            raise InputError(
+                "--image-size, --grayscale, --validation and --held-out-label are about images, "
+                f"got --dataset {self.dataset}"
+            )
+        if self.validation is not None and not 0 < self.validation < 1:
+            raise InputError(f"--validation must be between 0 and 1, got {self.validation}")
+        if self.held_out_label is not None:
+            checks.at_least("--held-out-label", self.held_out_label, 0)
+
+
+@dataclass(frozen=True)
+class AnyDataConfig(DataConfig):
+    """Images, or points of the plane."""
+
+    dataset: Points | Dataset = "eight_gaussians"  # type: ignore[assignment]
+    """Exact draws from a density of the plane; the embedded 8x8 digits; an npz file of images; a
+    known data set in the files of its authors; a folder of pictures; or a data set of the package
+    datasets."""
+    num_points: int = 10_000
+    """Draws from a density of the plane, a fifth of which is held out."""
+    data_seed: int = 0
+    """Seed of these draws."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        checks.at_least("--num-points", self.num_points, 2)
+        checks.seed("--data-seed", self.data_seed)
+
+
+@dataclass(frozen=True)
+class BaseOptimizerConfig(Options):
+    """Optimisation, as the training loop knows it."""
+
+    num_steps: int | None = None
+    """Parameter updates. Default: 4000 for images up to 16 pixels, else 3000."""
+    batch_size: int = 100
+    """Training images per update."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        if self.num_steps is not None:
+            checks.at_least("--num-steps", self.num_steps, 1)
+        checks.at_least("--batch-size", self.batch_size, 1)
+        check_nonnegative("--weight-decay", self.weight_decay)
+
+
+@dataclass(frozen=True)
+class RateShape(Options):
+    """Parameters of the schedules of learning rates."""
+
+    rate_warmup: int = 100
+    """Updates in which warmup_cosine rises from 0."""
+    rate_decay: float = 0.5
+    """Factor of exponential and step."""
+    rate_decay_every: int = 1000
+    """Updates after which exponential and step have applied the factor once."""
+
+    def validate_rates(self, names: Collection[RateSchedule], num_steps: int | None) -> None:
+        """Check the parameters against the schedules that are used and the length of the run.
+
+        Raises:
+            InputError: naming the option, the value and what was expected.
+        """
+        checks.at_least("--rate-warmup", self.rate_warmup, 0)
+        checks.at_least("--rate-decay-every", self.rate_decay_every, 1)
+        check_fraction("--rate-decay", self.rate_decay)
+        if "warmup_cosine" in names and num_steps is not None and self.rate_warmup >= num_steps:
+            raise InputError(
+                f"--rate-warmup must be below the {num_steps} updates of --num-steps, "
+                f"got {self.rate_warmup}"
+            )
+
+
+@dataclass(frozen=True)
+class AdamConfig(RateShape, BaseOptimizerConfig):
+    """Optimisation of all parameters by AdamW."""
+
+    learning_rate: float | None = None
+    """Initial learning rate. Default: 0.003 for points of the plane, 0.001 for images."""
+    rate_schedule: RateSchedule = "cosine"
+    """Learning rate: constant; cosine, to 0 at the end; warmup_cosine, up from 0 before;
+    exponential, smoothly by --rate-decay every --rate-decay-every updates; step, the same in
+    steps."""
+    clip: float | None = None
+    """Largest norm of the gradient; a longer one is shortened to it. Default: no limit."""
+    first_moment_decay: float = 0.9
+    """Decay of Adam's moving average of the gradient; 0 for the newest gradient alone."""
+    average_decay: float | None = None
+    """Decay of an exponential moving average of the parameters, such as 0.999; sampling and
+    evaluation then use the average. Default: none is kept."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        if self.learning_rate is not None:
+            checks.positive("--learning-rate", self.learning_rate)
+        self.validate_rates((self.rate_schedule,), self.num_steps)
+        if self.clip is not None:
+            checks.positive("--clip", self.clip)
+        if not 0 <= self.first_moment_decay < 1:
+            raise InputError(
+                "--first-moment-decay must be at least 0 and below 1, got "
+                f"{self.first_moment_decay}"
+            )
+        if self.average_decay is not None:
+            check_fraction("--average-decay", self.average_decay)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with the learning rate multiplied by ``factor``."""
+        rate = self.learning_rate
+        return dataclasses.replace(self, learning_rate=None if rate is None else rate * factor)
+
+
+@dataclass(frozen=True)
+class GuardConfig(Options):
+    """What to do when training goes wrong."""
+
+    max_skipped: int = 10
+    """Updates in a row with a gradient that is not finite after which the run rolls back; so does
+    it if all updates of a logging interval are."""
+    explosion: float = 100.0
+    """The run rolls back if loss, energies or second moments of a row exceed this multiple of their
+    running median (or of 1, if that is larger)."""
+    max_rollbacks: int = 3
+    """Times that a run returns to its last good checkpoint before it stops with an error."""
+    rollback_factor: float = 0.5
+    """Factor on learning rates and step sizes at every rollback."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--max-skipped", self.max_skipped, 1)
+        checks.at_least("--max-rollbacks", self.max_rollbacks, 0)
+        if not 1 < self.explosion < math.inf:
+            raise InputError(f"--explosion must be above 1 and finite, got {self.explosion}")
+        check_fraction("--rollback-factor", self.rollback_factor)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig(Options):
+    """Which checkpoints stay."""
+
+    keep_last: int = 2
+    """Newest checkpoints that stay; 2 or more leave one to go on from if the newest is damaged."""
+    best_metric: str | None = None
+    """Column of metrics.csv or validation.csv whose best checkpoint stays as well, such as
+    validation_reconstruction_error. Default: none."""
+    best_mode: Literal["min", "max"] = "min"
+    """Whether the smallest or the largest value is best."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--keep-last", self.keep_last, 1)
+
+
+@dataclass(frozen=True)
+class LoggingConfig(Options):
+    """What is logged besides metrics.csv."""
+
+    validate_every: int = 0
+    """Updates between rows of validation.csv, measured on held-out images; 0 for none."""
+    validation_images: int = 200
+    """Held-out images of a validation."""
+    gradients_every: int = 0
+    """Updates between rows of gradients.csv: variance of the learning gradient, split into chains
+    and images, from repeated estimates; 0 for none."""
+    gradient_batches: int = 4
+    """Minibatches of such a row."""
+    gradient_repeats: int = 2
+    """Estimates for each minibatch, at least 2."""
+    pictures_every: int = 0
+    """Updates between pictures of the prior chains in figures/; 0 for none."""
+    tensorboard: bool = False
+    """Write the rows of these tables as TensorBoard events as well."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--validate-every", self.validate_every, 0)
+        checks.at_least("--validation-images", self.validation_images, 1)
+        checks.at_least("--pictures-every", self.pictures_every, 0)
+        checks.at_least("--gradients-every", self.gradients_every, 0)
+        checks.at_least("--gradient-batches", self.gradient_batches, 2)
+        checks.at_least("--gradient-repeats", self.gradient_repeats, 2)
+
+
+@dataclass(frozen=True)
+class RunConfig(Options):
+    """Run folder."""
+
+    seed: int = 0
+    """Seed of parameters, chains and data order."""
+    output_dir: Path = Path("runs")
+    """Folder that receives the run folder; runs/LAST points to the newest."""
+    name: str | None = None
+    """Name of the run folder. Default: dataset, model, seed and time."""
+    log_every: int = 50
+    """Updates averaged into one row of metrics.csv."""
+    checkpoint_every: int = 1000
+    """Updates between checkpoints; one is also written at the end and on Ctrl-C."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.seed("--seed", self.seed)
+        checks.at_least("--log-every", self.log_every, 1)
+        checks.at_least("--checkpoint-every", self.checkpoint_every, 1)
+        name = self.name
+        if name is not None and (name in ("", "LAST") or Path(name).name != name):
+            raise InputError(f"--name must be a plain folder name other than LAST, got {name!r}")
+
+
+@dataclass(frozen=True)
+class ParallelConfig(Options):
+    """Devices and processes that share the examples and chains of each batch."""
+
+    devices: int = 1
+    """Devices of each process among which a batch is divided."""
+    coordinator: str | None = None
+    """Address host:port of process 0, if there are several processes."""
+    num_processes: int = 1
+    """Processes in all, each started with the same command but for --process-id."""
+    process_id: int = 0
+    """Which of them this is; process 0 writes the run folder."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--devices", self.devices, 1)
+        checks.at_least("--num-processes", self.num_processes, 1)
+        checks.at_least("--process-id", self.process_id, 0)
+        if self.process_id >= self.num_processes:
+            raise InputError(
+                f"--process-id must be below --num-processes {self.num_processes}, "
+                f"got {self.process_id}"
+            )
+        if (self.num_processes > 1) != (self.coordinator is not None):
+            raise InputError(
+                "--coordinator goes with --num-processes above 1, got --coordinator "
+                f"{self.coordinator} and --num-processes {self.num_processes}"
+            )
+
+
 @dataclass(frozen=True)
 class BaseConfig:
-    """What every training run has; models add to it."""
+    """Options of every training run; models add groups to them.
+
+    Attributes:
+        kind: name of the model, on the command line and in ``config.json``.
+    """
+
+    kind: ClassVar[str]
 
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: BaseOptimizerConfig = field(default_factory=BaseOptimizerConfig)
@@ -45,54 +424,117 @@ class BaseConfig:
 
     @property
     def label(self) -> str:
-        """What the name of a run folder says about the model."""
-        raise NotImplementedError
+        """Part of the name of a run folder that tells the model."""
+        return self.kind
+
+    def _groups(self) -> dict[str, Options]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def validate(self) -> None:
+        """Check every value that can be checked without the data.
+
+        Raises:
+            InputError: naming the option, the value and what was expected.
+        """
+        for group in self._groups().values():
+            group.validate()
+        best = self.checkpoint.best_metric
+        if best is not None and best.startswith("validation_") and not self.logging.validate_every:
+            raise InputError(f"--best-metric {best} needs --validate-every above 0, got 0")
+
+    def resolve(self, dataset: Any) -> Self:
+        """Fill in the options that depend on the data.
+
+        Raises:
+            InputError: if the batch is larger than the training set, or the model does not fit.
+        """
+        num_images = len(dataset.x_train)
+        if self.optimizer.batch_size > num_images:
+            raise InputError(
+                f"--batch-size must be at most the {num_images} training images of {dataset.name}, "
+                f"got {self.optimizer.batch_size}"
+            )
+        num_steps = self.optimizer.num_steps or (4000 if is_small(dataset) else 3000)
+        optimizer = dataclasses.replace(self.optimizer, num_steps=num_steps)
+        if isinstance(optimizer, AdamConfig) and optimizer.learning_rate is None:
+            rate = _POINT_RATE if len(dataset.event_shape) == 1 else _IMAGE_RATE
+            optimizer = dataclasses.replace(optimizer, learning_rate=rate)
+        return dataclasses.replace(self, data=resolve_data(self.data, dataset), optimizer=optimizer)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the configuration with learning rates and step sizes multiplied by ``factor``."""
+        groups = {name: group.scaled(factor) for name, group in self._groups().items()}
+        return dataclasses.replace(self, **groups)
 
 
 Config = TypeVar("Config", bound=BaseConfig)
 
 
-def validate_base(config: BaseConfig) -> None:
-    """Check the options of every run that can be checked without the data.
-
-    Raises:
-        InputError: naming the option, the value and what was expected.
-    """
-    validate_data(config.data)
-    if config.optimizer.num_steps is not None:
-        checks.at_least("--num-steps", config.optimizer.num_steps, 1)
-    checks.at_least("--batch-size", config.optimizer.batch_size, 1)
-    decay = config.optimizer.weight_decay
-    if not 0 <= decay < math.inf:
-        raise InputError(f"--weight-decay must be at least 0 and finite, got {decay}")
-    options.validate_guard(config.guard)
-    options.validate_records(config.checkpoint, config.logging)
-    options.validate_run(config.run)
-
-
 def is_small(dataset: AnyDataset) -> bool:
-    """Whether images have up to 16 pixels a side, and defaults are those of a quick run."""
+    """Return whether images have up to 16 pixels a side: defaults are then those of a quick run."""
     return max(dataset.event_shape[:2]) <= _SMALL_IMAGE
 
 
-def resolve_base(config: Config, dataset: AnyDataset) -> Config:
-    """Fill in the options of every run that depend on the data.
+def with_sampling_steps(config: Any, num_steps: int | None) -> Any:
+    """Return a configuration of chains with other steps of sampling, if their number is given."""
+    if num_steps is None:
+        return config
+    chain = dataclasses.replace(config.chain, sampling_steps=num_steps)
+    return dataclasses.replace(config, chain=chain)
+
+
+def find_preset(presets: Mapping[str, Config], name: str) -> Config:
+    """Return the configuration of a name.
 
     Raises:
-        InputError: if the batch is larger than the training set.
+        InputError: for a name that is none of ``presets``.
     """
-    num_images = len(dataset.x_train)
-    if config.optimizer.batch_size > num_images:
-        raise InputError(
-            f"--batch-size must be at most the {num_images} training images of {dataset.name}, "
-            f"got {config.optimizer.batch_size}"
-        )
-    num_steps = config.optimizer.num_steps or (4000 if is_small(dataset) else 3000)
-    optimizer = dataclasses.replace(config.optimizer, num_steps=num_steps)
-    if isinstance(optimizer, AdamConfig) and optimizer.learning_rate is None:
-        rate = _POINT_RATE if len(dataset.event_shape) == 1 else _IMAGE_RATE
-        optimizer = dataclasses.replace(optimizer, learning_rate=rate)
-    return dataclasses.replace(config, data=resolve_data(config.data, dataset), optimizer=optimizer)
+    if name not in presets:
+        raise InputError(f"--preset must be one of {', '.join(presets)}, got {name!r}")
+    return presets[name]
+
+
+def load_dataset(config: DataConfig) -> AnyDataset:
+    """Load the configured data, whatever they are.
+
+    Raises:
+        InputError: if the files are not what was asked for, or have no such class.
+    """
+    if isinstance(config, AnyDataConfig) and config.dataset in POINTS:
+        return load_toy(config.dataset, config.num_points, config.data_seed)
+    return load_images(config)
+
+
+def load_images(config: DataConfig) -> ImageDataset:
+    """Load the configured images: without the held-out class, with the validation part apart.
+
+    Raises:
+        InputError: if the files are not what was asked for, or have no such class.
+    """
+    size, gray = config.image_size, config.grayscale
+    if config.dataset == "digits":
+        dataset = prepared(load_digits(), size, grayscale=gray)
+    elif config.data_file is not None:
+        dataset = prepared(load_npz(config.data_file), size, grayscale=gray)
+    else:
+        source = config.data_name or config.data_dir or ""
+        dataset = load_named(config.dataset, source, size, grayscale=gray)
+    if config.held_out_label is not None:
+        dataset = without_label(dataset, config.held_out_label)
+    if config.validation is not None:
+        dataset = split_validation(dataset, config.validation)
+    return dataset
+
+
+def resolve_data(data: DataConfig, dataset: AnyDataset) -> DataConfig:
+    """Make paths absolute, and fill in the size of images that depends on the data."""
+    if data.data_file is not None:
+        data = dataclasses.replace(data, data_file=data.data_file.absolute())
+    if data.data_dir is not None:
+        data = dataclasses.replace(data, data_dir=data.data_dir.absolute())
+    if data.image_size is None and data.dataset == "celeba":
+        data = dataclasses.replace(data, image_size=dataset.event_shape[0])
+    return data
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -121,7 +563,9 @@ def from_json(cls: type[Config], tree: Any) -> Config:
 
 
 def _build(cls: Any, tree: Any, where: str) -> Any:
-    hints = typing.get_type_hints(cls)
+    # Class variables, such as the kind of model, are no entries.
+    names = {f.name for f in dataclasses.fields(cls)}
+    hints = {name: hint for name, hint in typing.get_type_hints(cls).items() if name in names}
     if not isinstance(tree, dict) or not set(tree) <= set(hints):
         got = sorted(tree) if isinstance(tree, dict) else tree
         raise InputError(f"{where} must have no entries but {sorted(hints)}, got {got}")

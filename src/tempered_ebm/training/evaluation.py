@@ -1,22 +1,25 @@
-"""What a trained model with a latent vector is worth: distances, errors, evidence, pictures."""
+"""Measurements that several models share: distances, log-evidence, anomalies, outliers."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from tempered_ebm import _files, metrics, plotting
-from tempered_ebm.datasets import ImageDataset
+from tempered_ebm import _checks as checks
+from tempered_ebm import metrics, plotting
+from tempered_ebm.datasets import ImageDataset, load_npz_held_out, only_label, prepared
+from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceEstimate
-from tempered_ebm.training import anomalies, pictures
-from tempered_ebm.training.anomalies import AnomalyRow, Scorer
-from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.config import DataConfig, load_images
+from tempered_ebm.training.task import Evaluated
 
 MOST_IMAGES = 5000
 """Images of each set whose distance is taken."""
@@ -24,7 +27,56 @@ MOST_RECONSTRUCTED = 500
 """Held-out images that are reconstructed."""
 EVIDENCE_IMAGES = 4
 """Held-out images whose evidence is estimated."""
+LOG_DENSITY = "log p(x)"
+PROBABILITY = "max p(y|x)"
+SCORE_NORM = "-|grad log p|"
 _BATCH = 500
+_NORMAL_IN_TEST = 0.2
+
+Images = Float[np.ndarray, "n h w c"]
+
+
+def in_batches(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    rng_key: jax.Array,
+    values: Float[np.ndarray, "n ..."],
+) -> np.ndarray:
+    """Return ``function(rng_key, batch)`` of all values, batch by batch, joined on the host."""
+    starts = range(0, len(values), _BATCH)
+    keys = jax.random.split(rng_key, len(starts))
+    return np.concatenate(
+        [
+            np.asarray(function(key, jax.numpy.asarray(values[i : i + _BATCH])))
+            for key, i in zip(keys, starts, strict=True)
+        ]
+    )
+
+
+class FeatureSpace(NamedTuple):
+    """Feature maps of images, fitted to a training set.
+
+    Attributes:
+        features: images to features, for distances.
+        name: how they were made.
+        probabilities: images to class probabilities, or None without labels.
+    """
+
+    features: metrics.FeatureMap
+    name: str
+    probabilities: metrics.FeatureMap | None = None
+
+
+def fit_features(dataset: ImageDataset) -> FeatureSpace:
+    """Return the feature space of a training set: a small classifier's, or PCA without labels."""
+    if dataset.y_train is None or len(np.unique(dataset.y_train)) < 2:
+        components = f"{metrics.features.FEATURE_DIM} principal components"
+        return FeatureSpace(metrics.fit_pca_features(dataset.x_train[:MOST_IMAGES]), components)
+    classifier = metrics.fit_classifier_features(dataset.x_train, dataset.y_train)
+    name = "last hidden layer of a classifier"
+    if dataset.y_test is not None:
+        accuracy = np.mean(classifier.predict(dataset.x_test) == dataset.y_test)
+        name += f" of held-out accuracy {accuracy:.3f}"
+    return FeatureSpace(classifier.features, name, classifier.probabilities)
 
 
 @dataclass(frozen=True)
@@ -42,9 +94,137 @@ class DistanceRow:
     kernel: float
 
 
+def distances(
+    space: FeatureSpace, sets: Mapping[str, Images], held_out: Images
+) -> list[DistanceRow]:
+    """Return the distances of sets of images to held-out ones.
+
+    The distance of the training set, to which the features were fitted, is the floor to aim at.
+    """
+    reference = space.features(held_out)
+    features = {name: space.features(images) for name, images in sets.items()}
+    return [
+        DistanceRow(
+            name,
+            metrics.frechet_distance(values, reference),
+            metrics.kernel_distance(values, reference),
+        )
+        for name, values in features.items()
+    ]
+
+
+class Scorer(NamedTuple):
+    """A score of images.
+
+    Attributes:
+        score: images to scores, larger for what the model finds less likely.
+        most: images of each sort that it is worth computing for.
+    """
+
+    score: Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n"]]
+    most: int
+
+
 @dataclass(frozen=True)
-class Evaluation:
-    """Everything that :func:`evaluate` measures.
+class AnomalyRow:
+    """How well one score finds the held-out class among the test images.
+
+    Attributes:
+        score: which.
+        num_images: normal and anomalous test images.
+        roc: area under the receiver operating characteristic.
+        precision_recall: area under the precision-recall curve at the prevalence of the test
+            images.
+        prevalence: fraction of the held-out class among all test images.
+        protocol_precision_recall: the same area at the prevalence of Zenati et al. (2018), who
+            test with all images of the class and a fifth of the others.
+        protocol_prevalence: that prevalence.
+    """
+
+    score: str
+    num_images: tuple[int, int]
+    roc: float
+    precision_recall: float
+    prevalence: float
+    protocol_precision_recall: float
+    protocol_prevalence: float
+
+
+def detect_anomalies(
+    data: DataConfig, dataset: ImageDataset, scorers: Mapping[str, Scorer]
+) -> list[AnomalyRow]:
+    """Score test images of the held-out class and of all others; nothing if no class is held out.
+
+    Args:
+        data: options of the data of the run.
+        dataset: its data, without the held-out class.
+        scorers: by name.
+
+    Raises:
+        InputError: if the data cannot be read again.
+    """
+    if data.held_out_label is None:
+        return []
+    full = load_images(dataclasses.replace(data, held_out_label=None, validation=None))
+    held_out = only_label(full, data.held_out_label)
+    num_normal, num_anomalous = len(dataset.x_test), len(held_out.x_test)
+    prevalence = num_anomalous / (num_normal + num_anomalous)
+    everywhere = len(full.x_train) + len(full.x_test)
+    of_class = len(held_out.x_train) + num_anomalous
+    protocol = of_class / (of_class + _NORMAL_IN_TEST * (everywhere - of_class))
+    rows = []
+    for name, (score, most) in scorers.items():
+        normal, anomalous = score(dataset.x_test[:most]), score(held_out.x_test[:most])
+        found = metrics.detection(normal, anomalous, prevalence=prevalence)
+        as_protocol = metrics.detection(normal, anomalous, prevalence=protocol)
+        rows.append(
+            AnomalyRow(
+                name,
+                (len(normal), len(anomalous)),
+                found.roc,
+                found.precision_recall,
+                prevalence,
+                as_protocol.precision_recall,
+                protocol,
+            )
+        )
+    return rows
+
+
+def anomaly_lines(label: int | None, rows: list[AnomalyRow]) -> list[str]:
+    """Return lines of a table for people."""
+    if not rows:
+        return []
+    first = rows[0]
+    prevalences = f"{first.prevalence:.0%} of the images", f"{first.protocol_prevalence:.0%}"
+    lines = [
+        f"class {label} found among held-out images: area under ROC, and under precision-recall "
+        f"if it is {' and '.join(prevalences)}"
+    ]
+    for row in rows:
+        areas = (row.roc, row.precision_recall, row.protocol_precision_recall)
+        sizes = f"{row.num_images[1]} among {row.num_images[0]}"
+        lines.append(f"{f'  {row.score} ({sizes})':34}" + "".join(f"{a:10.3f}" for a in areas))
+    return lines
+
+
+class Evidence(NamedTuple):
+    """Log-evidence of held-out images.
+
+    Attributes:
+        temperatures: the ladder.
+        estimate: of each image.
+        warnings: why it should not be trusted; empty if nothing was noticed.
+    """
+
+    temperatures: Float[np.ndarray, "K"]
+    estimate: EvidenceEstimate
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class LatentEvaluation:
+    """Measurements of a model with a latent vector.
 
     Attributes:
         step: updates behind the parameters.
@@ -77,7 +257,7 @@ class Evaluation:
     held_out_label: int | None
 
     def __str__(self) -> str:
-        """Table for people."""
+        """Return a table for people."""
         sizes = f"{self.num_images[0]} against {self.num_images[1]} held-out images"
         lines = [
             f"after {self.step} updates; features: {self.feature_space}; {sizes}",
@@ -99,117 +279,44 @@ class Evaluation:
             )
         ]
         lines += [f"  warning: {warning}" for warning in self.warnings]
-        lines += anomalies.table(self.held_out_label, self.anomalies)
+        lines += anomaly_lines(self.held_out_label, self.anomalies)
         return "\n".join(lines)
 
 
-class FeatureSpace(NamedTuple):
-    """What a training set says of images.
-
-    Attributes:
-        features: images to features, for distances.
-        name: how they were made.
-        probabilities: images to class probabilities, or None without labels.
-    """
-
-    features: metrics.FeatureMap
-    name: str
-    probabilities: metrics.FeatureMap | None = None
-
-
-def fit_features(dataset: ImageDataset) -> FeatureSpace:
-    """Feature space of a training set: a small classifier's, or PCA without labels."""
-    if dataset.y_train is None or len(np.unique(dataset.y_train)) < 2:
-        components = f"{metrics.features.FEATURE_DIM} principal components"
-        return FeatureSpace(metrics.fit_pca_features(dataset.x_train[:MOST_IMAGES]), components)
-    classifier = metrics.fit_classifier_features(dataset.x_train, dataset.y_train)
-    name = "last hidden layer of a classifier"
-    if dataset.y_test is not None:
-        accuracy = np.mean(classifier.predict(dataset.x_test) == dataset.y_test)
-        name += f" of held-out accuracy {accuracy:.3f}"
-    return FeatureSpace(classifier.features, name, classifier.probabilities)
-
-
-def in_batches(
-    function: Callable[[jax.Array, jax.Array], jax.Array],
-    rng_key: jax.Array,
-    values: Float[np.ndarray, "n ..."],
-) -> np.ndarray:
-    """``function(rng_key, batch)`` for all values, batch by batch, joined on the host."""
-    starts = range(0, len(values), _BATCH)
-    keys = jax.random.split(rng_key, len(starts))
-    return np.concatenate(
-        [
-            np.asarray(function(key, jax.numpy.asarray(values[i : i + _BATCH])))
-            for key, i in zip(keys, starts, strict=True)
-        ]
-    )
-
-
-class Evidence(NamedTuple):
-    """Log-evidence of held-out images, and how it was estimated.
-
-    Attributes:
-        temperatures: the ladder.
-        estimate: of each image.
-        warnings: what was said against it.
-    """
-
-    temperatures: Float[np.ndarray, "K"]
-    estimate: EvidenceEstimate
-    warnings: list[str]
-
-
-def conclude(
-    folder: RunFolder,
+def evaluate_latent(
+    data: DataConfig,
     dataset: ImageDataset,
     step: int,
-    generated: dict[str, Float[np.ndarray, "n h w c"]],
-    reconstructed: Float[np.ndarray, "m h w c"],
+    generated: dict[str, Images],
+    reconstructed: Images,
     evidence: Evidence,
     scorers: Mapping[str, Scorer],
-) -> Evaluation:
-    """Take distances, write ``evaluation.json`` and the pictures of the run.
-
-    Distances are taken to held-out images; that of the training set, to which the features were
-    fitted, is the floor to aim at.
+) -> Evaluated:
+    """Return the measurements and pictures of a model that decodes a latent vector.
 
     Args:
-        folder: the run folder.
+        data: options of its data.
         dataset: its data.
         step: updates behind the parameters.
         generated: sets of images by what made them, all of one size.
         reconstructed: the first m held-out images, encoded and decoded.
         evidence: of the first held-out images.
-        scorers: what to look for a held-out class by.
-
-    Raises:
-        OSError: if the folder cannot be written.
+        scorers: scores by which a held-out class is looked for.
     """
-    feature_map, feature_space, _ = fit_features(dataset)
+    space = fit_features(dataset)
     held_out = dataset.x_test[:MOST_IMAGES]
     num_samples = len(next(iter(generated.values())))
     sets = {"training set (floor)": dataset.x_train[:num_samples], **generated}
-    reference = feature_map(held_out)
-    features = {name: feature_map(images) for name, images in sets.items()}
-    distances = [
-        DistanceRow(
-            name,
-            metrics.frechet_distance(values, reference),
-            metrics.kernel_distance(values, reference),
-        )
-        for name, values in features.items()
-    ]
     originals = dataset.x_test[: len(reconstructed)]
     estimate = evidence.estimate
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = anomalies.detect(folder.config.data, dataset, scorers)
-    evaluation = Evaluation(
+        found = detect_anomalies(data, dataset, scorers)
+    table = LatentEvaluation(
         step=step,
-        feature_space=feature_space,
+        feature_space=space.name,
         num_images=(num_samples, len(held_out)),
-        distances=distances,
+        distances=distances(space, sets, held_out),
         reconstruction_error=float(np.mean((reconstructed - originals) ** 2)),
         log_evidence=estimate.log_evidence.tolist(),
         log_evidence_standard_error=estimate.standard_error.tolist(),
@@ -217,28 +324,130 @@ def conclude(
         log_evidence_upper_bound=estimate.upper_bound.tolist(),
         warnings=[*evidence.warnings, *(str(one.message) for one in caught)],
         anomalies=found,
-        held_out_label=folder.config.data.held_out_label,
+        held_out_label=data.held_out_label,
     )
-    _files.write_json(folder.evaluation, asdict(evaluation))
-    _draw(folder, sets, originals, reconstructed, evidence)
-    return evaluation
-
-
-def _draw(
-    folder: RunFolder,
-    sets: dict[str, np.ndarray],
-    originals: np.ndarray,
-    reconstructed: np.ndarray,
-    evidence: Evidence,
-) -> None:
-    panels = {name: images[:100] for name, images in sets.items()}
     figures = {
-        "samples": plotting.image_panels(panels),
+        "samples": plotting.image_panels({name: x[:100] for name, x in sets.items()}),
         "reconstructions": plotting.reconstructions(originals[:40], reconstructed[:40]),
         "integrand": plotting.integrand(
             evidence.temperatures,
-            evidence.estimate,
+            estimate,
             title="thermodynamic integrand of held-out images; the ladder in red",
         ),
     }
-    pictures.write(folder, figures)
+    return Evaluated(table, figures)
+
+
+@dataclass(frozen=True)
+class OutlierRow:
+    """How well held-out images are told from one other set.
+
+    Attributes:
+        images: the other set.
+        areas: areas under the curve of true against false positive rates, by score; 0.5 is chance.
+    """
+
+    images: str
+    areas: dict[str, float]
+
+
+def other_images(rng: np.random.Generator, x: Images) -> dict[str, Images]:
+    """Return images that are none of the data: shuffled pixels, uniform noise, inverted images."""
+    flat = x.reshape(len(x), -1)
+    shuffled = rng.permuted(flat, axis=1).reshape(x.shape)
+    noise = rng.uniform(-1, 1, x.shape).astype(x.dtype)
+    return {"shuffled pixels": shuffled, "uniform noise": noise, "inverted images": -x}
+
+
+def load_others(
+    paths: Sequence[Path], event_shape: tuple[int, ...], most: int
+) -> dict[str, Images]:
+    """Return held-out images of other data sets, by the names of their files.
+
+    Args:
+        paths: npz files as ``--data-file`` takes them, or without ``x_train``; their test images
+            are used.
+        event_shape: shape of one image of the model. Other sizes are brought to it, and colours to
+            one channel if the model has one.
+        most: images of each file that are used, at least 1.
+
+    Raises:
+        InputError: for a file that is not such an archive, colours that the file lacks, or two
+            files of one name.
+    """
+    checks.at_least("most", most, 1)
+    others: dict[str, Images] = {}
+    for path in paths:
+        if path.stem in others:
+            raise InputError(f"--others must name files of different names, got {path.stem} twice")
+        x = load_npz_held_out(path).x_test[:most]
+        dataset = ImageDataset(path.stem, x[:1], x)
+        is_gray = event_shape[-1] == 1 and dataset.image_shape[-1] != 1
+        size = None if dataset.image_shape[:2] == event_shape[:2] else event_shape[0]
+        x = prepared(dataset, size, grayscale=is_gray).x_test
+        if x.shape[1:] != tuple(event_shape):
+            raise InputError(
+                f"--others {path} must hold images that can be brought to shape {event_shape}, got "
+                f"{dataset.image_shape}"
+            )
+        others[path.stem] = x
+    return others
+
+
+def detect_outliers(
+    names: Sequence[str],
+    score: Callable[[jax.Array], jax.Array],
+    held_out: Images,
+    others: Mapping[str, Images],
+    seed: int,
+) -> list[OutlierRow]:
+    """Return how well scores tell held-out images from made ones and those of other files.
+
+    Args:
+        names: of the scores.
+        score: a batch of images to columns of scores, larger for what is more like the data.
+        held_out: images.
+        others: sets of images, by name.
+        seed: of the images that are made.
+    """
+    compiled = jax.jit(score)
+
+    def scores(x: Images) -> dict[str, np.ndarray]:
+        columns = in_batches(lambda _, x: compiled(x), jax.random.key(seed), x)
+        return dict(zip(names, columns.T, strict=True))
+
+    made = other_images(np.random.default_rng(seed), held_out)
+    return outlier_rows(scores, held_out, {**made, **others})
+
+
+def outlier_rows(
+    score: Callable[[Images], Mapping[str, Float[np.ndarray, "n"]]],
+    x: Images,
+    others: Mapping[str, Images],
+) -> list[OutlierRow]:
+    """Return the areas of every score, for each set of other images.
+
+    Args:
+        score: images to scores, each larger for what is more like the data.
+        x: held-out images.
+        others: sets of images, by name.
+    """
+    mine = score(x)
+    found = []
+    for name, images in others.items():
+        theirs = score(images)
+        areas = {key: metrics.detection(-mine[key], -theirs[key]).roc for key in mine}
+        found.append(OutlierRow(name, areas))
+    return found
+
+
+def outlier_lines(found: Sequence[OutlierRow]) -> list[str]:
+    """Return lines of a table for people."""
+    if not found:
+        return []
+    lines = ["area under ROC against".ljust(34) + "".join(f"{key:>15}" for key in found[0].areas)]
+    lines += [
+        f"  {row.images}".ljust(34) + "".join(f"{area:15.4f}" for area in row.areas.values())
+        for row in found
+    ]
+    return lines

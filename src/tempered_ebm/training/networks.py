@@ -1,25 +1,32 @@
-"""Networks and chains that options describe."""
+"""Options of networks and chains that several models share, and what is built from them.
+
+The builders import networks and models when they are called: options are read for ``--help``.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
 
-import haiku as hk
 import jax
 
-from tempered_ebm.models import ChainSettings
-from tempered_ebm.networks import (
-    conv_encoder,
-    conv_network,
-    deconv_generator,
-    mlp_encoder,
-    mlp_generator,
-    residual_network,
-)
-from tempered_ebm.training.generator_options import GeneratorConfig
-from tempered_ebm.training.network_options import LangevinConfig, NetworkConfig
+from tempered_ebm import _checks as checks
+from tempered_ebm.errors import InputError
+from tempered_ebm.training.config import AnyDataset, Options, is_small
 
-ACTIVATIONS: dict[str, Callable] = {
+if TYPE_CHECKING:
+    import haiku as hk
+
+    from tempered_ebm.models import ChainSettings
+
+Activation = Literal["gelu", "silu", "softplus", "leaky_relu"]
+Generator = Literal["mlp", "deconv"]
+Network = Literal["mlp", "conv", "residual"]
+
+ACTIVATIONS: dict[Activation, Callable] = {
     "gelu": jax.nn.gelu,
     "silu": jax.nn.silu,
     "softplus": jax.nn.softplus,
@@ -27,8 +34,175 @@ ACTIVATIONS: dict[str, Callable] = {
 }
 
 
+@dataclass(frozen=True)
+class GeneratorConfig(Options):
+    """Gaussian likelihood around a generator."""
+
+    latent_dim: int | None = None
+    """Dimension of the latent vector z. Default: 16 for images up to 16 pixels, else 32."""
+    sigma: float = 0.3
+    """Standard deviation of the Gaussian likelihood, for pixels in [-1, 1]."""
+    generator: Generator | None = None
+    """Generator network. Default: mlp for images up to 16 pixels, else deconv."""
+    generator_width: int | None = None
+    """Units per hidden layer (mlp), or channels of the last hidden layer, halved (deconv).
+    Default: 128 for mlp, 8 for deconv."""
+    activation: Activation = "silu"
+    """Activation of the networks. Langevin chains want a smooth one."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.positive("--sigma", self.sigma)
+        if self.latent_dim is not None:
+            checks.at_least("--latent-dim", self.latent_dim, 1)
+        if self.generator_width is not None:
+            checks.at_least("--generator-width", self.generator_width, 1)
+
+    def resolve(self, dataset: AnyDataset) -> Self:
+        """Fill in the options that depend on the size of the images."""
+        small = is_small(dataset)
+        generator: Generator = self.generator or ("mlp" if small else "deconv")
+        return dataclasses.replace(
+            self,
+            latent_dim=self.latent_dim or (16 if small else 32),
+            generator=generator,
+            generator_width=self.generator_width or (128 if generator == "mlp" else 8),
+        )
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Options):
+    """Network from an observation to numbers."""
+
+    network: Network | None = None
+    """Network. Default: mlp for points and images up to 16 pixels, conv for other images."""
+    width: int | None = None
+    """Units per hidden layer (mlp), or channels of the first layer. Default: 128 for mlp, else
+    32."""
+    depth: int = 3
+    """Hidden layers (mlp), or residual blocks of each size of the image (residual)."""
+    activation: Activation = "silu"
+    """Activation of the network. Langevin chains want a smooth one."""
+    spectral_norm: bool = False
+    """Divide every weight of a convolutional network by its largest singular value."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--depth", self.depth, 1)
+        if self.width is not None:
+            checks.at_least("--width", self.width, 1)
+
+    def resolve(self, dataset: AnyDataset) -> Self:
+        """Fill in the options that depend on the size of the images."""
+        network: Network = self.network or ("mlp" if is_small(dataset) else "conv")
+        width = self.width or (128 if network == "mlp" else 32)
+        return dataclasses.replace(self, network=network, width=width)
+
+
+@dataclass(frozen=True)
+class LangevinConfig(Options):
+    """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
+
+    steps: int | None = None
+    """Steps of a chain per update."""
+    step_size: float | None = None
+    """Step size h."""
+    final_step_size: float | None = None
+    """Step size of the last step of a run, approached geometrically. Default: as the first."""
+    noise_scale: float | None = None
+    """Standard deviation s of the noise. Default: sqrt(2h), temperature 1, for points; 0.01 for
+    images, which is a temperature far below 1."""
+    max_drift: float | None = None
+    """Bound on every coordinate of the gradient. Default: none."""
+    metropolis: bool = False
+    """Correct every step by a Metropolis test (MALA)."""
+    sampling_steps: int | None = 1000
+    """Steps of the chains with which a trained model is sampled; they start like new chains."""
+
+    @property
+    def is_decoupled(self) -> bool:
+        """Whether the chains have another law than the one that a Metropolis test keeps."""
+        return (self.final_step_size, self.noise_scale, self.max_drift) != (None, None, None)
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        if self.steps is not None:
+            checks.at_least("--steps", self.steps, 1)
+        if self.sampling_steps is not None:
+            checks.at_least("--sampling-steps", self.sampling_steps, 1)
+        for name, value in (
+            ("--step-size", self.step_size),
+            ("--final-step-size", self.final_step_size),
+            ("--noise-scale", self.noise_scale),
+            ("--max-drift", self.max_drift),
+        ):
+            if value is not None:
+                checks.positive(name, value)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with step sizes times ``factor``, at an unchanged temperature.
+
+        The temperature is σ²/(2h), so a noise scale of its own goes with the root of the factor.
+        """
+
+        def times(value: float | None, factor: float) -> float | None:
+            return None if value is None else value * factor
+
+        return dataclasses.replace(
+            self,
+            step_size=times(self.step_size, factor),
+            final_step_size=times(self.final_step_size, factor),
+            noise_scale=times(self.noise_scale, math.sqrt(factor)),
+        )
+
+
+@dataclass(frozen=True)
+class BufferConfig(Options):
+    """Replay buffer of persistent chains."""
+
+    capacity: int = 10_000
+    """Chains in the buffer."""
+    restart: float = 0.05
+    """Probability that a chain starts afresh before it is continued."""
+    start_low: float | None = None
+    """Lower bound of uniform starts. Default: that of the data."""
+    start_high: float | None = None
+    """Upper bound of uniform starts. Default: that of the data."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--capacity", self.capacity, 1)
+        checks.in_unit_interval("--restart", self.restart)
+        low, high = self.start_low, self.start_high
+        if low is not None and high is not None and not low < high:
+            raise InputError(f"--start-low must be below --start-high, got {low} and {high}")
+
+    def resolve(self, dataset: AnyDataset) -> Self:
+        """Fill in the bounds of uniform starts."""
+        x, low, high = dataset.x_train, self.start_low, self.start_high
+        return dataclasses.replace(
+            self,
+            start_low=float(x.min()) if low is None else low,
+            start_high=float(x.max()) if high is None else high,
+        )
+
+
+def check_capacity(capacity: int, batch_size: int) -> None:
+    """Require a buffer of persistent chains that can fill a batch.
+
+    Raises:
+        InputError: naming both values.
+    """
+    if capacity < batch_size:
+        raise InputError(
+            f"--capacity must be at least the --batch-size of {batch_size}, got {capacity}"
+        )
+
+
 def build_generator(config: GeneratorConfig, image_shape: tuple[int, int, int]) -> hk.Transformed:
-    """Generator of resolved options."""
+    """Return the generator of resolved options."""
+    from tempered_ebm.networks import deconv_generator, mlp_generator
+
     width, activation = config.generator_width or 1, ACTIVATIONS[config.activation]
     if config.generator == "deconv":
         return deconv_generator(image_shape, width=width, activation=activation)
@@ -36,7 +210,9 @@ def build_generator(config: GeneratorConfig, image_shape: tuple[int, int, int]) 
 
 
 def build_encoder(config: GeneratorConfig, width: int, num_outputs: int) -> hk.Transformed:
-    """Encoder that mirrors the generator of resolved options."""
+    """Return the encoder that mirrors the generator of resolved options."""
+    from tempered_ebm.networks import conv_encoder, mlp_encoder
+
     activation = ACTIVATIONS[config.activation]
     if config.generator == "deconv":
         return conv_encoder(num_outputs, width=width, activation=activation)
@@ -44,7 +220,9 @@ def build_encoder(config: GeneratorConfig, width: int, num_outputs: int) -> hk.T
 
 
 def build_network(config: NetworkConfig, num_outputs: int) -> hk.Transformed:
-    """Network of resolved options from an observation to ``num_outputs`` numbers."""
+    """Return the network of resolved options from an observation to ``num_outputs`` numbers."""
+    from tempered_ebm.networks import conv_network, mlp_encoder, residual_network
+
     width, activation = config.width or 1, ACTIVATIONS[config.activation]
     if config.network == "mlp":
         return mlp_encoder(num_outputs, widths=(width,) * config.depth, activation=activation)
@@ -62,7 +240,9 @@ def build_network(config: NetworkConfig, num_outputs: int) -> hk.Transformed:
 
 
 def build_chain(config: LangevinConfig, *, sampling: bool) -> ChainSettings:
-    """Chain of resolved options, of the length of sampling or of an update."""
+    """Return the chain of resolved options, of the length of sampling or of an update."""
+    from tempered_ebm.models import ChainSettings
+
     return ChainSettings(
         num_steps=(config.sampling_steps if sampling else config.steps) or 1,
         step_size=config.step_size or 1.0,

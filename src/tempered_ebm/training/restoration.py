@@ -1,4 +1,4 @@
-"""Held-out images of a run, hidden in part or with noise, and mended by its density."""
+"""Inpainting and denoising of held-out images by the density of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tempered_ebm import _checks as checks
 from tempered_ebm import _files, metrics, plotting
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.models import DataEBM, denoise, denoising_chain, inpaint
-from tempered_ebm.training import kinds, loop, run_folder
+from tempered_ebm.training import loop
 from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.types import Params
 
@@ -27,8 +27,8 @@ _COLUMNS = 6
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which images are mended, by which chains.
+class RestorationConfig:
+    """Images to restore, and the chains that restore them.
 
     Attributes:
         num_images: the first held-out ones.
@@ -43,13 +43,13 @@ class Choice:
     best: bool = False
 
 
-class Mended(NamedTuple):
-    """What came of it.
+class RestorationResult(NamedTuple):
+    """PSNR of each image before and after restoration.
 
     Attributes:
         before: PSNR of every image before, dB.
         after: PSNR of every image after, dB.
-        summary: what a person is told.
+        summary: a text for people.
     """
 
     before: Float[np.ndarray, "n"]
@@ -73,7 +73,7 @@ def missing_pixels(
     shape: tuple[int, int, int, int],
     rng: np.random.Generator,
 ) -> Bool[np.ndarray, "n h w c"]:
-    """Which pixels are hidden.
+    """Return which pixels are hidden.
 
     Args:
         missing: a side, as many whole rows or columns as are nearest to the fraction; ``centre``,
@@ -117,15 +117,15 @@ def missing_pixels(
 
 
 def inpaint_images(
-    folder: RunFolder, choice: Choice, missing: Missing = "left", fraction: float = 0.5
-) -> Mended:
+    folder: RunFolder, config: RestorationConfig, missing: Missing = "left", fraction: float = 0.5
+) -> RestorationResult:
     """Hide a part of held-out images and fill it in, from where new chains of the run start.
 
     Writes ``inpainted.npz`` and ``inpainted.png`` into the folder.
 
     Args:
         folder: of a run of images with a density.
-        choice: images and chains.
+        config: images and chains.
         missing: which part is hidden.
         fraction: how much of it.
 
@@ -133,11 +133,11 @@ def inpaint_images(
         InputError: if a value is out of range, or the model of the run has no density of images.
         DivergedError: if the chains are not finite.
     """
-    _check(folder, "inpaint", choice)
-    rng = np.random.default_rng(choice.seed)
-    hidden = missing_pixels(missing, fraction, (choice.num_images, *_sizes(folder)), rng)
-    work = _prepare(folder, choice)
-    start_key, chain_key = jax.random.split(jax.random.key(choice.seed))
+    _check(folder, "inpaint", config)
+    rng = np.random.default_rng(config.seed)
+    hidden = missing_pixels(missing, fraction, (config.num_images, *_sizes(folder)), rng)
+    work = _prepare(folder, config)
+    start_key, chain_key = jax.random.split(jax.random.key(config.seed))
     start = jnp.where(hidden, work.fresh(start_key), work.images)
     filled = inpaint(work.model, chain_key, work.params, work.images, jnp.asarray(~hidden), start)
     original, before, after = _on_host(work.images, start, filled)
@@ -151,30 +151,30 @@ def inpaint_images(
     psnr = [metrics.psnr(_in_range(x), original, where=hidden) for x in (before, after)]
     is_same = np.array_equal(after[~hidden], original[~hidden])
     lines = [
-        f"PSNR of the missing pixels, mean over {choice.num_images} images "
+        f"PSNR of the missing pixels, mean over {config.num_images} images "
         "(standard deviation), pixels kept in [-1, 1]",
         f"  start      {_decibels(psnr[0])}",
         f"  filled in  {_decibels(psnr[1])}",
         f"observed pixels are {'as they were, bit for bit' if is_same else 'CHANGED'}",
         _written(folder, "inpainted"),
     ]
-    return Mended(psnr[0], psnr[1], "\n".join(lines))
+    return RestorationResult(psnr[0], psnr[1], "\n".join(lines))
 
 
 def denoise_images(
     folder: RunFolder,
-    choice: Choice,
+    config: RestorationConfig,
     noise_scale: float = 0.3,
     prior_weight: float | None = None,
-) -> Mended:
-    r"""Add normal noise to held-out images and take it off.
+) -> RestorationResult:
+    r"""Add normal noise to held-out images and remove it.
 
     Writes ``denoised.npz`` and ``denoised.png`` into the folder. The chains are those of
     :func:`tempered_ebm.models.denoising_chain`.
 
     Args:
         folder: of a run of images with a density.
-        choice: images and chains.
+        config: images and chains.
         noise_scale: σ, for pixels in [-1, 1].
         prior_weight: w; by default :math:`T^{-1/2}` with the temperature T of the chains of the
             run, half way on a logarithmic scale between 1, which follows the energy as it is, and
@@ -187,8 +187,8 @@ def denoise_images(
     checks.positive("--noise-scale", noise_scale)
     if prior_weight is not None:
         checks.positive("--prior-weight", prior_weight)
-    _check(folder, "denoise", choice)
-    work = _prepare(folder, choice)
+    _check(folder, "denoise", config)
+    work = _prepare(folder, config)
     chain = work.model.chain
     weight = prior_weight or chain.effective_temperature**-0.5
     model = DataEBM(
@@ -197,7 +197,7 @@ def denoise_images(
         denoising_chain(chain, noise_scale, weight),
         work.model.base_scale,
     )
-    noise_key, chain_key = jax.random.split(jax.random.key(choice.seed))
+    noise_key, chain_key = jax.random.split(jax.random.key(config.seed))
     noisy = work.images + noise_scale * jax.random.normal(noise_key, work.images.shape)
     clean = denoise(model, chain_key, work.params, noisy, noise_scale, weight)
     original, before, after = _on_host(work.images, noisy, clean)
@@ -206,30 +206,29 @@ def denoise_images(
     _save(folder, "denoised", arrays, panels)
     psnr = [metrics.psnr(_in_range(x), original) for x in (before, after)]
     lines = [
-        f"PSNR, mean over {choice.num_images} images (standard deviation), pixels kept in [-1, 1]",
+        f"PSNR, mean over {config.num_images} images (standard deviation), pixels kept in [-1, 1]",
         f"  noisy     {_decibels(psnr[0])}",
         f"  denoised  {_decibels(psnr[1])}",
         f"prior weight {weight:.4g}, step size {model.chain.step_size:.4g}",
         _written(folder, "denoised"),
     ]
-    return Mended(psnr[0], psnr[1], "\n".join(lines))
+    return RestorationResult(psnr[0], psnr[1], "\n".join(lines))
 
 
-def _check(folder: RunFolder, command: str, choice: Choice) -> None:
-    """Whatever can be refused before anything is loaded."""
-    checks.at_least("--num-images", choice.num_images, 1)
-    checks.seed("--seed", choice.seed)
-    if choice.num_steps is not None:
-        checks.at_least("--num-steps", choice.num_steps, 1)
-    density = kinds.of(folder.config).hooks.density
+def _check(folder: RunFolder, command: str, config: RestorationConfig) -> None:
+    """Refuse what can be refused before anything is loaded."""
+    checks.at_least("--num-images", config.num_images, 1)
+    checks.seed("--seed", config.seed)
+    if config.num_steps is not None:
+        checks.at_least("--num-steps", config.num_steps, 1)
+    density = folder.task.density(folder.config, folder.event_shape, config.num_steps)
     if density is None:
         raise InputError(
             f"{command} needs a model of images with a density, of train data or train jem, and "
-            f"{folder.path} is a run of train {kinds.of(folder.config).name}"
+            f"{folder.path} is a run of train {folder.config.kind}"
         )
     if len(folder.event_shape) != 3:
         raise InputError(f"{command} needs images, and {folder.path} is a run on points")
-    density(folder.config, folder.event_shape, choice.num_steps)
 
 
 def _sizes(folder: RunFolder) -> tuple[int, int, int]:
@@ -237,26 +236,24 @@ def _sizes(folder: RunFolder) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _prepare(folder: RunFolder, choice: Choice) -> _Work:
-    """Model, parameters, images, and as many starts of chains from a key."""
-    hooks = kinds.of(folder.config).hooks
-    assert hooks.density is not None
-    images = run_folder.load_dataset(folder).x_test
-    if len(images) < choice.num_images:
+def _prepare(folder: RunFolder, config: RestorationConfig) -> _Work:
+    """Return model, parameters, images, and as many starts of chains from a key."""
+    images = folder.load_dataset().x_test
+    if len(images) < config.num_images:
         raise InputError(
             f"--num-images must be at most the {len(images)} held-out images, got "
-            f"{choice.num_images}"
+            f"{config.num_images}"
         )
-    params, step = loop.load_params(folder, best=choice.best)
-    config = loop.settled_config(folder, step)
-    model = hooks.density(config, folder.event_shape, choice.num_steps)
+    params, step = loop.load_params(folder, best=config.best)
+    settled = loop.settled_config(folder, step)
+    model = folder.task.density(settled, folder.event_shape, config.num_steps)
+    assert model is not None
 
     def fresh(rng_key: Array) -> Array:
-        assert hooks.walk is not None
-        walk = hooks.walk(config, folder, params, rng_key, choice.num_images, 1)
-        return walk.show(walk.initial)
+        chains = folder.task.trajectory(settled, folder, params, rng_key, config.num_images, 1)
+        return chains.show(chains.initial)
 
-    return _Work(model, params, jnp.asarray(images[: choice.num_images]), fresh)
+    return _Work(model, params, jnp.asarray(images[: config.num_images]), fresh)
 
 
 def _on_host(*arrays: Array) -> list[np.ndarray]:
@@ -270,12 +267,12 @@ def _on_host(*arrays: Array) -> list[np.ndarray]:
 
 
 def _in_range(images: np.ndarray) -> np.ndarray:
-    """Images as they are saved, but for rounding: noise beyond black and white costs nothing."""
+    """Return images as they are saved, but for rounding: kept in [-1, 1]."""
     return images.clip(-1, 1)
 
 
 def _decibels(values: Float[np.ndarray, "n"]) -> str:
-    """Mean and standard deviation over the images of which a pixel counts."""
+    """Return mean and standard deviation over the images of which a pixel counts."""
     known = values[~np.isnan(values)]
     return f"{known.mean():6.2f} dB ({known.std():.2f})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import time
@@ -12,10 +13,35 @@ from tempered_ebm import _files
 from tempered_ebm.datasets import checksum
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as configs
-from tempered_ebm.training import data, kinds
-from tempered_ebm.training.data import AnyDataset
+from tempered_ebm.training.autoencoder.config import AutoencoderConfig
+from tempered_ebm.training.config import AnyDataset, BaseConfig
+from tempered_ebm.training.data_ebm.config import DataEBMConfig
+from tempered_ebm.training.jem.config import JEMConfig
+from tempered_ebm.training.latent.config import LatentConfig
+from tempered_ebm.training.task import Task
+from tempered_ebm.training.vae.config import VAEConfig
 
 LAST = "LAST"
+
+CONFIGS: dict[str, type[BaseConfig]] = {
+    config.kind: config
+    for config in (LatentConfig, DataEBMConfig, AutoencoderConfig, JEMConfig, VAEConfig)
+}
+"""Class of configurations of every kind of model."""
+
+_TASKS = {
+    "latent": ("latent", "LatentTask"),
+    "data": ("data_ebm", "DataEBMTask"),
+    "autoencoder": ("autoencoder", "AutoencoderTask"),
+    "jem": ("jem", "JEMTask"),
+    "vae": ("vae", "VAETask"),
+}
+
+
+def task_of(config: BaseConfig) -> Task:
+    """Return the task of a configuration, whose module is imported when it is asked for."""
+    package, name = _TASKS[config.kind]
+    return getattr(importlib.import_module(f"tempered_ebm.training.{package}.task"), name)()
 
 
 @dataclass(frozen=True)
@@ -30,9 +56,30 @@ class RunFolder:
     """
 
     path: Path
-    config: configs.BaseConfig
+    config: BaseConfig
     event_shape: tuple[int, ...]
     fingerprint: int
+
+    @property
+    def task(self) -> Task:
+        """Building, sampling and evaluation of the model."""
+        return task_of(self.config)
+
+    def load_dataset(self) -> AnyDataset:
+        """Load the data of the run.
+
+        Raises:
+            InputError: if they cannot be read, or are not those that the run began with.
+        """
+        dataset = configs.load_dataset(self.config.data)
+        if dataset.event_shape != self.event_shape or checksum(dataset) != self.fingerprint:
+            files = self.config.data
+            where = files.data_file or files.data_dir or dataset.name
+            raise InputError(
+                f"the training data in {where} have changed; expected those that {self.path} "
+                "began with"
+            )
+        return dataset
 
     @property
     def metrics(self) -> Path:
@@ -75,13 +122,8 @@ class RunFolder:
         return self.path / "evaluation.json"
 
 
-def fingerprint(dataset: AnyDataset) -> int:
-    """Checksum of the training images, in order: their CRC-32."""
-    return checksum(dataset)
-
-
-def create(config: configs.BaseConfig, dataset: AnyDataset) -> RunFolder:
-    """Make a new run folder and point ``LAST`` to it.
+def create(config: BaseConfig, dataset: AnyDataset) -> RunFolder:
+    """Make a new run folder, to which ``LAST`` then points.
 
     Args:
         config: resolved configuration.
@@ -103,12 +145,12 @@ def create(config: configs.BaseConfig, dataset: AnyDataset) -> RunFolder:
                 "lies under one"
             ) from None
         raise InputError(f"run folder {path} exists; give another --name, or --resume it") from None
-    folder = RunFolder(path, config, dataset.event_shape, fingerprint(dataset))
+    folder = RunFolder(path, config, dataset.event_shape, checksum(dataset))
     try:
         folder.checkpoints.mkdir()
         folder.figures.mkdir()
         tree = {
-            "kind": kinds.of(config).name,
+            "kind": config.kind,
             "event_shape": list(folder.event_shape),
             "fingerprint": folder.fingerprint,
             "config": configs.to_json(config),
@@ -140,28 +182,12 @@ def open_run(path: Path) -> RunFolder:
     tree = _files.read_json(file)
     try:
         event_shape = tuple(int(size) for size in tree["event_shape"])
-        checksum = int(tree["fingerprint"])
-        kind = kinds.named(tree["kind"])
-        config = configs.from_json(kind.config, tree["config"])
-        kind.validate(config)
+        fingerprint = int(tree["fingerprint"])
+        if tree["kind"] not in CONFIGS:
+            raise InputError(f"kind must be one of {', '.join(CONFIGS)}, got {tree['kind']!r}")
+        config = configs.from_json(CONFIGS[tree["kind"]], tree["config"])
+        config.validate()
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{file} is damaged: {reason}") from error
-    return RunFolder(path, config, event_shape, checksum)
-
-
-def load_dataset(folder: RunFolder) -> AnyDataset:
-    """Load the data of a run.
-
-    Raises:
-        InputError: if they cannot be read, or are not those that the run began with.
-    """
-    dataset = data.load_dataset(folder.config.data)
-    if dataset.event_shape != folder.event_shape or fingerprint(dataset) != folder.fingerprint:
-        files = folder.config.data
-        where = files.data_file or files.data_dir or dataset.name
-        raise InputError(
-            f"the training data in {where} have changed; expected those that {folder.path} "
-            "began with"
-        )
-    return dataset
+    return RunFolder(path, config, event_shape, fingerprint)

@@ -1,8 +1,9 @@
-"""What changes during training, and the half of an update that no model has to write."""
+"""What changes during training, the optimiser that changes it, and a model as the loop sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from tempered_ebm.types import Params
+from tempered_ebm.errors import InputError
+from tempered_ebm.training.config import AdamConfig, RateSchedule, RateShape
+from tempered_ebm.types import Params, PRNGKey
 
 SKIPPED = "skipped_updates"
 """The metric that counts updates skipped because their gradient was not finite."""
@@ -115,3 +118,110 @@ def sampling_params(state: TrainState) -> Params:
 def consecutive_skips(state: TrainState) -> Int[Array, ""]:
     """Number of updates skipped in a row until now."""
     return state.optimizer_state.notfinite_count
+
+
+def rate_schedule(
+    name: RateSchedule, initial: float, num_steps: int, config: RateShape
+) -> optax.Schedule:
+    """Learning rate as a function of the number of updates made.
+
+    Args:
+        name: which family.
+        initial: rate it starts from, or warms up to.
+        num_steps: updates of the whole run.
+        config: parameters of the families.
+    """
+    match name:
+        case "constant":
+            return optax.constant_schedule(initial)
+        case "cosine":
+            return optax.cosine_decay_schedule(initial, num_steps)
+        case "warmup_cosine":
+            return optax.warmup_cosine_decay_schedule(0.0, initial, config.rate_warmup, num_steps)
+        case "exponential" | "step":
+            return optax.exponential_decay(
+                initial, config.rate_decay_every, config.rate_decay, staircase=name == "step"
+            )
+
+
+def adamw(
+    schedule: optax.Schedule, b1: float, weight_decay: float, clip: float | None
+) -> optax.GradientTransformation:
+    """AdamW at the rates of a schedule, with first-moment decay ``b1``, after clipping."""
+    step = optax.adamw(schedule, b1=b1, weight_decay=weight_decay)
+    return step if clip is None else optax.chain(optax.clip_by_global_norm(clip), step)
+
+
+def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Skip every update that is not finite."""
+    return optax.apply_if_finite(optimizer, max_consecutive_errors=2**31 - 1)
+
+
+def build_adam(config: AdamConfig) -> optax.GradientTransformation:
+    """AdamW for all parameters; an update that is not finite is skipped.
+
+    Args:
+        config: its options, resolved.
+
+    Raises:
+        InputError: if the learning rate is not resolved.
+    """
+    if config.learning_rate is None:
+        raise InputError("learning_rate must be resolved before an optimiser is built, got None")
+    num_steps = config.num_steps or 1
+    rates = rate_schedule(config.rate_schedule, config.learning_rate, num_steps, config)
+    return skip_nonfinite(adamw(rates, config.first_moment_decay, config.weight_decay, config.clip))
+
+
+class WatchedMetrics(NamedTuple):
+    """Metrics whose growth tells that training diverges, by the scale they are held against.
+
+    Attributes:
+        in_nats: losses and energies; they explode relative to their running median.
+        second_moments: of chains, about 1 while all is well, even before there is a median.
+        energy_gap: energy of samples minus that of data; it grows slowly when chains no longer
+            follow their density. None for a model without.
+    """
+
+    in_nats: tuple[str, ...] = ("loss",)
+    second_moments: tuple[str, ...] = ()
+    energy_gap: str | None = None
+
+
+LOSS_ALONE = WatchedMetrics()
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model as the training loop sees it.
+
+    The loop batches, compiles, logs, rolls back and checkpoints; a learner defines one update.
+    Its functions are pure.
+
+    Attributes:
+        metric_names: names of the metrics of an update, without ``skipped_updates``.
+        init: ``rng_key -> state``.
+        update: ``(state, rng_key, images (n, ...), index (batch,)) -> state``. The key is
+            the same for all updates; fold ``state.step`` into it.
+        params: the part of the state to sample and evaluate with, kept apart in
+            checkpoints.
+        watched: metrics whose growth tells that training diverges.
+        shown: one metric for the progress bar, beside the loss.
+        validation_names: names of the validation metrics.
+        validate: ``(rng_key, params, held-out images) -> validation metrics``, or None.
+        measure: ``(rng_key, state, images (n, ...), index (B, batch)) -> statistics`` of the
+            learning gradient on B minibatches, or None.
+        picture: ``(rng_key, state) -> images (n, height, width, channels)`` in [-1, 1] to
+            look at during training, or None.
+    """
+
+    metric_names: tuple[str, ...]
+    init: Callable[[PRNGKey], TrainState]
+    update: Callable[[TrainState, PRNGKey, Float[Array, "n ..."], Int[Array, "batch"]], TrainState]
+    params: Callable[[TrainState], Params] = sampling_params
+    watched: WatchedMetrics = LOSS_ALONE
+    shown: str = "loss"
+    validation_names: tuple[str, ...] = ()
+    validate: Callable[[PRNGKey, Params, Array], Mapping[str, Array]] | None = None
+    measure: Callable[[PRNGKey, TrainState, Array, Array], Mapping[str, Array]] | None = None
+    picture: Callable[[PRNGKey, TrainState], Array] | None = None

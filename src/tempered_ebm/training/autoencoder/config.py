@@ -1,25 +1,23 @@
-"""What the training of an autoencoder with a latent energy-based model is configured by."""
+"""Configuration of the training of an autoencoder with a latent energy-based model."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
-from tempered_ebm.training import options
-from tempered_ebm.training.config import BaseConfig, is_small, resolve_base, validate_base
-from tempered_ebm.training.generator_options import Activation
-from tempered_ebm.training.options import AdamConfig
+from tempered_ebm.training.config import AdamConfig, BaseConfig, Options, check_fraction, is_small
+from tempered_ebm.training.networks import Activation, check_capacity
 
 Negatives = Literal["contrastive", "persistent"]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class AutoencoderModelConfig(Options):
     """Autoencoder of binary images, and the density exp(f(z)) N(z; 0, I) / Z of its codes."""
 
     latent_dim: int = 4
@@ -34,9 +32,20 @@ class ModelConfig:
     threshold: float = 0.0
     """Pixels in [-1, 1] above this are 1, the others 0."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--latent-dim", self.latent_dim, 1)
+        for name, widths in (("--widths", self.widths), ("--energy-widths", self.energy_widths)):
+            if widths == ():
+                raise InputError(f"{name} must name at least one layer, got none")
+            for width in widths or (1,):
+                checks.at_least(name, width, 1)
+        if not math.isfinite(self.threshold):
+            raise InputError(f"--threshold must be finite, got {self.threshold}")
+
 
 @dataclass(frozen=True)
-class ChainConfig:
+class CodeChainConfig(Options):
     """Metropolis-adjusted Langevin chains on codes."""
 
     negatives: Negatives = "persistent"
@@ -53,87 +62,67 @@ class ChainConfig:
     restart: float = 0.05
     """Probability that a persistent chain starts afresh from N(0, I)."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        checks.at_least("--steps", self.steps, 1)
+        checks.at_least("--sampling-steps", self.sampling_steps, 1)
+        checks.positive("--step-size", self.step_size)
+        checks.in_unit_interval("--restart", self.restart)
+        checks.at_least("--capacity", self.capacity, 1)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with the step size multiplied by ``factor``."""
+        return dataclasses.replace(self, step_size=self.step_size * factor)
+
 
 @dataclass(frozen=True)
-class OptimizerConfig(AdamConfig):
+class AutoencoderOptimizerConfig(AdamConfig):
     """Optimisation of all parameters by AdamW, in two phases."""
 
     autoencoder_fraction: float = 0.5
     """Fraction of the updates that train the autoencoder; the rest train the energy of the codes,
     of a frozen autoencoder."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        check_fraction("--autoencoder-fraction", self.autoencoder_fraction)
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig(BaseConfig):
     """Everything that defines the training of an autoencoder with a latent EBM."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    chain: ChainConfig = field(default_factory=ChainConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    kind: ClassVar[str] = "autoencoder"
 
-    @property
-    def label(self) -> str:
-        """What the name of a run folder says about the model."""
-        return "autoencoder"
+    model: AutoencoderModelConfig = field(default_factory=AutoencoderModelConfig)
+    chain: CodeChainConfig = field(default_factory=CodeChainConfig)
+    optimizer: AutoencoderOptimizerConfig = field(default_factory=AutoencoderOptimizerConfig)
 
     @property
     def autoencoder_updates(self) -> int:
         """Updates that train the autoencoder."""
         return max(1, round(self.optimizer.autoencoder_fraction * (self.optimizer.num_steps or 0)))
 
+    def validate(self) -> None:
+        """Check every value that can be checked without the data."""
+        super().validate()
+        if self.chain.negatives == "persistent":
+            check_capacity(self.chain.capacity, self.optimizer.batch_size)
 
-def validate(config: AutoencoderConfig) -> None:
-    """Check every value that can be checked without the data.
+    def resolve(self, dataset: ImageDataset) -> Self:
+        """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`.
 
-    Raises:
-        InputError: naming the option, the value and what was expected.
-    """
-    validate_base(config)
-    options.validate_adam(config.optimizer)
-    model, chain = config.model, config.chain
-    checks.at_least("--latent-dim", model.latent_dim, 1)
-    for flag, widths in (("--widths", model.widths), ("--energy-widths", model.energy_widths)):
-        if widths == ():
-            raise InputError(f"{flag} must name at least one layer, got none")
-        for width in widths or (1,):
-            checks.at_least(flag, width, 1)
-    if not math.isfinite(model.threshold):
-        raise InputError(f"--threshold must be finite, got {model.threshold}")
-    checks.at_least("--steps", chain.steps, 1)
-    checks.at_least("--sampling-steps", chain.sampling_steps, 1)
-    checks.positive("--step-size", chain.step_size)
-    checks.in_unit_interval("--restart", chain.restart)
-    checks.at_least("--capacity", chain.capacity, 1)
-    if chain.negatives == "persistent" and chain.capacity < config.optimizer.batch_size:
-        raise InputError(
-            f"--capacity must be at least the --batch-size of {config.optimizer.batch_size}, got "
-            f"{chain.capacity}"
-        )
-    options.proper_fraction("--autoencoder-fraction", config.optimizer.autoencoder_fraction)
-
-
-def resolve(config: AutoencoderConfig, dataset: ImageDataset) -> AutoencoderConfig:
-    """Fill in what depends on the data.
-
-    Raises:
-        InputError: if the batch is larger than the training set, or one phase would be empty.
-    """
-    config = resolve_base(config, dataset)
-    if not 0 < config.autoencoder_updates < (config.optimizer.num_steps or 0):
-        raise InputError(
-            "--num-steps must leave updates to the autoencoder and to the energy, got "
-            f"{config.optimizer.num_steps} with --autoencoder-fraction "
-            f"{config.optimizer.autoencoder_fraction}"
-        )
-    widths = config.model.widths or ((256, 128) if is_small(dataset) else (1024, 1024))
-    options.validate_adam(config.optimizer)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, widths=widths))
-
-
-def scaled(config: AutoencoderConfig, scale: float) -> AutoencoderConfig:
-    """The configuration with learning rate and step size multiplied by ``scale``."""
-    return dataclasses.replace(
-        config,
-        optimizer=options.slowed(config.optimizer, scale),
-        chain=dataclasses.replace(config.chain, step_size=config.chain.step_size * scale),
-    )
+        Raises:
+            InputError: if one phase would be empty.
+        """
+        config = super().resolve(dataset)
+        if not 0 < config.autoencoder_updates < (config.optimizer.num_steps or 0):
+            raise InputError(
+                "--num-steps must leave updates to the autoencoder and to the energy, got "
+                f"{config.optimizer.num_steps} with --autoencoder-fraction "
+                f"{config.optimizer.autoencoder_fraction}"
+            )
+        widths = config.model.widths or ((256, 128) if is_small(dataset) else (1024, 1024))
+        config.optimizer.validate()
+        return dataclasses.replace(config, model=dataclasses.replace(config.model, widths=widths))

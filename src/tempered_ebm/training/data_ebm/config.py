@@ -1,51 +1,90 @@
-"""What the training of an energy-based model of data is configured by."""
+"""Configuration of the training of an energy-based model of data, and named ones.
+
+``igebm`` is the unconditional model of CIFAR-10 of Du and Mordatch (2019), by their released code:
+60 steps from a replay buffer that starts 5 % of its chains afresh, every coordinate of the gradient
+bounded, spectral normalisation, squared energies in the loss with weight 1, batches of 128,
+first-moment decay 0, 121,200 updates (the model they published). Their pixels are in [0, 1], where
+the step size is 10, the noise scale 0.005 and the bound of the gradient 0.01. A pixel of [-1, 1] is
+twice one of those and a gradient half, so here they are 40, 0.01 and 0.005: the same chains. What
+differs: their buffer holds 50,000 chains and their learning rate is 3e-4 (here 10,000 and 1e-4, as
+reimplementations have it); they clamp pixels to their box after every step, clip the gradient of
+every weight at about three of its running standard deviations, and normalise all weights but the
+last layer's, with a learned gain; their network has nine residual blocks of 128 to 512 channels
+(here eight of 64 to 512) and dropout. Pixels are dequantised by uniform noise there, by normal
+noise of the same variance here.
+
+``anatomy`` and ``anatomy-persistent`` are those of CIFAR-10 of Nijkamp, Hill et al. (2020), by the
+settings files ``cifar10_nonconvergent`` and ``cifar10_oscillate`` of their code: 150 steps of new
+chains from uniform noise, or 500 steps of chains that persist, one for each training image and
+never started afresh; normal noise of 0.03 on the data, Adam at 1e-4, batches of 100, 100,000
+updates, and the same network but for the slope of its leaky rectifiers (0.05; here 0.2). Their step
+is x' = x - f'(x) + 0.01 noise, which is step size 1 here. They read it as temperature 1 of the
+energy 2f / 0.01^2, and multiply the loss by the same factor, to which Adam is blind. Their
+convergent models descend by plain stochastic gradients, which is none of the options here.
+
+``toy`` is the default for points of the plane by a name. The other presets are of no paper:
+``mnist``, ``fashion_mnist``, ``svhn`` and ``cifar10`` are sized for an accelerator, and those that
+end in ``-small`` for two CPU cores, at the cost of narrow networks and short chains. Grey images
+have plain convolutions, or a perceptron where they are small, and colours residual ones, all with
+swish. Chains of the small perceptrons start from the normal of each pixel: from uniform noise they
+lose their way with two of three seeds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.training import options
-from tempered_ebm.training.config import BaseConfig, is_small, resolve_base, validate_base
-from tempered_ebm.training.data import AnyDataConfig, AnyDataset
-from tempered_ebm.training.network_options import (
+from tempered_ebm.training.config import (
+    AdamConfig,
+    AnyDataConfig,
+    AnyDataset,
+    BaseConfig,
+    Dataset,
+    Options,
+    check_nonnegative,
+    find_preset,
+)
+from tempered_ebm.training.networks import (
     BufferConfig,
     LangevinConfig,
     Network,
     NetworkConfig,
-    is_decoupled,
-    validate_buffer,
-    validate_langevin,
-    validate_network,
-    with_smaller_steps,
+    check_capacity,
 )
-from tempered_ebm.training.options import AdamConfig
 
 Objective = Literal["persistent", "contrastive", "score_matching"]
 Start = Literal["uniform", "gaussian", "data"]
 
 _POINT_UPDATES = 2000
 _RUNGS = 6
+_TRAINING_IMAGES = 50_000
 
 
 @dataclass(frozen=True)
-class ModelConfig(NetworkConfig):
+class DataModelConfig(NetworkConfig):
     """Density exp(f(x)) / Z of the data, or exp(f(x)) N(x; 0, s^2 I) / Z."""
 
     base_scale: float | None = None
     """Standard deviation s of the reference normal. Default: twice the root mean square of the data
     for points, none for images."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        if self.base_scale is not None:
+            checks.positive("--base-scale", self.base_scale)
+
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
-    """What is descended."""
+class DataObjectiveConfig(Options):
+    """Loss."""
 
     objective: Objective = "persistent"
     """persistent: contrastive divergence with chains from a replay buffer; contrastive: the same
@@ -59,9 +98,18 @@ class ObjectiveConfig:
     score_noise: float | None = None
     """Noise scale of score matching. Default: a twentieth of the root mean square of the data."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        if self.score_noise is not None:
+            checks.positive("--score-noise", self.score_noise)
+        if self.energy_penalty is not None:
+            check_nonnegative("--energy-penalty", self.energy_penalty)
+        if self.data_noise is not None:
+            check_nonnegative("--data-noise", self.data_noise)
+
 
 @dataclass(frozen=True)
-class ChainConfig(LangevinConfig):
+class DataChainConfig(LangevinConfig):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
     steps: int | None = None
@@ -80,9 +128,32 @@ class ChainConfig(LangevinConfig):
     power: float = 2.0
     """Exponent p of the ladder u^p."""
 
+    @property
+    def has_ladder(self) -> bool:
+        """Whether every chain is a ladder of replicas."""
+        return self.num_temperatures is not None and self.num_temperatures > 1
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether steps are Metropolis-adjusted."""
+        return self.metropolis or self.has_ladder
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        if self.num_temperatures is not None:
+            checks.at_least("--num-temperatures", self.num_temperatures, 1)
+        checks.positive("--power", self.power)
+        if self.is_adjusted and self.is_decoupled:
+            raise InputError(
+                "--metropolis and --num-temperatures correct chains whose law --final-step-size, "
+                "--noise-scale and --max-drift would change; expected none of them, got "
+                f"{self.final_step_size}, {self.noise_scale} and {self.max_drift}"
+            )
+
 
 @dataclass(frozen=True)
-class ReplayConfig(BufferConfig):
+class DataReplayConfig(BufferConfig):
     """Replay buffer of persistent chains."""
 
     start: Start = "uniform"
@@ -94,163 +165,205 @@ class ReplayConfig(BufferConfig):
 class DataEBMConfig(BaseConfig):
     """Everything that defines the training of an energy-based model of data."""
 
+    kind: ClassVar[str] = "data"
+
     data: AnyDataConfig = field(default_factory=AnyDataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    chain: ChainConfig = field(default_factory=ChainConfig)
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    model: DataModelConfig = field(default_factory=DataModelConfig)
+    objective: DataObjectiveConfig = field(default_factory=DataObjectiveConfig)
+    chain: DataChainConfig = field(default_factory=DataChainConfig)
+    replay: DataReplayConfig = field(default_factory=DataReplayConfig)
     optimizer: AdamConfig = field(
         default_factory=lambda: AdamConfig(batch_size=200, average_decay=0.998)
     )
 
     @property
     def label(self) -> str:
-        """What the name of a run folder says about the model."""
+        """Part of the name of a run folder that tells the model."""
         return f"data-{self.objective.objective}"
 
+    @property
+    def is_persistent(self) -> bool:
+        """Whether chains go on from update to update."""
+        return self.objective.objective == "persistent"
 
-def has_ladder(chain: ChainConfig) -> bool:
-    """Whether every chain is a ladder of replicas."""
-    return chain.num_temperatures is not None and chain.num_temperatures > 1
+    def validate(self) -> None:
+        """Check every value that can be checked without the data."""
+        super().validate()
+        if self.chain.has_ladder and not self.is_persistent:
+            raise InputError(
+                "--num-temperatures above 1 goes with --objective persistent, got "
+                f"{self.objective.objective}"
+            )
+        if self.is_persistent:
+            check_capacity(self.replay.capacity, self.optimizer.batch_size)
 
+    def resolve(self, dataset: AnyDataset) -> Self:
+        """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`.
 
-def is_adjusted(chain: ChainConfig) -> bool:
-    """Whether steps are Metropolis-adjusted."""
-    return chain.metropolis or has_ladder(chain)
-
-
-def validate(config: DataEBMConfig) -> None:
-    """Check every value that can be checked without the data.
-
-    Raises:
-        InputError: naming the option, the value and what was expected.
-    """
-    validate_base(config)
-    options.validate_adam(config.optimizer)
-    replay, chain = config.replay, config.chain
-    validate_network(config.model)
-    validate_langevin(chain)
-    validate_buffer(replay)
-    for flag, value in (
-        ("--base-scale", config.model.base_scale),
-        ("--score-noise", config.objective.score_noise),
-    ):
-        if value is not None:
-            checks.positive(flag, value)
-    for flag, value in (
-        ("--energy-penalty", config.objective.energy_penalty),
-        ("--data-noise", config.objective.data_noise),
-    ):
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{flag} must be at least 0 and finite, got {value}")
-    if chain.num_temperatures is not None:
-        checks.at_least("--num-temperatures", chain.num_temperatures, 1)
-    checks.positive("--power", chain.power)
-    if has_ladder(chain) and config.objective.objective != "persistent":
-        raise InputError(
-            "--num-temperatures above 1 goes with --objective persistent, got "
-            f"{config.objective.objective}"
+        Raises:
+            InputError: if the network does not fit the data.
+        """
+        config, is_points = self, len(dataset.event_shape) == 1
+        if is_points and config.optimizer.num_steps is None:
+            optimizer = dataclasses.replace(config.optimizer, num_steps=_POINT_UPDATES)
+            config = dataclasses.replace(config, optimizer=optimizer)
+        config = super(DataEBMConfig, config).resolve(dataset)
+        model = config.model.resolve(dataset)
+        if config.chain.has_ladder and not is_points and model.base_scale is None:
+            raise InputError("--base-scale must be given with --num-temperatures above 1, got none")
+        if is_points and model.network != "mlp":
+            raise InputError(f"--network must be mlp for points, got {model.network}")
+        mean_square = float(np.mean(np.square(dataset.x_train, dtype=np.float64)))
+        if model.base_scale is None and is_points:
+            model = dataclasses.replace(model, base_scale=_rounded(2 * math.sqrt(mean_square)))
+        objective = _with_defaults(
+            config.objective,
+            energy_penalty=0.0 if is_points else 0.01,
+            data_noise=0.0 if is_points else 0.03,
+            score_noise=_rounded(math.sqrt(mean_square) / 20),
         )
-    if is_adjusted(chain) and is_decoupled(chain):
-        raise InputError(
-            "--metropolis and --num-temperatures correct chains whose law --final-step-size, "
-            "--noise-scale and --max-drift would change; expected none of them, got "
-            f"{chain.final_step_size}, {chain.noise_scale} and {chain.max_drift}"
+        config = dataclasses.replace(
+            config,
+            model=model,
+            objective=objective,
+            chain=_resolved_chain(config, mean_square, is_points=is_points),
+            replay=config.replay.resolve(dataset),
         )
-    if config.objective.objective == "persistent" and replay.capacity < config.optimizer.batch_size:
-        raise InputError(
-            f"--capacity must be at least the --batch-size of {config.optimizer.batch_size}, got "
-            f"{replay.capacity}"
-        )
+        config.validate()
+        return config
 
 
-def resolve(config: DataEBMConfig, dataset: AnyDataset) -> DataEBMConfig:
-    """Fill in what depends on the data.
-
-    Raises:
-        InputError: if the batch is larger than the training set, or the network does not fit.
-    """
-    is_points = len(dataset.event_shape) == 1
-    if is_points and config.optimizer.num_steps is None:
-        optimizer = dataclasses.replace(config.optimizer, num_steps=_POINT_UPDATES)
-        config = dataclasses.replace(config, optimizer=optimizer)
-    config = resolve_base(config, dataset)
-    x = dataset.x_train
-    mean_square = float(np.mean(np.square(x, dtype=np.float64)))
-    network = default_network(config.model, dataset)
-    if has_ladder(config.chain) and not is_points and config.model.base_scale is None:
-        raise InputError("--base-scale must be given with --num-temperatures above 1, got none")
-    if is_points and network != "mlp":
-        raise InputError(f"--network must be mlp for points, got {network}")
-    base_scale = config.model.base_scale
-    if base_scale is None and is_points:
-        base_scale = _rounded(2 * math.sqrt(mean_square))
-    model = dataclasses.replace(
-        config.model,
-        network=network,
-        width=config.model.width or (128 if network == "mlp" else 32),
-        base_scale=base_scale,
-    )
-    goal = config.objective
-    objective = dataclasses.replace(
-        goal,
-        energy_penalty=_default(goal.energy_penalty, 0.0 if is_points else 0.01),
-        data_noise=_default(goal.data_noise, 0.0 if is_points else 0.03),
-        score_noise=_default(goal.score_noise, _rounded(math.sqrt(mean_square) / 20)),
-    )
+def _resolved_chain(
+    config: DataEBMConfig, mean_square: float, *, is_points: bool
+) -> DataChainConfig:
     chain = config.chain
-    if chain.num_temperatures is None:
-        is_plain = (
-            not is_points
-            or goal.objective != "persistent"
-            or chain.metropolis
-            or is_decoupled(chain)
-        )
-        chain = dataclasses.replace(chain, num_temperatures=1 if is_plain else _RUNGS)
-    noise = chain.noise_scale
-    step_size = _rounded((0.015 if has_ladder(chain) else 0.002) * mean_square)
-    if not is_points:
-        step_size = 1.0
-    if noise is None and not is_points and not is_adjusted(chain):
-        noise = 0.01
-    chain = dataclasses.replace(
+    wants_ladder = (
+        is_points and config.is_persistent and not chain.metropolis and not chain.is_decoupled
+    )
+    chain = _with_defaults(chain, num_temperatures=_RUNGS if wants_ladder else 1)
+    if not is_points and not chain.is_adjusted:
+        chain = _with_defaults(chain, noise_scale=0.01)
+    factor = 0.015 if chain.has_ladder else 0.002
+    return _with_defaults(
         chain,
-        steps=chain.steps or (5 if has_ladder(chain) else 20 if is_points else 30),
-        step_size=_default(chain.step_size, step_size),
-        noise_scale=noise,
-        sampling_steps=chain.sampling_steps or (200 if has_ladder(chain) else 1000),
+        steps=5 if chain.has_ladder else 20 if is_points else 30,
+        step_size=_rounded(factor * mean_square) if is_points else 1.0,
+        sampling_steps=200 if chain.has_ladder else 1000,
     )
-    replay = dataclasses.replace(
-        config.replay,
-        start_low=_default(config.replay.start_low, float(x.min())),
-        start_high=_default(config.replay.start_high, float(x.max())),
-    )
-    options.validate_adam(config.optimizer)
-    config = dataclasses.replace(
-        config, model=model, objective=objective, chain=chain, replay=replay
-    )
-    validate(config)
-    return config
 
 
-def default_network(config: NetworkConfig, dataset: AnyDataset) -> Network:
-    """The network that is chosen, or the default for these data."""
-    return config.network or ("mlp" if is_small(dataset) else "conv")
-
-
-def _default(value: float | None, default: float) -> float:
-    return default if value is None else value
+def _with_defaults(options: Any, **defaults: float) -> Any:
+    """Return options in which every None of those named has its default."""
+    missing = {name: x for name, x in defaults.items() if getattr(options, name) is None}
+    return dataclasses.replace(options, **missing)
 
 
 def _rounded(value: float) -> float:
-    """Two significant digits: a setting that a person can read."""
+    """Return two significant digits: a setting that a person can read."""
     return float(f"{value:.1e}")
 
 
-def scaled(config: DataEBMConfig, scale: float) -> DataEBMConfig:
-    """The configuration with learning rate and step sizes multiplied by ``scale``."""
-    return dataclasses.replace(
-        config,
-        optimizer=options.slowed(config.optimizer, scale),
-        chain=with_smaller_steps(config.chain, scale),
+def _igebm() -> DataEBMConfig:
+    one_level = 2 / 256
+    return DataEBMConfig(
+        data=AnyDataConfig(dataset="cifar10"),
+        model=DataModelConfig(
+            network="residual", width=64, depth=2, activation="leaky_relu", spectral_norm=True
+        ),
+        objective=DataObjectiveConfig(
+            energy_penalty=1.0, data_noise=round(one_level / math.sqrt(12), 5)
+        ),
+        chain=DataChainConfig(steps=60, step_size=40.0, noise_scale=0.01, max_drift=0.005),
+        replay=DataReplayConfig(
+            capacity=10_000, restart=0.05, start="uniform", start_low=-1.0, start_high=1.0
+        ),
+        optimizer=AdamConfig(
+            num_steps=121_200,
+            batch_size=128,
+            learning_rate=1e-4,
+            rate_schedule="constant",
+            first_moment_decay=0.0,
+        ),
     )
+
+
+def _anatomy(*, steps: int, restart: float, capacity: int) -> DataEBMConfig:
+    return DataEBMConfig(
+        data=AnyDataConfig(dataset="cifar10"),
+        model=DataModelConfig(network="conv", width=32, activation="leaky_relu"),
+        objective=DataObjectiveConfig(energy_penalty=0.0, data_noise=0.03),
+        chain=DataChainConfig(steps=steps, step_size=1.0, noise_scale=0.01, sampling_steps=steps),
+        replay=DataReplayConfig(
+            capacity=capacity, restart=restart, start="uniform", start_low=-1.0, start_high=1.0
+        ),
+        optimizer=AdamConfig(
+            num_steps=100_000, batch_size=100, learning_rate=1e-4, rate_schedule="constant"
+        ),
+    )
+
+
+def _images(dataset: Dataset, network: Network, num_steps: int) -> DataEBMConfig:
+    """For an accelerator."""
+    return DataEBMConfig(
+        data=AnyDataConfig(dataset=dataset),
+        model=DataModelConfig(network=network, width=64, depth=2),
+        chain=DataChainConfig(steps=40),
+        optimizer=AdamConfig(
+            num_steps=num_steps, batch_size=128, learning_rate=1e-4, average_decay=0.999
+        ),
+    )
+
+
+def _small_gray(dataset: Dataset) -> DataEBMConfig:
+    """For two CPU cores."""
+    return DataEBMConfig(
+        data=AnyDataConfig(dataset=dataset),
+        model=DataModelConfig(network="mlp", width=512, depth=2),
+        chain=DataChainConfig(steps=10, sampling_steps=500),
+        replay=DataReplayConfig(start="gaussian"),
+        optimizer=AdamConfig(num_steps=4_000, batch_size=200, average_decay=0.998),
+    )
+
+
+def _small_colour(dataset: Dataset, num_steps: int) -> DataEBMConfig:
+    """For two CPU cores."""
+    return DataEBMConfig(
+        data=AnyDataConfig(dataset=dataset),
+        model=DataModelConfig(network="residual", width=8, depth=1),
+        chain=DataChainConfig(steps=10, sampling_steps=500),
+        replay=DataReplayConfig(capacity=2_000),
+        optimizer=AdamConfig(
+            num_steps=num_steps, batch_size=50, learning_rate=5e-4, average_decay=0.998
+        ),
+    )
+
+
+PRESETS: dict[str, DataEBMConfig] = {
+    "igebm": _igebm(),
+    "anatomy": _anatomy(steps=150, restart=1.0, capacity=100),
+    "anatomy-persistent": _anatomy(steps=500, restart=0.0, capacity=_TRAINING_IMAGES),
+    "mnist": _images("mnist", "conv", 50_000),
+    "fashion_mnist": _images("fashion_mnist", "conv", 50_000),
+    "svhn": _images("svhn", "residual", 100_000),
+    "cifar10": _images("cifar10", "residual", 100_000),
+    "toy": DataEBMConfig(),
+    "mnist-small": _small_gray("mnist"),
+    "fashion-small": _small_gray("fashion_mnist"),
+    "svhn-small": _small_colour("svhn", 3_000),
+    "cifar10-small": _small_colour("cifar10", 3_000),
+}
+"""Configurations by name. Data files are not part of them; points of the plane need none."""
+
+
+def preset(name: str) -> DataEBMConfig:
+    """Return the configuration of a name, to be resolved with the data.
+
+    Raises:
+        InputError: for a name that is none of ``PRESETS``.
+
+    Example:
+        >>> from tempered_ebm.training.data_ebm.config import preset
+        >>> preset("igebm").chain.steps
+        60
+    """
+    return find_preset(PRESETS, name)

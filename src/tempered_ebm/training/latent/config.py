@@ -1,42 +1,76 @@
-"""What the training of a latent EBM is configured by."""
+"""Configuration of the training of a latent EBM, and named ones: of papers, and for two CPU cores.
+
+The ``pang2020`` presets follow the official script of Pang et al. (2020) for SVHN: 100 latent
+dimensions, an energy network of 200-200, a transposed-convolution generator of 512-256-128
+channels, sigma 0.3, 60 prior and 20 posterior steps from N(0, I) with noise scales 0.4 and 0.1,
+learning rates 2e-5 and 1e-4 times 0.998 an epoch, batches of 100, no weight decay, 201 epochs. On
+CIFAR-10 and CelebA they are the same settings, with a generator of one more doubling for 64
+pixels: no script for these was published. The ``thermo`` presets follow the settings file of
+JAX-ThermoEBM (2024): ten temperatures, frozen thermodynamic integration, batches of 32, an energy
+network of 100-100. Its power is an axis of its study; here it is 1.
+
+Two things differ from both: one activation serves both networks (gelu; the originals' generator
+has leaky rectifiers), and the generator's first-moment decay is 0.9 (theirs is 0.5).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from tempered_ebm import _checks as checks
 from tempered_ebm import schedules
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
-from tempered_ebm.training import options
-from tempered_ebm.training.config import BaseConfig, is_small, resolve_base, validate_base
-from tempered_ebm.training.generator_options import (
-    GeneratorConfig,
-    resolve_generator,
-    validate_generator,
+from tempered_ebm.training.config import (
+    BaseConfig,
+    BaseOptimizerConfig,
+    DataConfig,
+    Dataset,
+    Options,
+    RateSchedule,
+    RateShape,
+    check_fraction,
+    find_preset,
+    flag,
+    is_small,
 )
-from tempered_ebm.training.options import BaseOptimizerConfig, RateSchedule, RateShape
+from tempered_ebm.training.networks import GeneratorConfig
 
 Chains = Literal["persistent", "short_run"]
 EstimatorName = Literal["posterior", "path", "covariance", "pooled"]
 Precision = Literal["float32", "bf16"]
 Schedule = Literal["uniform", "power", "sigmoid", "geometric", "beta", "cosine"]
 
+_EPOCHS = 201
+_TRAINING_IMAGES: dict[Dataset, int] = {
+    "svhn": 73_257,
+    "cifar10": 50_000,
+    "celeba": 162_770,
+}
+
 
 @dataclass(frozen=True)
-class ModelConfig(GeneratorConfig):
+class LatentModelConfig(GeneratorConfig):
     """Latent EBM: prior exp(f(z)) N(z; 0, I) / Z, Gaussian likelihood around a generator."""
 
     energy_widths: tuple[int, ...] | None = None
     """Hidden layers of the energy network. Default: 64 64 for images up to 16 pixels, else
     200 200."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        for width in self.energy_widths or (1,):
+            checks.at_least("--energy-widths", width, 1)
+        if self.energy_widths == ():
+            raise InputError("--energy-widths must name at least one layer, got none")
+
 
 @dataclass(frozen=True)
-class ChainConfig:
+class LatentChainConfig(Options):
     """Langevin chains, z' = z + h grad log p(z) + sqrt(2h) noise."""
 
     chains: Chains = "persistent"
@@ -56,9 +90,24 @@ class ChainConfig:
     metropolis: bool = False
     """Correct every step by a Metropolis test (MALA); without it the chains are biased (ULA)."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        for name in ("prior_steps", "posterior_steps", "sampling_steps"):
+            checks.at_least(flag(name), getattr(self, name), 1)
+        for name in ("prior_step_size", "posterior_step_size"):
+            checks.positive(flag(name), getattr(self, name))
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with step sizes multiplied by ``factor``."""
+        return dataclasses.replace(
+            self,
+            prior_step_size=self.prior_step_size * factor,
+            posterior_step_size=self.posterior_step_size * factor,
+        )
+
 
 @dataclass(frozen=True)
-class EstimatorConfig:
+class EstimatorConfig(Options):
     """Learning gradient."""
 
     estimator: EstimatorName = "posterior"
@@ -100,9 +149,44 @@ class EstimatorConfig:
         """Fewest chains per image that the estimator works with."""
         return 2 if self.estimator == "covariance" else 1
 
+    def ladder(self) -> Any:
+        """Return the temperatures of the configured family, shape (K,).
+
+        Raises:
+            InputError: if the family's parameter is out of range.
+        """
+        K = self.num_temperatures
+        match self.schedule:
+            case "uniform":
+                return schedules.uniform(K)
+            case "power":
+                return schedules.power(K, self.power)
+            case "sigmoid":
+                return schedules.sigmoid(K, self.steepness)
+            case "geometric":
+                return schedules.geometric(K, self.t_min)
+            case "beta":
+                return schedules.beta(K, self.alpha)
+            case "cosine":
+                return schedules.cosine(K)
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        fewest = 3 if self.schedule == "geometric" else 2
+        checks.at_least("--num-temperatures", self.num_temperatures, fewest)
+        for name in ("power", "steepness", "t_min", "alpha"):
+            checks.positive(flag(name), getattr(self, name))
+        if self.num_chains is not None:
+            checks.at_least("--num-chains", self.num_chains, self.min_chains)
+        if self.temperature_block is not None:
+            checks.at_least("--temperature-block", self.temperature_block, 1)
+        if self.t_min >= 1:
+            raise InputError(f"--t-min must be below 1, got {self.t_min}")
+        self.ladder()
+
 
 @dataclass(frozen=True)
-class OptimizerConfig(BaseOptimizerConfig):
+class LatentOptimizerConfig(BaseOptimizerConfig):
     """Optimisation by AdamW."""
 
     batch_size: int = 100
@@ -114,6 +198,20 @@ class OptimizerConfig(BaseOptimizerConfig):
     weight_decay: float = 0.1
     """Decoupled weight decay of both networks; it keeps the energy from growing so steep that
     unadjusted chains leave."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        checks.positive("--prior-learning-rate", self.prior_learning_rate)
+        checks.positive("--generator-learning-rate", self.generator_learning_rate)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with learning rates multiplied by ``factor``."""
+        return dataclasses.replace(
+            self,
+            prior_learning_rate=self.prior_learning_rate * factor,
+            generator_learning_rate=self.generator_learning_rate * factor,
+        )
 
 
 @dataclass(frozen=True)
@@ -129,8 +227,8 @@ class RateConfig(RateShape):
 
 
 @dataclass(frozen=True)
-class UpdateConfig:
-    """What else happens to gradients and parameters in an update."""
+class UpdateConfig(Options):
+    """Clipping, averages of parameters, and precision of an update."""
 
     prior_clip: float | None = None
     """Largest norm of the gradient of the energy network; a longer one is shortened to it.
@@ -144,130 +242,126 @@ class UpdateConfig:
     """float32, or bf16: matrix products of the networks in bfloat16; chains, log-densities and
     optimiser stay in float32."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        for name in ("prior_clip", "generator_clip"):
+            if getattr(self, name) is not None:
+                checks.positive(flag(name), getattr(self, name))
+        if self.average_decay is not None:
+            check_fraction("--average-decay", self.average_decay)
+
 
 @dataclass(frozen=True)
 class LatentConfig(BaseConfig):
     """Everything that defines the training of a latent EBM."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    chain: ChainConfig = field(default_factory=ChainConfig)
+    kind: ClassVar[str] = "latent"
+
+    model: LatentModelConfig = field(default_factory=LatentModelConfig)
+    chain: LatentChainConfig = field(default_factory=LatentChainConfig)
     learning: EstimatorConfig = field(default_factory=EstimatorConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: LatentOptimizerConfig = field(default_factory=LatentOptimizerConfig)
     rates: RateConfig = field(default_factory=RateConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
 
     @property
     def label(self) -> str:
-        """What the name of a run folder says about the model."""
+        """Part of the name of a run folder that tells the model."""
         return self.learning.estimator
 
+    def validate(self) -> None:
+        """Check every value that can be checked without the data."""
+        super().validate()
+        self._validate_rates()
 
-def validate(config: LatentConfig) -> None:
-    """Check every value that can be checked without the data.
+    def _validate_rates(self) -> None:
+        names = (self.rates.prior_rate_schedule, self.rates.generator_rate_schedule)
+        self.rates.validate_rates(names, self.optimizer.num_steps)
 
-    Raises:
-        InputError: naming the option, the value and what was expected.
-    """
-    model, chain = config.model, config.chain
-    validate_base(config)
-    validate_generator(model)
-    for width in model.energy_widths or (1,):
-        checks.at_least("--energy-widths", width, 1)
-    if model.energy_widths == ():
-        raise InputError("--energy-widths must name at least one layer, got none")
-    for name in ("prior_steps", "posterior_steps", "sampling_steps"):
-        checks.at_least(_flag(name), getattr(chain, name), 1)
-    for name in ("prior_step_size", "posterior_step_size"):
-        checks.positive(_flag(name), getattr(chain, name))
-    _validate_ladder(config.learning)
-    checks.positive("--prior-learning-rate", config.optimizer.prior_learning_rate)
-    checks.positive("--generator-learning-rate", config.optimizer.generator_learning_rate)
-    _validate_rates(config.rates, config.optimizer.num_steps)
-    _validate_update(config.update)
+    def resolve(self, dataset: ImageDataset) -> Self:
+        """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`."""
+        config = super().resolve(dataset)
+        model = config.model.resolve(dataset)
+        widths = model.energy_widths or ((64, 64) if is_small(dataset) else (200, 200))
+        num_chains = config.learning.num_chains or config.learning.min_chains
+        config._validate_rates()
+        return dataclasses.replace(
+            config,
+            model=dataclasses.replace(model, energy_widths=widths),
+            learning=dataclasses.replace(config.learning, num_chains=num_chains),
+        )
 
 
-def _validate_rates(config: RateConfig, num_steps: int | None) -> None:
-    names = (config.prior_rate_schedule, config.generator_rate_schedule)
-    options.validate_rates(names, config, num_steps)
-
-
-def _validate_update(config: UpdateConfig) -> None:
-    for flag, norm in (
-        ("--prior-clip", config.prior_clip),
-        ("--generator-clip", config.generator_clip),
-    ):
-        if norm is not None:
-            checks.positive(flag, norm)
-    if config.average_decay is not None:
-        options.proper_fraction("--average-decay", config.average_decay)
-
-
-def _validate_ladder(config: EstimatorConfig) -> None:
-    fewest = 3 if config.schedule == "geometric" else 2
-    checks.at_least("--num-temperatures", config.num_temperatures, fewest)
-    for name in ("power", "steepness", "t_min", "alpha"):
-        checks.positive(_flag(name), getattr(config, name))
-    if config.num_chains is not None:
-        checks.at_least("--num-chains", config.num_chains, config.min_chains)
-    if config.temperature_block is not None:
-        checks.at_least("--temperature-block", config.temperature_block, 1)
-    if config.t_min >= 1:
-        raise InputError(f"--t-min must be below 1, got {config.t_min}")
-    ladder(config)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def ladder(config: EstimatorConfig) -> Any:
-    """Temperature ladder of the configured family, shape (K,).
-
-    Raises:
-        InputError: if the family's parameter is out of range.
-    """
-    K = config.num_temperatures
-    match config.schedule:
-        case "uniform":
-            return schedules.uniform(K)
-        case "power":
-            return schedules.power(K, config.power)
-        case "sigmoid":
-            return schedules.sigmoid(K, config.steepness)
-        case "geometric":
-            return schedules.geometric(K, config.t_min)
-        case "beta":
-            return schedules.beta(K, config.alpha)
-        case "cosine":
-            return schedules.cosine(K)
-
-
-def resolve(config: LatentConfig, dataset: ImageDataset) -> LatentConfig:
-    """Fill in what depends on the data.
-
-    Raises:
-        InputError: if the batch is larger than the training set.
-    """
-    config = resolve_base(config, dataset)
-    model = resolve_generator(config.model, dataset)
-    widths = model.energy_widths or ((64, 64) if is_small(dataset) else (200, 200))
-    model = dataclasses.replace(model, energy_widths=widths)
-    learning = config.learning
-    learning = dataclasses.replace(learning, num_chains=learning.num_chains or learning.min_chains)
-    _validate_rates(config.rates, config.optimizer.num_steps)
-    return dataclasses.replace(config, model=model, learning=learning)
-
-
-def scaled(config: LatentConfig, scale: float) -> LatentConfig:
-    """The configuration with learning rates and step sizes multiplied by ``scale``."""
-    optimizer = dataclasses.replace(
-        config.optimizer,
-        prior_learning_rate=config.optimizer.prior_learning_rate * scale,
-        generator_learning_rate=config.optimizer.generator_learning_rate * scale,
+def _paper(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    energy_widths: tuple[int, int],
+    learning: EstimatorConfig,
+) -> LatentConfig:
+    epoch = _TRAINING_IMAGES[dataset] // batch_size
+    rates = RateConfig(
+        prior_rate_schedule="exponential",
+        generator_rate_schedule="exponential",
+        rate_decay=0.998,
+        rate_decay_every=epoch,
     )
-    chain = dataclasses.replace(
-        config.chain,
-        prior_step_size=config.chain.prior_step_size * scale,
-        posterior_step_size=config.chain.posterior_step_size * scale,
+    return LatentConfig(
+        data=DataConfig(dataset=dataset),
+        model=LatentModelConfig(
+            latent_dim=100,
+            sigma=0.3,
+            energy_widths=energy_widths,
+            generator="deconv",
+            generator_width=64,
+            activation="gelu",
+        ),
+        chain=LatentChainConfig(chains="short_run"),
+        learning=learning,
+        optimizer=LatentOptimizerConfig(
+            num_steps=_EPOCHS * epoch,
+            batch_size=batch_size,
+            prior_learning_rate=2e-5,
+            generator_learning_rate=1e-4,
+            weight_decay=0.0,
+        ),
+        rates=rates,
     )
-    return dataclasses.replace(config, optimizer=optimizer, chain=chain)
+
+
+def _pang2020(dataset: Dataset) -> LatentConfig:
+    return _paper(dataset, batch_size=100, energy_widths=(200, 200), learning=EstimatorConfig())
+
+
+def _thermo(dataset: Dataset) -> LatentConfig:
+    learning = EstimatorConfig(
+        estimator="path", path_weight="frozen_ti", num_temperatures=10, power=1.0
+    )
+    return _paper(dataset, batch_size=32, energy_widths=(100, 100), learning=learning)
+
+
+PRESETS: dict[str, LatentConfig] = {
+    **{f"pang2020-{name}": _pang2020(name) for name in _TRAINING_IMAGES},
+    **{f"thermo-{name}": _thermo(name) for name in _TRAINING_IMAGES},
+    "digits": LatentConfig(),
+    "mnist": LatentConfig(data=DataConfig(dataset="mnist")),
+    "svhn-small": LatentConfig(
+        data=DataConfig(dataset="svhn"),
+        model=LatentModelConfig(latent_dim=64, generator_width=16),
+    ),
+}
+"""Configurations by name. Data files are not part of them, but for the embedded digits."""
+
+
+def preset(name: str) -> LatentConfig:
+    """Return the configuration of a name, to be resolved with the data.
+
+    Raises:
+        InputError: for a name that is none of ``PRESETS``.
+
+    Example:
+        >>> from tempered_ebm.training.latent.config import preset
+        >>> preset("pang2020-svhn").optimizer.batch_size
+        100
+    """
+    return find_preset(PRESETS, name)

@@ -1,70 +1,45 @@
-"""What the training of a variational autoencoder is configured by."""
+"""Configuration of the training of a variational autoencoder."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.training import options
-from tempered_ebm.training.config import BaseConfig, resolve_base, validate_base
-from tempered_ebm.training.generator_options import (
-    GeneratorConfig,
-    resolve_generator,
-    validate_generator,
-)
-from tempered_ebm.training.options import AdamConfig
+from tempered_ebm.training.config import AdamConfig, BaseConfig
+from tempered_ebm.training.networks import GeneratorConfig
 
 
 @dataclass(frozen=True)
-class ModelConfig(GeneratorConfig):
+class VAEModelConfig(GeneratorConfig):
     """Variational autoencoder: prior N(0, I), Gaussian likelihood around a generator."""
 
     encoder_width: int | None = None
     """Units per hidden layer (mlp), or channels of the first layer, halved (deconv), of the
     encoder, which mirrors the generator. Default: --generator-width."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        if self.encoder_width is not None:
+            checks.at_least("--encoder-width", self.encoder_width, 1)
+
 
 @dataclass(frozen=True)
 class VAEConfig(BaseConfig):
     """Everything that defines the training of a variational autoencoder."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    kind: ClassVar[str] = "vae"
+
+    model: VAEModelConfig = field(default_factory=VAEModelConfig)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
 
-    @property
-    def label(self) -> str:
-        """What the name of a run folder says about the model."""
-        return "vae"
-
-
-def validate(config: VAEConfig) -> None:
-    """Check every value that can be checked without the data.
-
-    Raises:
-        InputError: naming the option, the value and what was expected.
-    """
-    validate_base(config)
-    validate_generator(config.model)
-    if config.model.encoder_width is not None:
-        checks.at_least("--encoder-width", config.model.encoder_width, 1)
-    options.validate_adam(config.optimizer)
-
-
-def resolve(config: VAEConfig, dataset: ImageDataset) -> VAEConfig:
-    """Fill in what depends on the data.
-
-    Raises:
-        InputError: if the batch is larger than the training set.
-    """
-    config = resolve_base(config, dataset)
-    model = resolve_generator(config.model, dataset)
-    model = dataclasses.replace(model, encoder_width=model.encoder_width or model.generator_width)
-    options.validate_adam(config.optimizer)
-    return dataclasses.replace(config, model=model)
-
-
-def scaled(config: VAEConfig, scale: float) -> VAEConfig:
-    """The configuration with the learning rate multiplied by ``scale``."""
-    return dataclasses.replace(config, optimizer=options.slowed(config.optimizer, scale))
+    def resolve(self, dataset: ImageDataset) -> Self:
+        """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`."""
+        config = super().resolve(dataset)
+        model = config.model.resolve(dataset)
+        width = model.encoder_width or model.generator_width
+        config.optimizer.validate()
+        return dataclasses.replace(config, model=dataclasses.replace(model, encoder_width=width))

@@ -7,27 +7,27 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import plotting
-from tempered_ebm.training import walks
+from tempered_ebm.training.task import Trajectory, steps_per_frame
 
 
-def test_a_walk_has_its_start_and_every_advance():
-    walk = walks.Walk(jnp.zeros(3), lambda key, x: x + 1, lambda x: 10 * x)
-    path = list(walks.positions(walk, jax.random.key(0), 4))
+def test_a_trajectory_has_its_start_and_every_advance():
+    trajectory = Trajectory(jnp.zeros(3), lambda key, x: x + 1, lambda x: 10 * x)
+    path = list(trajectory.positions(jax.random.key(0), 4))
     np.testing.assert_array_equal(path, [[0] * 3, [1] * 3, [2] * 3, [3] * 3])
 
 
 def test_every_advance_has_a_key_of_its_own():
-    walk = walks.Walk(jnp.zeros(1), lambda key, x: jax.random.normal(key, (1,)), lambda x: x)
-    values = np.ravel(list(walks.positions(walk, jax.random.key(0), 5)))
+    trajectory = Trajectory(jnp.zeros(1), lambda key, x: jax.random.normal(key, (1,)), lambda x: x)
+    values = np.ravel(list(trajectory.positions(jax.random.key(0), 5)))
     assert len(set(values.tolist())) == 5
 
 
 @pytest.mark.parametrize(("steps", "frames", "each"), [(100, 26, 4), (3, 26, 1), (10, 2, 10)])
 def test_frames_share_the_steps(steps, frames, each):
-    assert walks.segment(steps, frames) == each
+    assert steps_per_frame(steps, frames) == each
 
 
-def test_a_moving_picture_keeps_its_colours():
+def test_an_animation_keeps_its_colours():
     """Black and white tiles stay black and white."""
     from PIL import Image
 
@@ -58,13 +58,13 @@ def test_codes_are_shown_beside_what_they_decode_to(monkeypatch):
         return b"GIF"
 
     monkeypatch.setattr(plotting, "latent_trajectories", latent_trajectories)
-    walk = walks.Walk(
+    trajectory = Trajectory(
         jnp.ones((2, 3)),
         lambda key, z: z / 2,
         lambda z: jnp.broadcast_to(z[:, :1, None, None], (2, 4, 4, 1)),
         lambda z: 0.5 * (z**2).sum(-1),
     )
-    assert walks.moving_picture(walk, jax.random.key(0), 3) == b"GIF"
+    assert trajectory.animation(jax.random.key(0), 3) == b"GIF"
     np.testing.assert_array_equal([z[0, 0] for z in seen["codes"]], [1, 0.5, 0.25])
     np.testing.assert_allclose([v[0] for v in seen["potential"]], [1.5, 0.375, 0.09375])
     np.testing.assert_array_equal([x[0, 2, 2, 0] for x in seen["images"]], [1, 0.5, 0.25])

@@ -1,26 +1,31 @@
-"""From a configuration to a variational autoencoder and its update."""
+"""The variational autoencoder of a configuration, and its update."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from tempered_ebm.models import VAE, VAEParams, likelihoods
-from tempered_ebm.training.learner import Learner, Shard
+from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.networks import build_encoder, build_generator
-from tempered_ebm.training.optimizers import build_adam
-from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
+from tempered_ebm.training.state import (
+    Learner,
+    TrainState,
+    advance,
+    begin,
+    build_adam,
+    sampling_params,
+)
+from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.training.vae.config import VAEConfig
 from tempered_ebm.types import PRNGKey
 
 _NAMES = ("loss", "loglikelihood", "kl", "reconstruction_error", "second_moment")
-_PICTURED = 100
 
 
 def build_model(config: VAEConfig, image_shape: tuple[int, int, int]) -> VAE:
-    """Assemble the model of a resolved configuration."""
+    """Return the model of a resolved configuration."""
     model = config.model
     d = model.latent_dim or 1
     return VAE(
@@ -34,47 +39,22 @@ def build_model(config: VAEConfig, image_shape: tuple[int, int, int]) -> VAE:
 def init_params(
     config: VAEConfig, image_shape: tuple[int, int, int], rng_key: PRNGKey
 ) -> VAEParams:
-    """Initial parameters of the model of a resolved configuration."""
+    """Return initial parameters of the model of a resolved configuration."""
     return build_model(config, image_shape).init(rng_key, jnp.zeros((1, *image_shape)))
 
 
-def generate(
-    config: VAEConfig,
-    image_shape: tuple[int, int, int],
-    params: VAEParams,
-    rng_key: PRNGKey,
-    num_samples: int,
-) -> np.ndarray:
-    """Images at latent vectors from N(0, I)."""
-    return np.asarray(build_model(config, image_shape).generate(rng_key, params, num_samples))
-
-
-def build_learner(
-    config: VAEConfig,
-    image_shape: tuple[int, int, int],
-    num_images: int,
-    *,
-    shard: Shard | None = None,
-) -> Learner:
-    """A variational autoencoder as the training loop sees it.
-
-    Args:
-        config: resolved configuration.
-        image_shape: (height, width, channels).
-        num_images: training images.
-        shard: divides examples over devices; by default there is one.
-    """
+def build_learner(config: VAEConfig, image_shape: tuple[int, int, int]) -> Learner:
+    """Return a variational autoencoder of a resolved configuration as the training loop sees it."""
     model = build_model(config, image_shape)
     optimizer = build_adam(config.optimizer)
     decay = config.optimizer.average_decay
-    shard = shard or (lambda array, axis: array)
 
     def init(rng_key: PRNGKey) -> TrainState:
         params = init_params(config, image_shape, rng_key)
         return begin(params, optimizer, None, _NAMES, averages=decay is not None)
 
     def update(state: TrainState, rng_key: PRNGKey, images: Array, index: Array) -> TrainState:
-        x = shard(images[index], 0)
+        x = shard_batch(images[index])
         key = jax.random.fold_in(rng_key, state.step)
 
         def loss_fn(params: VAEParams) -> tuple[Array, tuple[Array, Array]]:
@@ -101,7 +81,7 @@ def build_learner(
         }
 
     def picture(rng_key: PRNGKey, state: TrainState) -> Array:
-        return model.generate(rng_key, sampling_params(state), _PICTURED)
+        return model.generate(rng_key, sampling_params(state), NUM_PICTURED)
 
     return Learner(
         metric_names=_NAMES,

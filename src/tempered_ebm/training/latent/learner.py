@@ -1,9 +1,9 @@
-"""One training update of a latent EBM as a pure function: chains, gradient, optimiser, metrics."""
+"""The latent EBM of a configuration, its learning gradient, and its update."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,28 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from tempered_ebm import learning
-from tempered_ebm.models import Draws, LatentEBM, LatentEBMParams
-from tempered_ebm.training.learner import Shard
-from tempered_ebm.training.state import TrainState, advance, begin
+from tempered_ebm.models import ChainSettings, Draws, LatentEBM, LatentEBMParams, likelihoods
+from tempered_ebm.networks import in_bfloat16, mlp_network
+from tempered_ebm.training.devices import shard_batch
+from tempered_ebm.training.latent.config import (
+    LatentConfig,
+    LatentOptimizerConfig,
+    RateConfig,
+    UpdateConfig,
+)
+from tempered_ebm.training.networks import ACTIVATIONS, build_generator
+from tempered_ebm.training.state import (
+    Learner,
+    TrainState,
+    WatchedMetrics,
+    adamw,
+    advance,
+    begin,
+    rate_schedule,
+    sampling_params,
+    skip_nonfinite,
+)
+from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.types import PRNGKey
 
 
@@ -33,10 +52,88 @@ Update = Callable[[TrainState, PRNGKey, "Array | None", Array, Array], TrainStat
 """``(state, rng_key, temperatures (K,), images (n, ...), index (batch,)) -> state``."""
 
 
+def build_model(
+    config: LatentConfig, image_shape: tuple[int, int, int], *, sampling: bool = False
+) -> LatentEBM:
+    """Return the model of a resolved configuration.
+
+    Args:
+        config: resolved configuration.
+        image_shape: (height, width, channels).
+        sampling: whether it samples and evaluates, by long chains in float32, or trains,
+            by short ones in the configured precision.
+    """
+    model, chain = config.model, config.chain
+    generator: Any = build_generator(model, image_shape)
+    activation = ACTIVATIONS[model.activation]
+    network: Any = mlp_network(model.energy_widths or (1,), activation=activation)
+    if config.update.precision == "bf16" and not sampling:
+        network, generator = in_bfloat16(network), in_bfloat16(generator)
+    prior_steps = chain.sampling_steps if sampling else chain.prior_steps
+    posterior_steps = chain.sampling_steps if sampling else chain.posterior_steps
+    return LatentEBM(
+        prior_network=network,
+        generator=generator,
+        likelihood=likelihoods.gaussian(model.sigma),
+        latent_dim=model.latent_dim or 1,
+        prior_chain=ChainSettings(prior_steps, chain.prior_step_size),
+        posterior_chain=ChainSettings(posterior_steps, chain.posterior_step_size),
+        metropolis=chain.metropolis,
+        replica_exchange=config.learning.replica_exchange,
+        temperature_block=config.learning.temperature_block,
+    )
+
+
+def build_estimator(config: LatentConfig) -> learning.Estimator:
+    """Return the estimator of the learning gradient of a configuration."""
+    match config.learning.estimator:
+        case "posterior":
+            return learning.posterior()
+        case "path":
+            return learning.path(config.learning.path_weight)
+        case "covariance":
+            return learning.covariance()
+        case "pooled":
+            return learning.pooled()
+
+
+def build_optimizer(
+    config: LatentOptimizerConfig,
+    rates: RateConfig | None = None,
+    update: UpdateConfig | None = None,
+) -> optax.GradientTransformation:
+    """AdamW for each network; an update that is not finite is skipped.
+
+    The energy network uses a first-moment decay of 0.5, as in Pang et al. (2020).
+
+    Args:
+        config: learning rates and weight decay; ``num_steps`` is resolved.
+        rates: schedules of the learning rates; cosine by default.
+        update: largest gradient norms, one for each network; none by default.
+    """
+    rates, update = rates or RateConfig(), update or UpdateConfig()
+    num_steps, decay = config.num_steps or 1, config.weight_decay
+    prior = rate_schedule(rates.prior_rate_schedule, config.prior_learning_rate, num_steps, rates)
+    generator = rate_schedule(
+        rates.generator_rate_schedule, config.generator_learning_rate, num_steps, rates
+    )
+    both = optax.partition(
+        {
+            "prior": adamw(prior, 0.5, decay, update.prior_clip),
+            "generator": adamw(generator, 0.9, decay, update.generator_clip),
+        },
+        lambda params: LatentEBMParams(
+            jax.tree.map(lambda _: "prior", params.prior),
+            jax.tree.map(lambda _: "generator", params.generator),
+        ),
+    )
+    return skip_nonfinite(both)
+
+
 def _metrics(
     model: LatentEBM, params: LatentEBMParams, x: Array, draws: Draws
 ) -> dict[str, Float[Array, ""]]:
-    """Averages over the draws of one update; energies are minus f."""
+    """Return averages over the draws of one update; energies are minus f."""
     z, z_prior = draws.posterior.position[-1], draws.prior.position
     statistic = "acceptance_rate" if model.metropolis else "drift_norm"
     metrics = {
@@ -60,7 +157,7 @@ def _metrics(
 def metric_names(
     model: LatentEBM, num_temperatures: int, image_shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Names of the metrics of an update, in the order of their columns."""
+    """Return the names of the metrics of an update, in the order of their columns."""
 
     def metrics(rng_key: PRNGKey) -> dict[str, Array]:
         params, x = model.init(rng_key), jnp.zeros((1, *image_shape))
@@ -98,7 +195,6 @@ def build_gradient(
     estimator: learning.Estimator,
     *,
     num_chains: int = 1,
-    shard: Shard | None = None,
 ) -> Gradient:
     """Build ``(rng_key, params, chains, temperatures, images, index) -> GradientEstimate``.
 
@@ -109,9 +205,7 @@ def build_gradient(
         model: the model; its chains have their training length.
         estimator: of the learning gradient.
         num_chains: independent posterior chains (ladders of them) per image.
-        shard: divides the examples and chains of a batch over devices; by default there is one.
     """
-    shard = shard or (lambda array, axis: array)
 
     def estimate(
         rng_key: PRNGKey,
@@ -122,7 +216,7 @@ def build_gradient(
         index: Int[Array, "batch"],
     ) -> GradientEstimate:
         draw_key, start_key = jax.random.split(rng_key)
-        x = shard(images[index], 0)
+        x = shard_batch(images[index])
         rungs = 1 if temperatures is None else temperatures.shape[0]
         posterior, prior = _starts(start_key, chains, index, (rungs, num_chains, model.latent_dim))
         draws = model.draw(
@@ -131,8 +225,8 @@ def build_gradient(
             x,
             temperatures,
             num_chains=num_chains,
-            initial_posterior=shard(posterior, 2),
-            initial_prior=shard(prior, 0),
+            initial_posterior=shard_batch(posterior, 2),
+            initial_prior=shard_batch(prior),
         )
         loss, gradient = jax.value_and_grad(
             lambda params: -model.objective(params, x, draws, estimator)
@@ -145,7 +239,7 @@ def build_gradient(
 def _starts(
     rng_key: PRNGKey, chains: Chains | None, index: Array, shape: tuple[int, int, int]
 ) -> tuple[Float[Array, "K C batch d"], Float[Array, "batch d"]]:
-    """Where the posterior and prior chains of one update start; ``shape`` is (K, C, d)."""
+    """Return where the posterior and prior chains of an update start; ``shape`` is (K, C, d)."""
     if chains is not None:
         return jnp.moveaxis(chains.posterior[index], 0, 2), chains.prior
     posterior_key, prior_key = jax.random.split(rng_key)
@@ -179,7 +273,6 @@ def build_update(
     *,
     num_chains: int = 1,
     average_decay: float | None = None,
-    shard: Shard | None = None,
 ) -> Update:
     """Build the update ``(state, rng_key, temperatures, images, index) -> state``.
 
@@ -193,9 +286,8 @@ def build_update(
         optimizer: wrapped in ``optax.apply_if_finite``.
         num_chains: independent posterior chains (ladders of them) per image.
         average_decay: decay of the moving average of the parameters, if the state keeps one.
-        shard: divides the examples and chains of a batch over devices; by default there is one.
     """
-    gradient = build_gradient(model, estimator, num_chains=num_chains, shard=shard)
+    gradient = build_gradient(model, estimator, num_chains=num_chains)
 
     def update(
         state: TrainState,
@@ -222,18 +314,6 @@ def build_update(
     return update
 
 
-def build_step(
-    model: LatentEBM,
-    estimator: learning.Estimator,
-    optimizer: optax.GradientTransformation,
-    *,
-    num_chains: int = 1,
-) -> Update:
-    """Compile :func:`build_update` on its own; the state is donated."""
-    update = build_update(model, estimator, optimizer, num_chains=num_chains)
-    return jax.jit(update, donate_argnums=0)
-
-
 def init_state(
     model: LatentEBM,
     optimizer: optax.GradientTransformation,
@@ -247,7 +327,7 @@ def init_state(
     names: tuple[str, ...],
     averages: bool = False,
 ) -> TrainState:
-    """Initial parameters, and persistent chains from N(0, I) if asked for.
+    """Return initial parameters, and persistent chains from N(0, I) if asked for.
 
     Args:
         model: the model.
@@ -270,3 +350,98 @@ def init_state(
             jax.random.normal(prior_key, (batch_size, d)),
         )
     return begin(model.init(params_key), optimizer, chains, names, averages=averages)
+
+
+def _build_measure(
+    gradient: Gradient, temperatures: Array | None, num_repeats: int
+) -> Callable[[PRNGKey, TrainState, Array, Array], dict[str, Array]]:
+    """Build the statistics of the gradient of an update, from where the chains of the run stand."""
+
+    def measure(rng_key: PRNGKey, state: TrainState, images: Array, index: Array) -> dict:
+        def once(key: PRNGKey, index: Array) -> LatentEBMParams:
+            return gradient(key, state.params, state.chains, temperatures, images, index).gradient
+
+        keys = jax.random.split(rng_key, (len(index), num_repeats))
+        estimates = jax.vmap(jax.vmap(once, in_axes=(0, None)))(keys, index)
+        single = jax.tree.map(lambda leaf: leaf[0, 0], estimates)
+        legacy = learning.parameter_groups(single)
+        return {
+            f"{group}_{name}": value
+            for group, statistics in learning.gradient_statistics(estimates).items()
+            for name, value in (
+                *statistics._asdict().items(),
+                ("legacy_variance", learning.legacy_gradient_variance(legacy[group])),
+            )
+            if not name.startswith("squared_bias")
+        }
+
+    return measure
+
+
+def build_learner(
+    config: LatentConfig, image_shape: tuple[int, int, int], num_images: int
+) -> Learner:
+    """Return a latent EBM as the training loop sees it.
+
+    Args:
+        config: resolved configuration.
+        image_shape: (height, width, channels).
+        num_images: training images.
+    """
+    model = build_model(config, image_shape)
+    sampler = build_model(config, image_shape, sampling=True)
+    optimizer = build_optimizer(config.optimizer, config.rates, config.update)
+    estimator = build_estimator(config)
+    temperatures = config.learning.ladder() if config.learning.uses_ladder else None
+    rungs = 1 if temperatures is None else len(temperatures)
+    names = metric_names(model, rungs, image_shape)
+    num_chains, decay = config.learning.num_chains or 1, config.update.average_decay
+    latent_update = build_update(
+        model, estimator, optimizer, num_chains=num_chains, average_decay=decay
+    )
+
+    def init(rng_key: PRNGKey) -> TrainState:
+        return init_state(
+            model,
+            optimizer,
+            rungs,
+            rng_key,
+            num_chains=num_chains,
+            num_images=num_images,
+            batch_size=config.optimizer.batch_size,
+            persistent=config.chain.chains == "persistent",
+            names=names,
+            averages=decay is not None,
+        )
+
+    def update(state: TrainState, rng_key: PRNGKey, images: Array, index: Array) -> TrainState:
+        return latent_update(state, rng_key, temperatures, images, index)
+
+    def validate(rng_key: PRNGKey, params: LatentEBMParams, x: Array) -> dict[str, Array]:
+        error = jnp.mean((sampler.reconstruct(rng_key, params, x) - x) ** 2)
+        return {"validation_reconstruction_error": error}
+
+    def picture(rng_key: PRNGKey, state: TrainState) -> Array:
+        params = sampling_params(state)
+        if state.chains is None:
+            return model.generate(rng_key, params, NUM_PICTURED)
+        return model.decode(params, state.chains.prior[:NUM_PICTURED])
+
+    return Learner(
+        metric_names=names,
+        init=init,
+        update=update,
+        watched=WatchedMetrics(
+            ("loss", "posterior_energy", "prior_energy"),
+            ("posterior_second_moment", "prior_second_moment"),
+        ),
+        shown="reconstruction_error",
+        validation_names=("validation_reconstruction_error",),
+        validate=validate,
+        measure=_build_measure(
+            build_gradient(model, estimator, num_chains=num_chains),
+            temperatures,
+            config.logging.gradient_repeats,
+        ),
+        picture=picture,
+    )

@@ -1,4 +1,8 @@
-"""Devices and processes that share a run: batches are divided, all else is on each of them."""
+"""Devices and processes of a run: batches are divided over them, all else is on each of them.
+
+What an update divides it names by :func:`shard_batch`, which reads the mesh that is set while a
+function of :meth:`Devices.compile` is traced: no learner has to be told of devices.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,24 @@ from jaxtyping import Array
 
 from tempered_ebm import sharding
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.options import ParallelConfig
+from tempered_ebm.training.config import ParallelConfig
+
+
+def shard_batch(array: Array, axis: int = 0) -> Array:
+    """Divide an axis over the devices of the mesh that is set, inside ``jit``.
+
+    Without a mesh, on one device, the array is returned as it is.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return array
+    return jax.lax.with_sharding_constraint(
+        array, PartitionSpec(*(None,) * axis, sharding.DATA_AXIS)
+    )
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Who computes and who writes.
+    """Devices that compute, and whether this process writes.
 
     Attributes:
         mesh: mesh with the axis ``data``; None for one device of one process.
@@ -33,8 +49,8 @@ class Devices:
         return 1 if self.mesh is None else self.mesh.size
 
     @property
-    def writes(self) -> bool:
-        """Whether this process writes the run folder."""
+    def is_main_process(self) -> bool:
+        """Whether this is the process that writes the run folder."""
         return self.mesh is None or jax.process_index() == 0
 
     @property
@@ -42,22 +58,23 @@ class Devices:
         """Whether this is the only process."""
         return self.mesh is None or jax.process_count() == 1
 
-    def shard(self, array: Array, axis: int) -> Array:
-        """Divide an array over the devices, inside ``jit``."""
-        if self.mesh is None:
-            return array
-        spec = PartitionSpec(*(None,) * axis, sharding.DATA_AXIS)
-        return jax.lax.with_sharding_constraint(array, NamedSharding(self.mesh, spec))
-
     def compile(self, function: Callable, *, donates: bool = False) -> Callable:
         """Compile a function whose results are wanted on every device."""
-        everywhere = None
-        if self.mesh is not None:
-            everywhere = NamedSharding(self.mesh, PartitionSpec())
-        return jax.jit(function, donate_argnums=0 if donates else (), out_shardings=everywhere)
+        donated = 0 if donates else ()
+        if self.mesh is None:
+            return jax.jit(function, donate_argnums=donated)
+        mesh = self.mesh
+
+        def with_mesh(*args: Any) -> Any:
+            # While this is traced, so that shard_batch finds the mesh.
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return function(*args)
+
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        return jax.jit(with_mesh, donate_argnums=donated, out_shardings=everywhere)
 
     def replicate(self, tree: Any) -> Any:
-        """Put the same host values on every device."""
+        """Return the same host values on every device."""
         if self.mesh is None:
             return jax.tree.map(jnp.array, tree)
         everywhere = NamedSharding(self.mesh, PartitionSpec())
@@ -69,7 +86,7 @@ class Devices:
         return jax.tree.map(put, tree)
 
     def to_host(self, tree: Any) -> Any:
-        """The same values on the first device of this process alone."""
+        """Return the same values on the first device of this process alone."""
         return tree if self.mesh is None else jax.tree.map(jnp.array, jax.device_get(tree))
 
     def wait(self, name: str) -> None:
@@ -79,13 +96,13 @@ class Devices:
 
             multihost_utils.sync_global_devices(name)
 
-    def part(self) -> None:
-        """Let every process go its own way, after the last computation they share."""
+    def shutdown(self) -> None:
+        """Disconnect the processes, after the last computation that they share."""
         if not self.is_alone:
             jax.distributed.shutdown()
 
     def any_of(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all must ask."""
+        """Return whether the flag is set in any process; all must ask."""
         if self.is_alone:
             return flag
         from jax.experimental import multihost_utils

@@ -10,8 +10,10 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.training import events, guard, loop, metrics_log, options, run_folder, state
-from tempered_ebm.training.learner import Learner
+from tempered_ebm.training import loop, rollback, run_folder, state
+from tempered_ebm.training.config import GuardConfig
+from tempered_ebm.training.logging import append_row, read_table, truncate_table
+from tempered_ebm.training.rollback import read_rollbacks
 from tests.training.runs import (
     DIGITS,
     assert_same_tree,
@@ -22,7 +24,16 @@ from tests.training.runs import (
     without_seconds,
 )
 
-LIMITS = options.GuardConfig()
+LIMITS = GuardConfig()
+
+
+WATCHED = state.WatchedMetrics(
+    ("loss", "prior_energy"), ("prior_second_moment", "posterior_second_moment")
+)
+
+
+def reason(table, skipped, count, watched=WATCHED):
+    return rollback.divergence_reason(table, watched, skipped, count, LIMITS)
 
 
 def rows(losses, **last):
@@ -31,13 +42,13 @@ def rows(losses, **last):
     return table
 
 
-def test_a_healthy_run_has_no_complaint():
-    assert guard.complaint(rows([5.0, -3.0, 2.0, 150.0]), 0, 5, LIMITS) is None
-    assert guard.complaint(rows([1e9, 1e9]), 0, 5, LIMITS) is None
-    assert guard.complaint(rows([1.0], skipped_updates=4.0), 4, 5, LIMITS) is None
+def test_a_healthy_run_has_no_reason_to_stop():
+    assert reason(rows([5.0, -3.0, 2.0, 150.0]), 0, 5) is None
+    assert reason(rows([1e9, 1e9]), 0, 5) is None
+    assert reason(rows([1.0], skipped_updates=4.0), 4, 5) is None
 
 
-COMPLAINTS = {
+REASONS = {
     r"^loss at update 20 is 301, more than 100 times its running median 3": (
         rows([5.0, -3.0, 2.0, 301.0]), 0),
     r"^loss at update 20 is -101, more than 100 times its running median 1": (
@@ -54,10 +65,10 @@ COMPLAINTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("message", COMPLAINTS)
+@pytest.mark.parametrize("message", REASONS)
 def test_what_is_wrong_is_said_in_words(message):
-    table, skipped = COMPLAINTS[message]
-    assert re.match(message, guard.complaint(table, skipped, 5, LIMITS))
+    table, skipped = REASONS[message]
+    assert re.match(message, reason(table, skipped, 5))
 
 
 def gaps(values, every):
@@ -68,6 +79,7 @@ def gaps(values, every):
     ]
 
 
+GAPS = state.WatchedMetrics(energy_gap="energy_gap")
 FALLING = [17.0, 9.0, 3.0, 1.0, *[0.3] * 8]
 GROWING = [0.3 * 1.15**i for i in range(40)]
 
@@ -76,7 +88,7 @@ GROWING = [0.3 * 1.15**i for i in range(40)]
 def test_chains_that_fall_behind_are_noticed_before_anything_explodes(every):
     """The gap grows by 15 % a row: no row is far above its neighbours."""
     table = gaps(FALLING + GROWING, every)
-    said = [guard.complaint(table[: i + 1], 0, every, LIMITS) for i in range(len(table))]
+    said = [reason(table[: i + 1], 0, every, GAPS) for i in range(len(table))]
     first = next(i for i, words in enumerate(said) if words)
     assert 5.0 < table[first]["energy_gap"] < 6.0
     expected = (
@@ -92,20 +104,20 @@ def test_chains_that_fall_behind_are_noticed_before_anything_explodes(every):
 )
 def test_gaps_that_are_no_divergence(values):
     table = gaps(values, 50)
-    assert all(guard.complaint(table[:i], 0, 50, LIMITS) is None for i in range(1, len(table) + 1))
+    assert all(reason(table[:i], 0, 50, GAPS) is None for i in range(1, len(table) + 1))
 
 
 def test_rollbacks_are_written_down_and_a_line_cut_short_did_not_happen(tmp_path):
     path = tmp_path / "events.csv"
-    assert events.read(path) == []
-    past = [events.Rollback(i, 10 * i, 5 * i, 0.5**i, 'it said "no", twice') for i in (1, 2, 3)]
+    assert read_rollbacks(path) == []
+    past = [rollback.Rollback(i, 10 * i, 5 * i, 0.5**i, 'it said "no", twice') for i in (1, 2, 3)]
     for event in past:
-        events.append(path, event)
+        append_row(path, event._asdict())
     path.write_text(path.read_text()[:-4])
-    assert events.read(path) == past[:2]
-    events.keep(path, 1)
-    assert events.read(path) == past[:1]
-    events.keep(path, 0)
+    assert read_rollbacks(path) == past[:2]
+    truncate_table(path, 1)
+    assert read_rollbacks(path) == past[:1]
+    truncate_table(path, 0)
     assert not path.exists()
 
 
@@ -117,7 +129,7 @@ def explosive(tmp_path, name, num_steps=60):
         optimizer=dataclasses.replace(
             config.optimizer, prior_learning_rate=3.0, generator_learning_rate=3e-3
         ),
-        guard=options.GuardConfig(explosion=20.0, rollback_factor=0.05),
+        guard=GuardConfig(explosion=20.0, rollback_factor=0.05),
         run=dataclasses.replace(config.run, log_every=2, checkpoint_every=6),
     )
     return run_folder.create(config, DIGITS)
@@ -135,12 +147,12 @@ def recovered(tmp_path_factory):
 def test_a_planted_divergence_is_rolled_back_and_recovers(recovered):
     folder, result = recovered
     assert result.is_finished
-    past = events.read(folder.events)
+    past = read_rollbacks(folder.events)
     assert 1 <= len(past) <= folder.config.guard.max_rollbacks
     assert past[0].step > past[0].target
     assert past[0].scale == 0.05
     assert "running median" in past[0].reason
-    table = metrics_log.read(folder.metrics)
+    table = read_table(folder.metrics)
     np.testing.assert_array_equal(table["step"], np.arange(2, 61, 2))
     assert np.all(np.abs(table["loss"][-5:]) < 20 * np.median(np.abs(table["loss"])))
     settled = loop.settled_config(folder, result.step)
@@ -151,21 +163,20 @@ def test_a_rolled_back_run_resumes_bit_for_bit(recovered, tmp_path, monkeypatch)
     """Stopped before the divergence, just after it was rolled back, and later."""
     whole, expected = recovered
     stopped = explosive(tmp_path, "stopped")
-    first = events.read(whole.events)[0]
-    append = events.append
+    first = read_rollbacks(whole.events)[0]
 
-    def die(path, event):
-        append(path, event)
+    def die(path, row):
+        append_row(path, row)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         assert train(stopped).step == 3
     with monkeypatch.context() as patch:
-        patch.setattr(events, "append", die)
+        patch.setattr(rollback, "append_row", die)
         with pytest.raises(KeyboardInterrupt):
             train(stopped, resume=True)
-    assert events.read(stopped.events)[0].step == first.step
+    assert read_rollbacks(stopped.events)[0].step == first.step
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Of further rollbacks.
         resumed = train(stopped, resume=True)
@@ -184,7 +195,7 @@ def test_after_a_rollback_the_noise_is_another(tmp_path):
             drawn = jnp.inf if is_first else jax.random.uniform(rng_key)
             return state.advance(now, optimizer, now.params, None, {"loss": drawn})
 
-        return Learner(
+        return state.Learner(
             ("loss",), lambda key: state.begin(jnp.zeros(1), optimizer, None, ("loss",)), update
         )
 
@@ -192,7 +203,7 @@ def test_after_a_rollback_the_noise_is_another(tmp_path):
     with pytest.warns(UserWarning, match="loss at update 5 is inf.*rollback 1"):
         loop.fit(folder, DIGITS, build_learner, show_progress=False)
     key = jax.random.fold_in(jax.random.key(0), 1)
-    drawn = metrics_log.read(folder.metrics)["loss"]
+    drawn = read_table(folder.metrics)["loss"]
     np.testing.assert_allclose(drawn, float(jax.random.uniform(jax.random.fold_in(key, 1))))
     assert np.all(drawn != float(jax.random.uniform(key)))
 
@@ -205,11 +216,11 @@ def test_a_run_that_cannot_be_helped_stops_with_a_clear_error(tmp_path):
         pytest.raises(DivergedError, match="after 3 rollbacks: every update from 1 to 5"),
     ):
         loop.train(folder, broken, show_progress=False)
-    assert [event.target for event in events.read(folder.events)] == [0, 0, 0]
+    assert [event.target for event in read_rollbacks(folder.events)] == [0, 0, 0]
 
 
 def test_without_rollbacks_the_first_divergence_is_the_last(tmp_path):
-    folder = create(tmp_path, guard=options.GuardConfig(max_rollbacks=0))
+    folder = create(tmp_path, guard=GuardConfig(max_rollbacks=0))
     broken = dataclasses.replace(DIGITS, x_train=np.full_like(DIGITS.x_train, np.nan))
     with pytest.raises(DivergedError, match="training diverged: every update from 1 to 5"):
         loop.train(folder, broken, show_progress=False)
@@ -246,19 +257,19 @@ def test_where_a_run_goes_on_after_rollbacks(tmp_path, behind, past, expected):
     folder = create(tmp_path)
     checkpoints = Kept(folder, behind).real
     for i, (step, target) in enumerate(past, 1):
-        events.append(folder.events, events.Rollback(i, step, target, 0.5**i, "why"))
-    guard.tidy(folder, checkpoints)
-    assert guard.position(folder, checkpoints) == expected
-    guard.tidy(folder, checkpoints)
-    assert guard.position(folder, checkpoints) == expected
+        append_row(folder.events, rollback.Rollback(i, step, target, 0.5**i, "why")._asdict())
+    rollback.tidy(folder, checkpoints)
+    assert rollback.resume_point(folder, checkpoints) == expected
+    rollback.tidy(folder, checkpoints)
+    assert rollback.resume_point(folder, checkpoints) == expected
 
 
 def test_a_second_rollback_to_the_same_checkpoint_goes_to_the_one_before(tmp_path):
     folder = create(tmp_path)
     checkpoints = Kept(folder, {10: 0, 20: 0}).real
     for _ in range(3):
-        guard.roll_back(folder, checkpoints, 25, "why")
-    assert [event.target for event in events.read(folder.events)] == [20, 10, 10]
+        rollback.roll_back(folder, checkpoints, 25, "why")
+    assert [event.target for event in read_rollbacks(folder.events)] == [20, 10, 10]
     assert checkpoints.steps() == [10]
     with pytest.raises(te.errors.DivergedError, match="after 3 rollbacks: why"):
-        guard.require_rollbacks_left(folder.config.guard, 3, "why")
+        rollback.require_rollbacks_left(folder.config.guard, 3, "why")

@@ -1,17 +1,14 @@
-"""From a configuration to an autoencoder with a latent energy-based model, and its update."""
+"""The autoencoder with a latent energy-based model of a configuration, and its update."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import (
     AutoencoderEBM,
     AutoencoderEBMParams,
@@ -21,14 +18,20 @@ from tempered_ebm.models import (
 )
 from tempered_ebm.networks import mlp_decoder, mlp_encoder, mlp_network
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
-from tempered_ebm.training.learner import Learner, Shard
+from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.networks import ACTIVATIONS
-from tempered_ebm.training.optimizers import build_adam
-from tempered_ebm.training.state import TrainState, advance, begin, sampling_params
-from tempered_ebm.training.walks import Walk, segment
+from tempered_ebm.training.state import (
+    Learner,
+    TrainState,
+    WatchedMetrics,
+    advance,
+    begin,
+    build_adam,
+    sampling_params,
+)
+from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.types import PRNGKey
 
-_PICTURED = 100
 _NAMES = (
     "loss",
     "reconstruction_loss",
@@ -42,14 +45,14 @@ _NAMES = (
 
 
 def binarized(config: AutoencoderConfig, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Pixels above the threshold are 1, the others 0."""
+    """Return images whose pixels above the threshold are 1, the others 0."""
     return (x > config.model.threshold).astype(x.dtype)
 
 
 def build_model(
     config: AutoencoderConfig, event_shape: tuple[int, ...], *, sampling: bool = False
 ) -> AutoencoderEBM:
-    """Assemble the model of a resolved configuration.
+    """Return the model of a resolved configuration.
 
     Args:
         config: resolved configuration.
@@ -73,14 +76,12 @@ def build_model(
 def init_params(
     config: AutoencoderConfig, event_shape: tuple[int, ...], rng_key: PRNGKey
 ) -> AutoencoderEBMParams:
-    """Initial parameters of the model of a resolved configuration."""
+    """Return initial parameters of the model of a resolved configuration."""
     return build_model(config, event_shape).init(rng_key, jnp.zeros((2, *event_shape)))
 
 
-def build_learner(
-    config: AutoencoderConfig, dataset: ImageDataset, shard: Shard | None = None
-) -> Learner:
-    """An autoencoder with a latent EBM as the training loop sees it.
+def build_learner(config: AutoencoderConfig, dataset: ImageDataset) -> Learner:
+    """Return an autoencoder with a latent EBM as the training loop sees it.
 
     The first updates train the autoencoder; then the codes of all training images are measured,
     once, and the others train the energy.
@@ -88,12 +89,10 @@ def build_learner(
     Args:
         config: resolved configuration.
         dataset: its data.
-        shard: divides examples and chains over devices; by default there is one.
     """
     model = build_model(config, dataset.event_shape)
     optimizer = build_adam(config.optimizer)
     decay = config.optimizer.average_decay
-    divide = shard or (lambda array, axis: array)
     start = replay.gaussian_start(jnp.zeros(model.latent_dim), 1.0)
     switch = config.autoencoder_updates
     is_persistent = config.chain.negatives == "persistent"
@@ -113,7 +112,7 @@ def build_learner(
             lambda state: state,
             state,
         )
-        x = binarized(config, divide(images[index], 0))
+        x = binarized(config, shard_batch(images[index]))
         key = jax.random.fold_in(rng_key, state.step)
         return jax.lax.cond(
             state.step < switch,
@@ -142,7 +141,7 @@ def build_learner(
         initial = z
         if is_persistent:
             batch = replay.sample(replay_key, buffer, x.shape[0], start, config.chain.restart)
-            initial = divide(batch.position, 0)
+            initial = shard_batch(batch.position)
         end = model.codes.run_chains(chain_key, params.prior, initial)
         loss, grads = jax.value_and_grad(model.energy_loss)(params, x, end.position)
         if batch is not None:
@@ -167,12 +166,15 @@ def build_learner(
         return {"validation_reconstruction_loss": model.reconstruction_loss(params, x)}
 
     def picture(rng_key: PRNGKey, state: TrainState) -> Array:
-        return 2 * model.generate(rng_key, sampling_params(state), _PICTURED) - 1
+        return 2 * model.generate(rng_key, sampling_params(state), NUM_PICTURED) - 1
 
     return Learner(
         metric_names=_NAMES,
         init=init,
         update=update,
+        watched=WatchedMetrics(
+            ("loss", "data_energy", "sample_energy"), ("code_second_moment",), "energy_gap"
+        ),
         shown="reconstruction_error",
         validation_names=("validation_reconstruction_loss",),
         validate=validate,
@@ -191,49 +193,10 @@ def _freeze_autoencoder(model: AutoencoderEBM, state: TrainState, x: Array) -> T
 
 
 def _with_kept(after: TrainState, before: TrainState, names: tuple[str, ...]) -> TrainState:
-    """An update without the parts that it does not train: momenta would go on to move them."""
+    """Undo an update of the parts that it does not train: momenta would go on to move them."""
 
     def keep(new: Any, old: Any) -> Any:
         return new._replace(**{name: getattr(old, name) for name in names})
 
     average = None if after.average is None else keep(after.average, before.average)
     return after._replace(params=keep(after.params, before.params), average=average)
-
-
-def walk(
-    config: AutoencoderConfig,
-    event_shape: tuple[int, ...],
-    params: AutoencoderEBMParams,
-    rng_key: PRNGKey,
-    num_samples: int,
-    num_frames: int,
-) -> Walk:
-    """Chains on codes from N(0, I), shown as the images they decode to."""
-    steps = segment(config.chain.sampling_steps, num_frames)
-    chain = dataclasses.replace(config.chain, sampling_steps=steps)
-    model = build_model(dataclasses.replace(config, chain=chain), event_shape, sampling=True)
-    return Walk(
-        jax.random.normal(rng_key, (num_samples, model.latent_dim)),
-        lambda key, z: model.codes.run_chains(key, params.prior, z).position,
-        lambda z: 2 * model.decode(params, z) - 1,
-        lambda z: -model.codes.logdensity(params.prior, z),
-    )
-
-
-def generate(
-    config: AutoencoderConfig,
-    event_shape: tuple[int, ...],
-    params: AutoencoderEBMParams,
-    rng_key: PRNGKey,
-    num_samples: int,
-) -> np.ndarray:
-    """Probabilities of white pixels, brought to [-1, 1], at codes from long chains.
-
-    Raises:
-        DivergedError: if the chains are not finite.
-    """
-    model = build_model(config, event_shape, sampling=True)
-    images = np.asarray(2 * model.generate(rng_key, params, num_samples) - 1)
-    if not np.all(np.isfinite(images)):
-        raise DivergedError("the chains on codes diverged: expected finite values")
-    return images

@@ -1,35 +1,40 @@
-"""When training has gone wrong, and where it goes on."""
+"""Divergence of training: when it is noticed, and the checkpoint that a run returns to.
+
+Rollbacks are written down in ``events.csv`` as they happen.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.training import events, manifest
-from tempered_ebm.training.checkpoints import Checkpoints
-from tempered_ebm.training.options import GuardConfig
+from tempered_ebm.training.checkpoints import Checkpoints, read_manifest
+from tempered_ebm.training.config import Config, GuardConfig
+from tempered_ebm.training.logging import append_row, truncate_table
 from tempered_ebm.training.run_folder import RunFolder
-from tempered_ebm.training.state import SKIPPED
+from tempered_ebm.training.state import SKIPPED, WatchedMetrics
 
 _WINDOW = 20
 _FEWEST = 3
-_FROM_ONE = "_second_moment"
-_GAP, _MOST_GAP = "energy_gap", 5.0
+_MOST_GAP = 5.0
 _SETTLED, _FEWEST_GAPS = 500, 10
 _ADVICE = "smaller step sizes or learning rates may help"
 
 
-def _is_watched(name: str) -> bool:
-    return name == "loss" or name.endswith(("_energy", _FROM_ONE))
-
-
-def complaint(
-    rows: Sequence[Mapping[str, float]], num_skipped: int, count: int, config: GuardConfig
+def divergence_reason(
+    rows: Sequence[Mapping[str, float]],
+    watched: WatchedMetrics,
+    num_skipped: int,
+    count: int,
+    config: GuardConfig,
 ) -> str | None:
-    """Why training cannot go on like this, or None if all is well.
+    """Return why training cannot go on like this, or None if it can.
 
     A value explodes if it exceeds a multiple of the median of its absolute value over the
     last rows, or of 1 if that is larger: losses and energies are in nats, and second
@@ -42,6 +47,7 @@ def complaint(
 
     Args:
         rows: rows of metrics until now, the newest last.
+        watched: which metrics are held against what.
         num_skipped: updates skipped in a row until now.
         count: updates behind the newest row.
         config: the limits.
@@ -52,10 +58,12 @@ def complaint(
         bad = max(count if row[SKIPPED] == count else 0, num_skipped)
         return f"every update from {done - bad + 1} to {done} had a gradient that is not finite"
     past = past[-_WINDOW:]
-    for name in filter(_is_watched, row):
+    for name in row:
+        if name not in watched.in_nats and name not in watched.second_moments:
+            continue
         if not math.isfinite(row[name]):
             return f"{name} at update {done} is {row[name]}, expected a finite value"
-        if len(past) < _FEWEST and not name.endswith(_FROM_ONE):
+        if len(past) < _FEWEST and name in watched.in_nats:
             continue
         usual = max(1.0, median(abs(earlier[name]) for earlier in past or [{name: 1.0}]))
         if abs(row[name]) > config.explosion * usual:
@@ -63,25 +71,66 @@ def complaint(
                 f"{name} at update {done} is {row[name]:.4g}, more than {config.explosion:g} times "
                 f"its running median {usual:.4g}"
             )
-    return _complaint_of_gap(rows)
+    return _energy_gap_reason(rows, watched.energy_gap)
 
 
-def _complaint_of_gap(rows: Sequence[Mapping[str, float]]) -> str | None:
+def _energy_gap_reason(rows: Sequence[Mapping[str, float]], name: str | None) -> str | None:
     *past, row = rows
-    if _GAP not in row or row["step"] < _SETTLED or len(past) < _FEWEST_GAPS:
+    if name is None or row["step"] < _SETTLED or len(past) < _FEWEST_GAPS:
         return None
-    usual = max(1.0, median(abs(earlier[_GAP]) for earlier in past))
-    if abs(row[_GAP]) <= _MOST_GAP * usual:
+    usual = max(1.0, median(abs(earlier[name]) for earlier in past))
+    if abs(row[name]) <= _MOST_GAP * usual:
         return None
     return (
-        f"{_GAP} at update {int(row['step'])} is {row[_GAP]:.4g}, more than {_MOST_GAP:g} times "
+        f"{name} at update {int(row['step'])} is {row[name]:.4g}, more than {_MOST_GAP:g} times "
         f"its median {usual:.4g}: the chains no longer follow their density (starts nearer to the "
         "data, or more steps, may help)"
     )
 
 
-class Position(NamedTuple):
-    """Where a run goes on.
+class Rollback(NamedTuple):
+    """A return to a checkpoint.
+
+    Attributes:
+        rollback: its number, from 1.
+        step: updates made when it was decided.
+        target: updates behind the checkpoint returned to; 0 is the start.
+        scale: factor on the configured learning rates and step sizes from here on.
+        reason: why, in words.
+    """
+
+    rollback: int
+    step: int
+    target: int
+    scale: float
+    reason: str
+
+
+def read_rollbacks(path: Path) -> list[Rollback]:
+    """Return the rollbacks of a run in order; a line cut short by a crash did not happen."""
+    if not path.exists():
+        return []
+    content = path.read_text()
+    rows = csv.DictReader(io.StringIO(content[: content.rfind("\n") + 1]))
+    return [
+        Rollback(
+            int(row["rollback"]),
+            int(row["step"]),
+            int(row["target"]),
+            float(row["scale"]),
+            row["reason"],
+        )
+        for row in rows
+    ]
+
+
+def scaled_config(config: Config, rollbacks: int) -> Config:
+    """Return the configuration after some rollbacks: smaller learning rates and step sizes."""
+    return config.scaled(config.guard.rollback_factor**rollbacks)
+
+
+class ResumePoint(NamedTuple):
+    """Checkpoint from which a run goes on.
 
     Attributes:
         step: step of the checkpoint to restore; 0 is the start.
@@ -93,7 +142,7 @@ class Position(NamedTuple):
 
 
 def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
-    """Leave in the run folder only what belongs to the place where the run goes on.
+    """Leave in the run folder only what belongs to the checkpoint from which the run goes on.
 
     What a killed writer left, checkpoints that a rollback had given up, damaged ones,
     and rollbacks that will happen again are removed.
@@ -107,30 +156,30 @@ def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
     checkpoints.clean()
     for leftover in folder.path.glob(".*.csv.*"):
         leftover.unlink()
-    past = events.read(folder.events)
+    past = read_rollbacks(folder.events)
     if past:
         for step in checkpoints.steps():
-            known = manifest.read(checkpoints.folder, step)
+            known = read_manifest(checkpoints.folder, step)
             if known is not None and known.rollbacks < len(past) and step > past[-1].target:
                 checkpoints.discard(step)
     step = checkpoints.latest_step() if checkpoints.steps() else 0
     checkpoints.discard_after(step)
-    known = manifest.read(checkpoints.folder, step)
+    known = read_manifest(checkpoints.folder, step)
     behind = 0 if known is None else known.rollbacks
     kept = [event.rollback for event in past if event.target == step]
-    events.keep(folder.events, max([behind, *kept]))
+    truncate_table(folder.events, max([behind, *kept]))
 
 
-def position(folder: RunFolder, checkpoints: Checkpoints) -> Position:
-    """Where a tidy run goes on."""
+def resume_point(folder: RunFolder, checkpoints: Checkpoints) -> ResumePoint:
+    """Return the checkpoint from which a tidy run goes on."""
     steps = checkpoints.steps()
-    return Position(steps[-1] if steps else 0, len(events.read(folder.events)))
+    return ResumePoint(steps[-1] if steps else 0, len(read_rollbacks(folder.events)))
 
 
 def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: str) -> str:
     """Write down a rollback and give up the checkpoints after its target.
 
-    The target is the newest sound checkpoint of the schedule; the one before if the last
+    The target is the newest undamaged checkpoint of the schedule; the one before if the last
     rollback went there as well. Without checkpoints it is the start. What an interrupt left is no
     target: a run that was never stopped does not have it.
 
@@ -143,16 +192,16 @@ def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: st
     Returns:
         What happened, in words.
     """
-    past = events.read(folder.events)
+    past = read_rollbacks(folder.events)
     scheduled = checkpoints.scheduled_steps()
-    target = checkpoints.newest_sound(scheduled) or 0
+    target = checkpoints.newest_undamaged(scheduled) or 0
     earlier = [s for s in scheduled if s < target]
     if past and past[-1].target == target and earlier:
         target = earlier[-1]
     count = len(past) + 1
     scale = folder.config.guard.rollback_factor**count
-    event = events.Rollback(count, step, target, scale, reason)
-    events.append(folder.events, event)
+    event = Rollback(count, step, target, scale, reason)
+    append_row(folder.events, event._asdict())
     checkpoints.discard_after(target)
     return (
         f"{reason}; going on from update {target} with learning rates and step sizes times "

@@ -1,0 +1,362 @@
+"""Building, sampling and evaluating an energy-based model of data, points or images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from tempered_ebm import metrics, plotting
+from tempered_ebm.datasets import ImageDataset, PointDataset
+from tempered_ebm.densities import Bounds, quadrature
+from tempered_ebm.errors import DivergedError
+from tempered_ebm.models import DataEBM
+from tempered_ebm.training import evaluation
+from tempered_ebm.training.config import AnyDataset, with_sampling_steps
+from tempered_ebm.training.data_ebm.config import DataEBMConfig
+from tempered_ebm.training.data_ebm.learner import (
+    build_learner,
+    build_model,
+    build_start,
+    run_chains,
+)
+from tempered_ebm.training.evaluation import DistanceRow, FeatureSpace, OutlierRow
+from tempered_ebm.training.state import Learner
+from tempered_ebm.training.task import (
+    DataSource,
+    Evaluated,
+    Task,
+    Trajectory,
+    require_finite,
+    steps_per_frame,
+)
+from tempered_ebm.types import Params, PRNGKey
+
+_MOST_IMAGES = 2000
+_BATCH = 500
+_SPLITS = 10
+_MARGIN = 0.5
+_INTERVALS = 768
+_BANDWIDTHS = np.geomspace(0.02, 0.6, 25)
+_CHOSEN_BY = 2_000
+_SAMPLES = 2_000
+
+
+class DataEBMTask(Task):
+    """The energy-based model of data: chains on observations, or ladders of their replicas."""
+
+    has_chains = True
+    takes_others = True
+
+    def build_learner(self, config: DataEBMConfig, dataset: AnyDataset) -> Learner:
+        """Return the model as the training loop sees it."""
+        return build_learner(config, dataset)
+
+    def init_params(
+        self, config: DataEBMConfig, event_shape: tuple[int, ...], rng_key: PRNGKey
+    ) -> Params:
+        """Return initial parameters."""
+        return build_model(config, event_shape).init(rng_key)
+
+    def generate(
+        self,
+        config: DataEBMConfig,
+        source: DataSource,
+        params: Params,
+        rng_key: PRNGKey,
+        num_samples: int,
+        label: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return ends of chains of ``sampling_steps`` that start like new chains of training."""
+        return generate(config, source.load_dataset().x_train, params, rng_key, num_samples)
+
+    def trajectory(
+        self,
+        config: DataEBMConfig,
+        source: DataSource,
+        params: Params,
+        rng_key: PRNGKey,
+        num_samples: int,
+        num_frames: int,
+        label: np.ndarray | None = None,
+    ) -> Trajectory:
+        """Return chains, or ladders shown by their replicas at the model."""
+        x_train = source.load_dataset().x_train
+        steps = steps_per_frame(config.chain.sampling_steps, num_frames)
+        model = build_model(with_sampling_steps(config, steps), x_train.shape[1:], sampling=True)
+        return Trajectory(
+            build_start(config, x_train)(rng_key, jnp.zeros(num_samples, jnp.int32)),
+            lambda key, x: run_chains(model, key, params, x)[1],
+            lambda x: x if model.temperatures is None else x[:, -1],
+        )
+
+    def density(
+        self, config: DataEBMConfig, event_shape: tuple[int, ...], num_steps: int | None = None
+    ) -> DataEBM:
+        """Return the model with the chain of sampling.
+
+        In place of a ladder its chains are Metropolis-adjusted, as all steps of a ladder are.
+        """
+        chain = dataclasses.replace(config.chain, metropolis=config.chain.is_adjusted)
+        config = with_sampling_steps(dataclasses.replace(config, chain=chain), num_steps)
+        return build_model(config, event_shape, sampling=True)
+
+    def evaluate(
+        self,
+        config: DataEBMConfig,
+        dataset: AnyDataset,
+        params: Params,
+        step: int,
+        *,
+        seed: int = 0,
+        others: Sequence[Path] = (),
+    ) -> Evaluated:
+        """Measure the likelihood of points, or distances and scores of images."""
+        if isinstance(dataset, PointDataset):
+            return evaluate_points(config, dataset, params, step, seed=seed)
+        return evaluate_images(config, dataset, params, step, seed=seed, others=others)
+
+
+def generate(
+    config: DataEBMConfig, x_train: np.ndarray, params: Params, rng_key: PRNGKey, num_samples: int
+) -> np.ndarray:
+    """Return ends of chains that start from these training data; see :class:`DataEBMTask`."""
+    start_key, chain_key = jax.random.split(rng_key)
+    initial = build_start(config, x_train)(start_key, jnp.zeros(num_samples, jnp.int32))
+    model = build_model(config, x_train.shape[1:], sampling=True)
+    samples = np.asarray(run_chains(model, chain_key, params, initial)[0].position)
+    require_finite(samples)
+    return samples
+
+
+def evaluate_points(
+    config: DataEBMConfig, dataset: PointDataset, params: Params, step: int, *, seed: int = 0
+) -> Evaluated:
+    """Measure the held-out likelihood beside the truth and a kernel density estimate."""
+    model = build_model(config, dataset.event_shape)
+    logdensity = jax.tree_util.Partial(model.logdensity, params)
+    box = _box(dataset, model.base_scale)
+    found = quadrature(logdensity, box, num_intervals=_INTERVALS)
+    values = np.asarray(logdensity(jnp.asarray(dataset.x_test)), np.float64)
+    if not np.all(np.isfinite(values)):
+        raise DivergedError("the log-density of held-out points is not finite")
+    baseline, bandwidth = kernel_density(dataset.x_train, dataset.x_test)
+    truth = np.asarray(dataset.density.log_prob(jnp.asarray(dataset.x_test)))
+    table = PointEvaluation(
+        step=step,
+        negative_log_likelihood=found.log_normalizer - float(values.mean()),
+        standard_error=float(values.std(ddof=1) / np.sqrt(len(values))),
+        log_normalizer=found.log_normalizer,
+        edge=found.edge,
+        kernel_density=baseline,
+        bandwidth=bandwidth,
+        truth=-float(truth.mean()),
+        entropy=dataset.density.entropy,
+    )
+    samples = generate(config, dataset.x_train, params, jax.random.key(seed), _SAMPLES)
+    figure = plotting.learned_density(
+        logdensity, found.log_normalizer, dataset.density.bounds, dataset.x_test, samples
+    )
+    return Evaluated(table, {"density": figure})
+
+
+@dataclass(frozen=True)
+class PointEvaluation:
+    """Measurements of a density of the plane, in nats a point.
+
+    Attributes:
+        step: updates behind the parameters.
+        negative_log_likelihood: of held-out points; the normaliser is by quadrature.
+        standard_error: of that mean, from the number of held-out points.
+        log_normalizer: log Z of the model.
+        edge: highest density on the border of the box of the quadrature over the highest
+            anywhere; unless it is tiny, mass is outside.
+        kernel_density: the same for a kernel density estimate, its bandwidth chosen by the
+            likelihood of training points that were set apart.
+        bandwidth: that bandwidth.
+        truth: the same under the density that the points come from.
+        entropy: of that density, which is the least expected value.
+    """
+
+    step: int
+    negative_log_likelihood: float
+    standard_error: float
+    log_normalizer: float
+    edge: float
+    kernel_density: float
+    bandwidth: float
+    truth: float
+    entropy: float
+
+    def __str__(self) -> str:
+        """Return a table for people."""
+        rows = (
+            ("model", f"{self.negative_log_likelihood:8.3f} ± {self.standard_error:.3f}"),
+            (f"kernel density estimate ({self.bandwidth:.3f})", f"{self.kernel_density:8.3f}"),
+            ("truth, on these points", f"{self.truth:8.3f}"),
+            ("truth, expected (entropy)", f"{self.entropy:8.3f}"),
+        )
+        lines = [
+            f"after {self.step} updates; negative log-likelihood of held-out points (nats)",
+            *(f"{name:34}{value}" for name, value in rows),
+        ]
+        if self.edge > 1e-3:
+            lines.append(
+                f"  warning: the density on the border of the box is {self.edge:.2g} of the "
+                "highest; the normaliser is too small"
+            )
+        return "\n".join(lines)
+
+
+def kernel_density(
+    x_train: Float[np.ndarray, "n 2"], x_test: Float[np.ndarray, "m 2"]
+) -> tuple[float, float]:
+    """Return the held-out loss in nats of a Gaussian kernel density estimate, and its bandwidth.
+
+    The bandwidth is the one of 25 that gives training points which were set apart the highest
+    likelihood; the estimate then uses all training points.
+    """
+    from sklearn.neighbors import KernelDensity
+
+    apart = min(_CHOSEN_BY, len(x_train) // 5)
+    kept, chosen_by = x_train[apart:], x_train[:apart]
+    scores = [KernelDensity(bandwidth=b).fit(kept).score(chosen_by) for b in _BANDWIDTHS]
+    bandwidth = float(_BANDWIDTHS[int(np.argmax(scores))])
+    fitted = KernelDensity(bandwidth=bandwidth).fit(x_train)
+    return -float(fitted.score(x_test)) / len(x_test), bandwidth
+
+
+def _box(dataset: PointDataset, base_scale: float | None) -> Bounds:
+    """Return a box of the mass of the density: the truth's, or that of the reference normal."""
+    (x0, x1), (y0, y1) = dataset.density.bounds
+    if base_scale is None:
+        return (
+            (x0 - _MARGIN * (x1 - x0), x1 + _MARGIN * (x1 - x0)),
+            (y0 - _MARGIN * (y1 - y0), y1 + _MARGIN * (y1 - y0)),
+        )
+    reach = 5 * base_scale
+    return (min(x0, -reach), max(x1, reach)), (min(y0, -reach), max(y1, reach))
+
+
+def evaluate_images(
+    config: DataEBMConfig,
+    dataset: ImageDataset,
+    params: Params,
+    step: int,
+    *,
+    seed: int = 0,
+    others: Sequence[Path] = (),
+) -> Evaluated:
+    """Measure fresh samples and the density of held-out and other images."""
+    num_images = min(_MOST_IMAGES, len(dataset.x_train), len(dataset.x_test))
+    held_out = dataset.x_test[:num_images]
+    loaded = evaluation.load_others(others, dataset.event_shape, num_images)
+    keys = jax.random.split(jax.random.key(seed), -(-num_images // _BATCH))
+    batches = [generate(config, dataset.x_train, params, key, _BATCH) for key in keys]
+    start = build_start(config, dataset.x_train)
+    made = {
+        "samples": np.concatenate(batches)[:num_images],
+        "starts of the chains": np.asarray(start(keys[0], jnp.zeros(num_images, int))),
+    }
+    sets = {"training set (floor)": dataset.x_train[:num_images], **made}
+    space = evaluation.fit_features(dataset)
+    model = build_model(config, dataset.event_shape)
+    table = ImageEvaluation(
+        step=step,
+        feature_space=space.name,
+        num_images=num_images,
+        distances=evaluation.distances(space, sets, held_out),
+        inception_scores=_inception_scores(space, {"held-out images (ceiling)": held_out, **made}),
+        out_of_distribution=evaluation.detect_outliers(
+            (evaluation.LOG_DENSITY, evaluation.SCORE_NORM),
+            lambda x: density_scores(model, params, x),
+            held_out,
+            loaded,
+            seed,
+        ),
+    )
+    panels = {name: images[:100].clip(-1, 1) for name, images in sets.items()}
+    return Evaluated(table, {"samples": plotting.image_panels(panels)})
+
+
+def density_scores(model: DataEBM, params: Params, x: jax.Array) -> Float[jax.Array, "n 2"]:
+    """Return log p(x) up to its constant, and minus the norm of its gradient."""
+    value, gradient = jax.vjp(lambda x: model.logdensity(params, x), x)
+    (score,) = gradient(jnp.ones_like(value))
+    norm = jnp.linalg.norm(score.reshape(len(x), -1), axis=1)
+    return jnp.stack([value, -norm], -1)
+
+
+@dataclass(frozen=True)
+class InceptionRow:
+    """Inception score of one set of images, by the classifier of the features.
+
+    Attributes:
+        images: which set.
+        mean: over the parts of the set.
+        standard_deviation: over the same parts.
+    """
+
+    images: str
+    mean: float
+    standard_deviation: float
+
+
+@dataclass(frozen=True)
+class ImageEvaluation:
+    """Measurements of a model of images.
+
+    Attributes:
+        step: updates behind the parameters.
+        feature_space: how the features of the distances were made.
+        num_images: images in each set.
+        distances: training set (the floor to aim at), samples, and where their chains started.
+        inception_scores: held-out images (the ceiling), samples, and where their chains started;
+            empty without labels. They compare sets of this number of images by this classifier,
+            and nothing with scores of another one.
+        out_of_distribution: other images, told from held-out ones by log p(x) up to its constant,
+            and by minus the norm of ∇ log p(x).
+    """
+
+    step: int
+    feature_space: str
+    num_images: int
+    distances: list[DistanceRow]
+    inception_scores: list[InceptionRow]
+    out_of_distribution: list[OutlierRow]
+
+    def __str__(self) -> str:
+        """Return a table for people."""
+        lines = [
+            f"after {self.step} updates; features: {self.feature_space}; {self.num_images} images",
+            f"{'':34}{'Fréchet':>10}{'kernel':>10}",
+            *(f"{row.images:34}{row.frechet:10.3f}{row.kernel:10.4f}" for row in self.distances),
+        ]
+        if self.inception_scores:
+            lines.append("inception score")
+        lines += [
+            f"{f'  {row.images}':34}{row.mean:10.3f} ± {row.standard_deviation:.3f}"
+            for row in self.inception_scores
+        ]
+        lines += evaluation.outlier_lines(self.out_of_distribution)
+        return "\n".join(lines)
+
+
+def _inception_scores(space: FeatureSpace, sets: Mapping[str, np.ndarray]) -> list[InceptionRow]:
+    if space.probabilities is None:
+        return []
+    return [
+        InceptionRow(
+            name,
+            *metrics.inception_score(
+                space.probabilities(images), num_splits=min(_SPLITS, len(images))
+            ),
+        )
+        for name, images in sets.items()
+    ]

@@ -1,0 +1,210 @@
+"""A model as training, sampling and evaluation see it, and trajectories of its chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from tempered_ebm import plotting
+from tempered_ebm.errors import DivergedError
+from tempered_ebm.training.config import AnyDataset
+from tempered_ebm.training.state import Learner
+from tempered_ebm.types import Params, PRNGKey
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tempered_ebm.models import DataEBM
+
+NUM_PICTURED = 100
+"""Chains that are drawn during training."""
+
+
+class Trajectory(NamedTuple):
+    """Chains of a trained model, to be followed frame by frame.
+
+    Attributes:
+        initial: where they start, leading with the number of chains.
+        advance: ``(rng_key, positions) -> positions``, the steps between two frames.
+        show: positions to observations.
+        potential: positions of latent codes to minus their log densities, up to a constant; None
+            where positions are observations.
+    """
+
+    initial: jax.Array
+    advance: Callable[[jax.Array, jax.Array], jax.Array]
+    show: Callable[[jax.Array], jax.Array]
+    potential: Callable[[jax.Array], jax.Array] | None = None
+
+    def positions(self, rng_key: PRNGKey, num_frames: int) -> Iterator[jax.Array]:
+        """Yield positions at the start and after every advance, ``num_frames`` in all."""
+        position = self.initial
+        yield position
+        for key in jax.random.split(rng_key, num_frames - 1):
+            position = self.advance(key, position)
+            yield position
+
+    def animation(self, rng_key: PRNGKey, num_frames: int) -> bytes:
+        """Return a GIF of the observations; of chains on codes, with their codes beside them."""
+        path = list(self.positions(rng_key, num_frames))
+        shown = [np.asarray(self.show(position)) for position in path]
+        if self.potential is None:
+            return plotting.sampling(shown)
+        codes = [np.asarray(position) for position in path]
+        return plotting.latent_trajectories(
+            codes, [np.asarray(self.potential(z)) for z in path], shown
+        )
+
+
+class DataSource(Protocol):
+    """The data of a run: their shape, and how they are loaded where they are needed."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        ...
+
+    def load_dataset(self) -> AnyDataset:
+        """Load the data."""
+        ...
+
+
+class Evaluated(NamedTuple):
+    """Measurements of a trained model.
+
+    Attributes:
+        table: a dataclass of plain values, whose ``str`` is a table for people.
+        figures: pictures, by name.
+    """
+
+    table: Any
+    figures: dict[str, Figure]
+
+
+class Task(Protocol):
+    """A kind of model: how it is built, sampled and evaluated.
+
+    Every method takes the resolved configuration of a run. What this class implements suits a model
+    without chains, classes or density of observations.
+
+    Attributes:
+        has_chains: whether :meth:`trajectory` can be asked for.
+        takes_others: whether :meth:`evaluate` tells the images of other files from the data.
+    """
+
+    has_chains: ClassVar[bool] = False
+    takes_others: ClassVar[bool] = False
+
+    def build_learner(self, config: Any, dataset: Any) -> Learner:
+        """Return the model as the training loop sees it."""
+        ...
+
+    def init_params(self, config: Any, event_shape: tuple[int, ...], rng_key: PRNGKey) -> Params:
+        """Return initial parameters, whose structure and shapes are those of trained ones."""
+        ...
+
+    def generate(
+        self,
+        config: Any,
+        source: DataSource,
+        params: Params,
+        rng_key: PRNGKey,
+        num_samples: int,
+        label: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return draws from the trained model.
+
+        Args:
+            config: resolved configuration.
+            source: of the data of the run, which are loaded if chains start from them.
+            params: parameters.
+            rng_key: key of starts and chains.
+            num_samples: number of draws.
+            label: the class of each draw, for a model that has :meth:`num_classes`.
+
+        Raises:
+            DivergedError: if chains are not finite.
+        """
+        ...
+
+    def trajectory(
+        self,
+        config: Any,
+        source: DataSource,
+        params: Params,
+        rng_key: PRNGKey,
+        num_samples: int,
+        num_frames: int,
+        label: np.ndarray | None = None,
+    ) -> Trajectory:
+        """Return chains that start as those of :meth:`generate` do."""
+        raise NotImplementedError
+
+    def evaluate(
+        self,
+        config: Any,
+        dataset: Any,
+        params: Params,
+        step: int,
+        *,
+        seed: int = 0,
+        others: Sequence[Path] = (),
+    ) -> Evaluated:
+        """Return measurements of a trained model.
+
+        Args:
+            config: resolved configuration.
+            dataset: its data.
+            params: its parameters.
+            step: updates behind them.
+            seed: seed of all draws.
+            others: npz files of other data sets, if the model takes them.
+
+        Raises:
+            InputError: if one of the files cannot be used.
+            DivergedError: if chains of the trained model are not finite.
+        """
+        ...
+
+    def density(
+        self, config: Any, event_shape: tuple[int, ...], num_steps: int | None = None
+    ) -> DataEBM | None:
+        """Return the density of observations, or None for a model without.
+
+        It shares the parameters and has the chain of sampling, of ``num_steps`` steps if that is
+        not None.
+        """
+        return None
+
+    def num_classes(self, config: Any) -> int | None:
+        """Return the number of classes that can be drawn from, or None for a model without."""
+        return None
+
+
+def steps_per_frame(num_steps: int | None, num_frames: int) -> int:
+    """Return the steps between frames, so that all of them make about ``num_steps``."""
+    return max(1, round((num_steps or 1) / max(1, num_frames - 1)))
+
+
+def require_finite(
+    values: np.ndarray, chains: str = "chains", advice: str = "a smaller --step-size"
+) -> None:
+    """Require that chains of a trained model have not diverged.
+
+    Args:
+        values: their positions, or observations made of them.
+        chains: which chains.
+        advice: what may help, in training.
+
+    Raises:
+        DivergedError: if a value is not finite.
+    """
+    if not np.all(np.isfinite(values)):
+        raise DivergedError(
+            f"the {chains} of the trained model diverged: expected finite values; {advice} in "
+            "training may help"
+        )

@@ -1,0 +1,114 @@
+"""Building, sampling and evaluating a variational autoencoder, measured like a latent EBM."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.models import VAE, ChainSettings, VAEParams, latent_ebm_params
+from tempered_ebm.training import evaluation
+from tempered_ebm.training.evaluation import Scorer, in_batches
+from tempered_ebm.training.latent.config import LatentChainConfig
+from tempered_ebm.training.latent.task import estimate_evidence, matched_normal
+from tempered_ebm.training.state import Learner
+from tempered_ebm.training.task import DataSource, Evaluated, Task
+from tempered_ebm.training.vae.config import VAEConfig
+from tempered_ebm.training.vae.learner import build_learner, build_model, init_params
+from tempered_ebm.types import PRNGKey
+
+_MOST_MATCHED = 1000
+_MOST_SCORED = 10_000
+
+
+class VAETask(Task):
+    """The variational autoencoder: no chains, an encoder in their place."""
+
+    def build_learner(self, config: VAEConfig, dataset: ImageDataset) -> Learner:
+        """Return the model as the training loop sees it."""
+        return build_learner(config, dataset.image_shape)
+
+    def init_params(self, config: VAEConfig, event_shape: Any, rng_key: PRNGKey) -> VAEParams:
+        """Return initial parameters."""
+        return init_params(config, event_shape, rng_key)
+
+    def generate(
+        self,
+        config: VAEConfig,
+        source: DataSource,
+        params: VAEParams,
+        rng_key: PRNGKey,
+        num_samples: int,
+        label: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return images at latent vectors from N(0, I)."""
+        shape: Any = source.event_shape
+        return np.asarray(build_model(config, shape).generate(rng_key, params, num_samples))
+
+    def evaluate(
+        self,
+        config: VAEConfig,
+        dataset: ImageDataset,
+        params: VAEParams,
+        step: int,
+        *,
+        seed: int = 0,
+        others: Sequence[Path] = (),
+    ) -> Evaluated:
+        """Measure distances, reconstruction errors, log-evidence and detection of anomalies.
+
+        The log-evidence is estimated by tempering from N(0, I), as that of a latent EBM is; the
+        encoder has no part in it.
+        """
+        model = build_model(config, dataset.image_shape)
+        keys = jax.random.split(jax.random.key(seed), 6)
+        num_samples = min(len(dataset.x_train), evaluation.MOST_IMAGES)
+        codes = in_batches(
+            lambda key, x: model.sample_posterior(key, params, x),
+            keys[0],
+            dataset.x_train[:_MOST_MATCHED],
+        )
+
+        def decoded(z: jax.Array) -> np.ndarray:
+            return in_batches(lambda _, z: _decode(model, params, z), keys[0], np.asarray(z))
+
+        sets = {
+            "N(0, I)": decoded(jax.random.normal(keys[1], (num_samples, model.latent_dim))),
+            "normal matched to posterior": decoded(matched_normal(keys[2], codes, num_samples)),
+        }
+        reconstructed = in_batches(
+            lambda key, x: model.reconstruct(key, params, x),
+            keys[3],
+            dataset.x_test[: evaluation.MOST_RECONSTRUCTED],
+        )
+        chain = ChainSettings(
+            LatentChainConfig.posterior_steps, LatentChainConfig.posterior_step_size
+        )
+        held_out = dataset.x_test[: evaluation.EVIDENCE_IMAGES]
+        evidence = estimate_evidence(
+            keys[4], model.as_latent_ebm(chain), latent_ebm_params(params), held_out
+        )
+        scorer = Scorer(
+            lambda x: in_batches(lambda key, x: _minus_bound(model, params, key, x), keys[5], x),
+            _MOST_SCORED,
+        )
+        scorers = {"evidence lower bound": scorer}
+        return evaluation.evaluate_latent(
+            config.data, dataset, step, sets, reconstructed, evidence, scorers
+        )
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _decode(model: VAE, params: VAEParams, z: jax.Array) -> jax.Array:
+    return model.decode(params, z)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _minus_bound(model: VAE, params: VAEParams, rng_key: jax.Array, x: jax.Array) -> jax.Array:
+    loglikelihood, kl = model.evidence_terms(rng_key, params, x)
+    return kl - loglikelihood
