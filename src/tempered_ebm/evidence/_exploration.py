@@ -52,7 +52,7 @@ class _Carry(NamedTuple):
     num_temperatures: Array
 
 
-@functools.partial(jax.jit, static_argnames=("target", "num_moves"))
+@functools.partial(jax.jit, static_argnames="num_moves")
 def explore(
     rng_key: PRNGKey,
     target: TemperedTarget,

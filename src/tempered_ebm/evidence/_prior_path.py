@@ -94,7 +94,7 @@ def run(
     return recorder.Outcome(tuned.tuning.temperatures, record, prepared, total)
 
 
-@functools.partial(jax.jit, static_argnames=("target", "num_steps"))
+@functools.partial(jax.jit, static_argnames="num_steps")
 def _advance(
     rng_key: PRNGKey,
     target: TemperedTarget,

@@ -84,7 +84,7 @@ def _student_constant(dimension: int) -> float:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("target", "num_samples"))
+@functools.partial(jax.jit, static_argnames="num_samples")
 def importance_draws(
     rng_key: PRNGKey, target: TemperedTarget, reference: Reference, num_samples: int
 ) -> tuple[Float[Array, "n d"], Float[Array, "n"], Float[Array, "n"]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -54,7 +53,7 @@ class _Climb(NamedTuple):
     num_values: Int[Array, "M"]
 
 
-@functools.partial(jax.jit, static_argnames=("target",))
+@jax.jit
 def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Array, "d"]) -> _Climb:
     """Newton's method with clipped curvature and halved steps, in units of ``scale``."""
 

@@ -148,7 +148,7 @@ def _num_particles(dimension: int) -> int:
     return MOST_PARTICLES if dimension <= 6 else 128 if dimension <= 32 else 64
 
 
-@functools.partial(jax.jit, static_argnames=("target",))
+@jax.jit
 def _spread(
     rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
 ) -> Float[Array, "N d"]:
@@ -225,7 +225,7 @@ def ladder(trial: Trial) -> Float[Array, "K"]:
     return schedules.equal_length(schedules.uniform(2), jnp.asarray(trial.variances), num)
 
 
-@functools.partial(jax.jit, static_argnames=("target",))
+@jax.jit
 def prepare(
     rng_key: PRNGKey,
     target: TemperedTarget,
@@ -316,7 +316,7 @@ def run(
     return recorder.Outcome(temperatures, record, prepared, total)
 
 
-@functools.partial(jax.jit, static_argnames=("target", "num_steps", "num_draws"))
+@functools.partial(jax.jit, static_argnames=("num_steps", "num_draws"))
 def _advance(
     rng_key: PRNGKey,
     target: TemperedTarget,

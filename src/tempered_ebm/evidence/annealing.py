@@ -17,6 +17,7 @@ The state of a tempered chain carries :math:`\ell`: the weights evaluate nothing
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,11 +28,11 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
-from tempered_ebm import evidence, inference, schedules
+from tempered_ebm import _closures, evidence, inference, schedules
 from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.adaptation.pilot import Tuning
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import _ensembles as ensembles
+from tempered_ebm.evidence import _vectorized_target as vectorized
 from tempered_ebm.evidence.annealed import AnnealedEstimate
 from tempered_ebm.evidence.reweighting import Direction
 from tempered_ebm.kernels import tempered
@@ -237,7 +238,7 @@ def annealed_importance_sampling(
     """
     positions = chains.as_position(initial_positions)
     batched = _batched(target, positions, "initial_positions")
-    state = _checked_start(tempered.init(positions, batched))
+    state = _checked_start(_evaluate(batched, positions))
     tuning = _tuning(temperatures, step_size, inverse_mass_matrix, positions)
     return _run(rng_key, batched, state, tuning, num_steps, "forward")
 
@@ -298,7 +299,7 @@ def reverse_annealed_importance_sampling(
     """
     positions = chains.as_position(posterior_draws)
     batched = _batched(target, positions, "posterior_draws")
-    state = _checked_start(tempered.init(positions, batched))
+    state = _checked_start(_evaluate(batched, positions))
     _require_possible(state.loglikelihood)
     tuning = _tuning(temperatures, step_size, inverse_mass_matrix, positions)
     return _run(rng_key, batched, state, tuning, num_steps, "reverse")
@@ -431,28 +432,36 @@ def annealing_step_sizes(
     checks.key("rng_key", rng_key)
     positions = chains.as_position(pilot_positions)
     batched = _batched(target, positions, "pilot_positions")
-    state = _checked_start(tempered.init(positions, batched))
+    state = _checked_start(_evaluate(batched, positions))
     tuning = _tuning(temperatures, initial_step_size, inverse_mass_matrix, positions)
 
-    @jax.jit
-    def tune(rng_key: PRNGKey, state: TemperedState, tuning: Tuning) -> Float[Array, "K"]:
-        def one_rung(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
-            (state, step_size), (key, rung) = carry, inputs
-            carry = adaptation.dual_averaging(
-                key,
-                lambda step_size: _mala(batched, rung._replace(step_size=step_size)),
-                state,
-                step_size,
-                num_steps,
-                target_acceptance=target_acceptance,
-            )
-            return carry, carry[1]
+    return _tune(rng_key, batched, state, tuning, num_steps, target_acceptance)
 
-        keys = jax.random.split(rng_key, tuning.step_size.shape[0])
-        start = (state, tuning.step_size[0].astype(float))
-        return jax.lax.scan(one_rung, start, (keys, tuning))[1]
 
-    return tune(rng_key, state, tuning)
+@functools.partial(jax.jit, static_argnames=("num_steps", "target_acceptance"))
+def _tune(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    state: TemperedState,
+    tuning: Tuning,
+    num_steps: int,
+    target_acceptance: float,
+) -> Float[Array, "K"]:
+    def one_rung(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
+        (state, step_size), (key, rung) = carry, inputs
+        carry = adaptation.dual_averaging(
+            key,
+            lambda step_size: _mala(target, rung._replace(step_size=step_size)),
+            state,
+            step_size,
+            num_steps,
+            target_acceptance=target_acceptance,
+        )
+        return carry, carry[1]
+
+    keys = jax.random.split(rng_key, tuning.step_size.shape[0])
+    start = (state, tuning.step_size[0].astype(float))
+    return jax.lax.scan(one_rung, start, (keys, tuning))[1]
 
 
 def _run(
@@ -465,20 +474,29 @@ def _run(
 ) -> AnnealedRun:
     checks.key("rng_key", rng_key)
 
-    @jax.jit
-    def walk(rng_key: PRNGKey, state: TemperedState, tuning: Tuning) -> tuple:
-        return anneal_weights(
-            rng_key,
-            lambda rung: _mala(batched, rung),
-            state,
-            tuning,
-            num_steps,
-            direction=direction,
-        )
-
-    log_weights, state, rates = walk(rng_key, state, tuning)
+    checks.at_least("num_steps", num_steps, 1)
+    log_weights, state, rates = _anneal(rng_key, batched, state, tuning, num_steps, direction)
     estimate = evidence.annealed_estimate(log_weights, direction=direction)
     return AnnealedRun(log_weights, state, rates, estimate)
+
+
+@functools.partial(jax.jit, static_argnames=("num_steps", "direction"))
+def _anneal(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    state: TemperedState,
+    tuning: Tuning,
+    num_steps: int,
+    direction: Direction,
+) -> tuple[Array, TemperedState, Array]:
+    return anneal_weights(
+        rng_key,
+        lambda rung: _mala(target, rung),
+        state,
+        tuning,
+        num_steps,
+        direction=direction,
+    )
 
 
 def _mala(batched: TemperedTarget, rung: Tuning) -> SamplingAlgorithm:
@@ -490,9 +508,22 @@ def _mala(batched: TemperedTarget, rung: Tuning) -> SamplingAlgorithm:
     )
 
 
+@jax.jit
+def _evaluate(target: TemperedTarget, positions: Position) -> TemperedState:
+    return tempered.init(positions, target)
+
+
 def _batched(target: TemperedTarget, positions: Position, name: str) -> TemperedTarget:
-    ensembles.num_ensembles(positions, name)
-    return TemperedTarget(*(ensembles.per_ensemble(fn, positions) for fn in target))
+    """Return the target of a batch of positions, its closed-over arrays as operands."""
+    vectorized.num_ensembles(positions, name)
+    return TemperedTarget(
+        *(
+            _closures.close(
+                vectorized.per_ensemble(fn, positions), positions, num_derivatives=1
+            )
+            for fn in vectorized.as_target(target)
+        )
+    )
 
 
 def _checked_start(state: TemperedState) -> TemperedState:

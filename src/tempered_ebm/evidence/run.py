@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import Literal
 
@@ -23,7 +22,7 @@ from tempered_ebm.evidence import (
     _reference_path as reference_path,
 )
 from tempered_ebm.evidence import (
-    _vectorized_target as flat,
+    _vectorized_target,
 )
 from tempered_ebm.evidence import (
     report,
@@ -131,7 +130,7 @@ def log_evidence(
     if path not in ("auto", "reference", "prior"):
         raise InputError(f"path must be 'auto', 'reference' or 'prior', got {path!r}")
     started = time.perf_counter()
-    batched, position, unravel = flat.flatten(target, initial_positions)
+    batched, position, unravel = _vectorized_target.vectorize(target, initial_positions)
     tempered.check_initial_state(_evaluate(batched, position), 0.0)
     size = Size(num_samples, max_num_samples, budget, target_standard_error)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
@@ -149,7 +148,7 @@ def log_evidence(
     return report.build(outcome, "prior", why, unravel, started)
 
 
-@functools.partial(jax.jit, static_argnames=("target",))
+@jax.jit
 def _evaluate(target: TemperedTarget, position: Array) -> tempered.TemperedState:
     return tempered.init(position, target)
 
