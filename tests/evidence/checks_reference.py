@@ -28,6 +28,11 @@ TAILS = (0.1, 3.0)
 NUM_SETS = 400
 
 
+def operand(target: te.TemperedTarget) -> te.TemperedTarget:
+    """The target as compiled functions take it: a pytree, here without leaves."""
+    return te.TemperedTarget(*map(jax.tree_util.Partial, target))
+
+
 def _self_consistent(ladder: np.ndarray, draws: np.ndarray, extra: np.ndarray) -> float:
     """Fixed-point iteration of the MBAR equations with ``N_0 = n + M``, as they are written."""
     pooled = np.concatenate([draws.ravel(), extra])
@@ -184,7 +189,7 @@ def weights_have_mean_one() -> None:
         def log_prob(z, mean=mean, covariance=covariance):
             return jax.scipy.stats.multivariate_normal.logpdf(z, mean, 4 * covariance)
 
-        target = te.TemperedTarget(log_prob, lambda z: jnp.zeros(z.shape[:-1]))
+        target = operand(te.TemperedTarget(log_prob, lambda z: jnp.zeros(z.shape[:-1])))
         _, log_weights, _ = reference.importance_draws(gt.key(dimension), target, r, 200_000)
         gt.assert_expectations(np.exp(log_weights), 1.0, f"weights in {dimension} dimensions")
 
@@ -304,7 +309,7 @@ def no_fit_is_singular() -> None:
 
 def effective_share(fit: fitting.Fit, target: te.TemperedTarget, num: int = 20_000) -> float:
     """Of fresh draws of the reference."""
-    draws = reference.importance_draws(jax.random.key(99), target, fit.reference, num)
+    draws = reference.importance_draws(jax.random.key(99), operand(target), fit.reference, num)
     weights = np.exp(np.asarray(draws[1], np.float64) - float(draws[1].max()))
     return float(weights.sum() ** 2 / np.sum(weights**2) / num)
 
@@ -318,7 +323,9 @@ def fitted(
     particles = jnp.asarray(particles, jnp.float32)
     log_joint = target.logprior_fn(particles) + target.loglikelihood_fn(particles)
     history = particles[None] if history is None else history
-    return fitting.fit_reference(jax.random.key(seed), target, particles, log_joint, history)
+    return fitting.fit_reference(
+        jax.random.key(seed), operand(target), particles, log_joint, history
+    )
 
 
 def gaussian_posterior(dimension: int):

@@ -8,11 +8,16 @@ import pytest
 import tempered_ebm as te
 from tempered_ebm.evidence import _exploration as exploration
 from tests import ground_truths as gt
+from tests.evidence import checks_reference
 
 
 def scalar(path):
     """The path in one dimension, on vectors of one coordinate."""
     return te.TemperedTarget(*(lambda z, fn=fn: fn(z[..., 0]) for fn in path.target))
+
+
+def explore(key, target, start):
+    return exploration.explore(key, checks_reference.operand(target), start)
 
 
 SKEWED = scalar(gt.SKEWED_GAMMA)
@@ -21,7 +26,7 @@ SKEWED = scalar(gt.SKEWED_GAMMA)
 @functools.cache
 def explored(seed, num=512):
     start = gt.SKEWED_GAMMA.sample(gt.rng(seed), 0.0, num)[:, None]
-    return exploration.explore(gt.key(seed), SKEWED, jnp.asarray(start, jnp.float32))
+    return explore(gt.key(seed), SKEWED, jnp.asarray(start, jnp.float32))
 
 
 def test_particles_reach_the_posterior_and_know_their_log_densities():
@@ -83,7 +88,7 @@ def test_every_gradient_is_counted():
 
     target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), loglikelihood)
     start = jax.random.normal(jax.random.key(0), (32, 2))
-    found = jax.block_until_ready(exploration.explore(jax.random.key(1), target, start))
+    found = jax.block_until_ready(explore(jax.random.key(1), target, start))
     assert int(found.num_temperatures) > 1
     assert sum(calls) == exploration.num_gradients(found, 32)
 
@@ -97,7 +102,7 @@ def test_an_impossible_half_of_the_prior_does_not_stop_it(dimension):
     """``log Z = log 1/2 - d/2 log 5``; every particle ends where the likelihood is positive."""
     target = te.TemperedTarget(lambda z: jax.scipy.stats.norm.logpdf(z).sum(-1), half_space)
     start = jax.random.normal(jax.random.key(0), (512, dimension))
-    found = exploration.explore(jax.random.key(1), target, start)
+    found = explore(jax.random.key(1), target, start)
     assert float(found.temperature) == 1.0
     assert np.isfinite(found.state.position).all()
     assert (np.asarray(found.state.position)[:, 0] > 0).all()
@@ -113,9 +118,9 @@ def test_one_trace_serves_every_key():
         return -jnp.sum(z**2, -1)
 
     target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), loglikelihood)
-    exploration.explore(jax.random.key(0), target, jnp.ones((16, 2)) * jnp.arange(16)[:, None])
+    explore(jax.random.key(0), target, jnp.ones((16, 2)) * jnp.arange(16)[:, None])
     first = len(traces)
-    exploration.explore(jax.random.key(1), target, jnp.ones((16, 2)) + jnp.arange(16)[:, None])
+    explore(jax.random.key(1), target, jnp.ones((16, 2)) + jnp.arange(16)[:, None])
     assert len(traces) == first
 
 
@@ -127,14 +132,12 @@ def test_a_steep_likelihood_takes_more_temperatures_and_no_more_than_the_most(mo
         )
 
     start = jax.random.normal(jax.random.key(0), (64, 4))
-    numbers = [
-        exploration.explore(jax.random.key(1), steep(scale), start) for scale in (1.0, 0.1, 0.001)
-    ]
+    numbers = [explore(jax.random.key(1), steep(scale), start) for scale in (1.0, 0.1, 0.001)]
     visited = [int(found.num_temperatures) for found in numbers]
     assert visited == sorted(set(visited)), visited
     assert all(float(found.temperature) == 1.0 for found in numbers)
     monkeypatch.setattr(exploration, "_MOST_TEMPERATURES", 5)
-    short = exploration.explore(jax.random.key(1), steep(0.001), start)
+    short = explore(jax.random.key(1), steep(0.001), start)
     assert int(short.num_temperatures) == 5
     assert 0 < float(short.temperature) < 1
 

@@ -7,6 +7,7 @@ afresh, so no trace of the unpatched code survives into a mutant.
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,15 @@ def _is_raised_by_a_check(error: AssertionError) -> bool:
     return "tests" in last or ("numpy" in last and "testing" in last)
 
 
+def forget_programs() -> None:
+    """Forget what the library's own jitted functions have compiled, with a bug or without."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tempered_ebm"):
+            for value in list(vars(module).values()):
+                if callable(getattr(value, "clear_cache", None)):
+                    value.clear_cache()
+
+
 def verdict(mutant: Mutant) -> str:
     """Plant the bug, run the check, and return how it failed.
 
@@ -80,6 +90,7 @@ def verdict(mutant: Mutant) -> str:
         SurvivorError: if the check passed.
         Exception: whatever else ended the check: a crash is not a verdict.
     """
+    forget_programs()
     with pytest.MonkeyPatch.context() as patch:
         mutant.plant(patch)
         try:
@@ -89,4 +100,6 @@ def verdict(mutant: Mutant) -> str:
                 raise RuntimeError("the bug broke an assertion of a library") from error
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return " ".join(lines[:1]) or "AssertionError"
+        finally:
+            forget_programs()
     raise SurvivorError(f"{mutant.label} passed in spite of the bug")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -12,10 +13,10 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
-from tempered_ebm import inference, schedules
+from tempered_ebm import _closures, inference, schedules
 from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError, InputError
-from tempered_ebm.kernels import replica_exchange
+from tempered_ebm.kernels import replica_exchange, tempered
 from tempered_ebm.kernels.replica_exchange import ReplicaExchangeState
 from tempered_ebm.target import TemperedTarget, check_target
 from tempered_ebm.types import Position, PRNGKey
@@ -289,7 +290,8 @@ def run(
             "step_size must be given for unadjusted moves: there is no acceptance rate to tune "
             "it to, got None"
         )
-    rule = adaptation.step_size_rule(target_acceptance) if metropolis else None
+    if metropolis:
+        adaptation.step_size_rule(target_acceptance)
     if temperatures is None:
         temperatures = schedules.power(num_temperatures, 5.0)
     temperatures = schedules.validate(temperatures)
@@ -314,39 +316,22 @@ def run(
             initial_position,
         ),
     )
-    kernel = _build(target, tuning, metropolis)
-    state = kernel.init(jax.tree.map(on_every_rung, initial_position))
-
-    @jax.jit
-    def all_rounds(rng_key: PRNGKey, tuning: Tuning, state: ReplicaExchangeState) -> tuple:
-        history: tuple[Array, _Measured]
-
-        def one_round(carry: tuple, inputs: tuple) -> tuple:
-            tuning, state = carry
-            key, r = inputs
-            steps = num_steps // 2 * 2**r
-            tuning, state, measured = _round(
-                key,
-                target,
-                tuning,
-                state,
-                steps,
-                rule=rule,
-            )
-            is_last = r == num_rounds - 1
-            kept = jax.tree.map(
-                lambda old, new: jnp.where(is_last, old, new),
-                tuning,
-                _retune(tuning, measured, ladder),
-            )
-            return (kept, state), (tuning.temperatures, measured)
-
-        inputs = (jax.random.split(rng_key, num_rounds), jnp.arange(num_rounds))
-        carry, history = jax.lax.scan(one_round, (tuning, state), inputs)
-        ladders, measured = history
-        return carry, ladders, jax.tree.map(lambda leaf: leaf[-1], measured)
-
-    (tuning, state), ladders, measured = all_rounds(rng_key, tuning, state)
+    # Arrays that the target closes over are operands: new data of the same shapes compile nothing.
+    target = TemperedTarget(
+        *(_closures.close(fn, initial_position, num_derivatives=1) for fn in target)
+    )
+    state = _start(target, tuning, jax.tree.map(on_every_rung, initial_position), metropolis)
+    tempered.check_initial_state(tempered.TemperedState(*state[:5]), temperatures)
+    (tuning, state), ladders, measured = _all_rounds(
+        rng_key,
+        target,
+        tuning,
+        state,
+        num_rounds=num_rounds,
+        num_steps=num_steps,
+        ladder=ladder,
+        target_acceptance=target_acceptance if metropolis else None,
+    )
     _require_usable(tuning)
     return Pilot(
         tuning,
@@ -357,3 +342,45 @@ def run(
         measured.loglikelihood.variance,
         ladders,
     )
+
+
+@functools.partial(jax.jit, static_argnames="metropolis")
+def _start(
+    target: TemperedTarget, tuning: Tuning, position: Position, metropolis: bool
+) -> ReplicaExchangeState:
+    return _build(target, tuning, metropolis).init(position)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("num_rounds", "num_steps", "ladder", "target_acceptance")
+)
+def _all_rounds(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    tuning: Tuning,
+    state: ReplicaExchangeState,
+    *,
+    num_rounds: int,
+    num_steps: int,
+    ladder: LadderRule,
+    target_acceptance: float | None,
+) -> tuple:
+    """Run every round in one program; without a target acceptance, moves are unadjusted."""
+    rule = None if target_acceptance is None else adaptation.step_size_rule(target_acceptance)
+
+    def one_round(carry: tuple, inputs: tuple) -> tuple:
+        tuning, state = carry
+        key, r = inputs
+        steps = num_steps // 2 * 2**r
+        tuning, state, measured = _round(key, target, tuning, state, steps, rule=rule)
+        kept = jax.tree.map(
+            lambda old, new: jnp.where(r == num_rounds - 1, old, new),
+            tuning,
+            _retune(tuning, measured, ladder),
+        )
+        return (kept, state), (tuning.temperatures, measured)
+
+    inputs = (jax.random.split(rng_key, num_rounds), jnp.arange(num_rounds))
+    carry, history = jax.lax.scan(one_round, (tuning, state), inputs)
+    ladders, measured = history
+    return carry, ladders, jax.tree.map(lambda leaf: leaf[-1], measured)

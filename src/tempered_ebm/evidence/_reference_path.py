@@ -135,7 +135,8 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
         spent = spent.plus(Spent(num * (1 + _SPREADING_STEPS), 0))
     found = exploration.explore(explore_key, target, particles)
     particles, log_joint = found.state.position, found.state.logprior + found.state.loglikelihood
-    visited = found.history[: int(found.num_temperatures)]
+    # On the host: a slice on the device compiles for every number of temperatures.
+    visited = np.asarray(found.history)[: int(found.num_temperatures)]
     fit = fitting.fit_reference(fit_key, target, particles, log_joint, visited)
     trial = assess(trial_key, target, fit.reference, particles, log_joint)
     spent = spent.plus(Spent(exploration.num_gradients(found, num), 0)).plus(

@@ -57,9 +57,7 @@ def vectorize(target: TemperedTarget | tuple, positions: Position) -> Vectorized
             return fn(unravel_one(vector))
 
         # The fit of a reference takes Hessians.
-        return Partial(
-            _over_leading_axes, _closures.close(one_vector, vector, num_derivatives=2)
-        )
+        return Partial(_over_leading_axes, _closures.close(one_vector, vector, num_derivatives=2))
 
     return VectorizedTarget(
         TemperedTarget(*map(over_vectors, pair)),

@@ -518,9 +518,7 @@ def _batched(target: TemperedTarget, positions: Position, name: str) -> Tempered
     vectorized.num_ensembles(positions, name)
     return TemperedTarget(
         *(
-            _closures.close(
-                vectorized.per_ensemble(fn, positions), positions, num_derivatives=1
-            )
+            _closures.close(vectorized.per_ensemble(fn, positions), positions, num_derivatives=1)
             for fn in vectorized.as_target(target)
         )
     )

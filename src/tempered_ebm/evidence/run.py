@@ -23,8 +23,6 @@ from tempered_ebm.evidence import (
 )
 from tempered_ebm.evidence import (
     _vectorized_target,
-)
-from tempered_ebm.evidence import (
     report,
 )
 from tempered_ebm.evidence._budget import Size, Spent

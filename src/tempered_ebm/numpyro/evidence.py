@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from tempered_ebm import _checks as checks
-from tempered_ebm import evidence
+from tempered_ebm import _closures, evidence
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.evidence import _reference_path as reference_path
@@ -113,7 +113,7 @@ def log_evidence(
         initial_positions,
         **{"num_ensembles": num_ensembles, **_from_the_prior(parts, options or {})},
     )
-    sites = jax.jit(jax.vmap(jax.vmap(parts.constrain)))(report.posterior)
+    sites = _closures.call(jax.vmap(jax.vmap(parts.constrain)), report.posterior)
     return dataclasses.replace(
         report,
         warnings=(*report.warnings, *remarks),
@@ -178,14 +178,19 @@ def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> dict[str, Array]:
     A wide prior may overflow a likelihood, and a draw may round to the edge of its support.
     Leaving those out moves the starts, not what the chains converge to.
     """
-    is_usable = jax.jit(lambda draws: _is_finite((draws, parts.target.evaluate(draws))))
+
+    def is_usable(draws: dict[str, Array]) -> np.ndarray:
+        return np.asarray(
+            _closures.call(lambda draws: _is_finite((draws, parts.target.evaluate(draws))), draws)
+        )
+
     draws = parts.sample_prior(rng_key, num)
     usable = is_usable(draws)
     if not usable.all():
         more = parts.sample_prior(jax.random.fold_in(rng_key, 1), _SPARE * num)
         draws = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), draws, more)
-        usable = jnp.concatenate([usable, is_usable(more)])
-    found = jnp.flatnonzero(usable)[:num]
+        usable = np.concatenate([usable, is_usable(more)])
+    found = np.flatnonzero(usable)[:num]
     if found.size < num:
         raise InputError(
             f"{int(usable.sum())} of {usable.size} draws from the prior have a finite log density "

@@ -12,6 +12,7 @@ from numpyro.infer import init_to_uniform
 
 from numpyro import handlers
 from tempered_ebm import _checks as checks
+from tempered_ebm import _closures
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
 
@@ -86,7 +87,7 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
         return {name: site["value"] for name, site in trace.items() if site["type"] in kept}
 
     # Compiling one program takes a fraction of the time of compiling its operations.
-    constants = jax.jit(run)(rng_key)
+    constants = _closures.call(run, rng_key)
     return facts["sites"]._replace(constants=constants)
 
 

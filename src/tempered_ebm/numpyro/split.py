@@ -22,6 +22,7 @@ from numpyro.util import is_prng_key
 
 from numpyro import handlers
 from tempered_ebm import _checks as checks
+from tempered_ebm import _closures
 from tempered_ebm.errors import InputError
 from tempered_ebm.numpyro.sites import Model, Sites, inspect
 from tempered_ebm.target import TemperedTarget
@@ -154,7 +155,7 @@ def find_start(
         return start, jnp.stack(finite).all()
 
     mapped = search if is_prng_key(rng_key) else jax.vmap(search)
-    position, is_valid = jax.jit(mapped)(rng_key)
+    position, is_valid = _closures.call(mapped, rng_key)
     known = checks.concrete(is_valid)
     if known is not None and not known.all():
         raise InputError(
@@ -234,4 +235,4 @@ def _sample_prior(
             if site["type"] == "sample" and not site["is_observed"]
         }
 
-    return jax.jit(jax.vmap(draw))(jax.random.split(rng_key, num_samples))
+    return _closures.call(jax.vmap(draw), jax.random.split(rng_key, num_samples))
