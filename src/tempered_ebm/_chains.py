@@ -115,7 +115,7 @@ def expand(values: PerChain, like: Array, *, name: str = "a per-chain value") ->
 
 
 def inner(left: Position, right: Position, chain_ndim: int) -> Float[Array, "*chains"]:
-    """Inner product of two positions within each chain."""
+    """Return the inner product of two positions within each chain."""
 
     def leaf_inner(a: Array, b: Array) -> Array:
         return jnp.sum(a * b, axis=tuple(range(chain_ndim, a.ndim)))

@@ -300,7 +300,7 @@ class RunningCovariance(NamedTuple):
 
 
 def init_moments(like: Any) -> RunningMoments:
-    """Moments of no value yet.
+    """Return an accumulator of moments without any value.
 
     Args:
         like: a value, or its ``jax.ShapeDtypeStruct``.
@@ -313,12 +313,12 @@ def init_moments(like: Any) -> RunningMoments:
 
 
 def _accumulator(dtype: Any) -> Any:
-    """Single precision at least: a sum of many numbers needs digits that one number does not."""
+    """Return single precision at least: a sum of many numbers needs more digits than one."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def init_covariance(like: Float[Array, "*batch d"] | jax.ShapeDtypeStruct) -> RunningCovariance:
-    """Covariance of no vector yet.
+    """Return an accumulator of a covariance without any vector.
 
     Args:
         like: a vector, or its ``jax.ShapeDtypeStruct``; leading axes stay apart.

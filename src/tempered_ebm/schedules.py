@@ -55,7 +55,7 @@ def _ladder(K: int, transform: Callable[[Array], Array]) -> Float[Array, "K"]:
 
 
 def uniform(K: int) -> Float[Array, "K"]:
-    """Equally spaced ladder, ``t_k = u_k``.
+    """Return an equally spaced ladder, ``t_k = u_k``.
 
     Args:
         K: number of temperatures, at least 2.
@@ -72,7 +72,7 @@ def uniform(K: int) -> Float[Array, "K"]:
 
 
 def power(K: int, p: float) -> Float[Array, "K"]:
-    """Power ladder ``t_k = u_k**p``; ``p > 1`` crowds it towards the prior.
+    """Return the power ladder ``t_k = u_k**p``; ``p > 1`` crowds it towards the prior.
 
     Friel and Pettitt (2008, section 4) recommend ``p`` between 3 and 5.
 
@@ -94,7 +94,7 @@ def power(K: int, p: float) -> Float[Array, "K"]:
 
 
 def sigmoid(K: int, a: float) -> Float[Array, "K"]:
-    r"""Sigmoid ladder, dense at both ends.
+    r"""Return a sigmoid ladder, dense at both ends.
 
     .. math:: t_k = \frac{\sigma(a(2u_k-1)) - \sigma(-a)}{\sigma(a) - \sigma(-a)}
 
@@ -120,7 +120,7 @@ def sigmoid(K: int, a: float) -> Float[Array, "K"]:
 
 
 def geometric(K: int, t_min: float) -> Float[Array, "K"]:
-    """Geometric ladder: 0, then ``K - 1`` temperatures in geometric progression to 1.
+    """Return a geometric ladder: 0, then ``K - 1`` temperatures in geometric progression to 1.
 
     ``t_k = t_min**((K - 1 - k)/(K - 2))`` for ``k >= 1``.
 
@@ -150,7 +150,7 @@ def geometric(K: int, t_min: float) -> Float[Array, "K"]:
 
 
 def beta(K: int, alpha: float) -> Float[Array, "K"]:
-    """Quantiles of a Beta(alpha, 1) distribution, ``t_k = u_k**(1/alpha)``.
+    """Return the quantiles of Beta(alpha, 1), ``t_k = u_k**(1/alpha)``.
 
     Xie et al. (2011) use ``alpha = 0.3`` for stepping-stone sampling.
 
@@ -171,7 +171,7 @@ def beta(K: int, alpha: float) -> Float[Array, "K"]:
 
 
 def cosine(K: int) -> Float[Array, "K"]:
-    """Half-cosine ladder ``t_k = (1 - cos(π u_k)) / 2 = sin²(π u_k / 2)``, dense at both ends.
+    """Return the half-cosine ladder ``t_k = (1 - cos(π u_k)) / 2``, dense at both ends.
 
     Args:
         K: number of temperatures, at least 2.
@@ -187,7 +187,7 @@ def cosine(K: int) -> Float[Array, "K"]:
     return _ladder(K, lambda u: jnp.sin(0.5 * jnp.pi * u) ** 2)
 
 
-_FLOOR = 1e-3
+_LEAST_SHARE = 1e-3
 """Smallest share of the mean speed that an interval is given, so that no ladder collapses."""
 
 
@@ -226,16 +226,16 @@ def _statistics_of_a_ladder(
 
 
 def _speed(temperatures: Float[Array, "M"], variances: Float[Array, "M"]) -> Float[Array, "M"]:
-    """Root of the variance, not below the floor, and constant if it vanishes everywhere."""
+    """Root of the variance, bounded from below, and constant if it vanishes everywhere."""
     speed = jnp.sqrt(variances)
     mean = jnp.sum(jnp.diff(temperatures) * 0.5 * (speed[1:] + speed[:-1]))
-    return jnp.where(mean > 0, jnp.maximum(speed, _FLOOR * mean), jnp.ones_like(speed))
+    return jnp.where(mean > 0, jnp.maximum(speed, _LEAST_SHARE * mean), jnp.ones_like(speed))
 
 
 def equal_length(
     temperatures: Float[Array, "M"], loglikelihood_variances: Float[Array, "M"], K: int
 ) -> Float[Array, "K"]:
-    r"""Ladder of equal thermodynamic length, from a pilot run.
+    r"""Return the ladder of equal thermodynamic length, from a pilot run.
 
     .. math:: \Lambda(t) = \int_0^t \sqrt{\mathrm{Var}_s[\ell]}\,ds, \qquad
               \Lambda(t_k) = u_k\,\Lambda(1)
@@ -287,7 +287,7 @@ class Quadrature(NamedTuple):
 def gauss_legendre(
     temperatures: Float[Array, "M"], loglikelihood_variances: Float[Array, "M"], K: int
 ) -> Quadrature:
-    r"""Temperatures and weights of Gauss-Legendre quadrature in thermodynamic length.
+    r"""Return temperatures and weights of Gauss-Legendre quadrature in thermodynamic length.
 
     In a coordinate :math:`\lambda \in [0, 1]` the evidence is
 
@@ -374,7 +374,7 @@ def _fit_log_slope(
 def equal_rejection(
     temperatures: Float[Array, "M"], swap_acceptance_rates: Float[Array, "M-1"], K: int
 ) -> Float[Array, "K"]:
-    r"""Ladder on which all neighbours swap equally often, from a pilot run.
+    r"""Return the ladder on which all neighbours swap equally often, from a pilot run.
 
     With rejection rates :math:`r_k` between neighbours, the communication barrier
     :math:`\Lambda(t_k) = \sum_{j<k} r_j` grows by the same amount from rung to rung of the
@@ -407,7 +407,7 @@ def equal_rejection(
     rejected = 1 - rates
     gaps = jnp.diff(temperatures)
     total = jnp.sum(rejected)
-    rejected = jnp.where(total > 0, jnp.maximum(rejected, _FLOOR * total * gaps), gaps)
+    rejected = jnp.where(total > 0, jnp.maximum(rejected, _LEAST_SHARE * total * gaps), gaps)
     speed = rejected / gaps
     return validate(_invert(temperatures, speed, speed, K))
 
@@ -415,7 +415,7 @@ def equal_rejection(
 def cyclic_power(
     period: int, p_min: float, p_max: float
 ) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
-    r"""Power of a ladder that cycles over training, a cosine between two powers.
+    r"""Return the power of a ladder that cycles over training, a cosine between two powers.
 
     .. math:: p(s) = p_{min} + (p_{max} - p_{min})\,\tfrac12 (1 - \cos(2\pi s / \text{period}))
 

@@ -23,7 +23,7 @@ DATA_AXIS = "data"
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with the single axis ``data``.
+    """Return a mesh with the single axis ``data``.
 
     Args:
         devices: devices to use, all of them by default.

@@ -58,7 +58,7 @@ class TemperedTarget(NamedTuple):
 
     .. math:: q_t(z) \propto p(z) \, \exp(t\,\ell(z)), \qquad t \in [0, 1]
 
-    ``t`` is the power on the likelihood: 0 gives the prior, 1 the posterior. At
+    The temperature ``t`` is the power on the likelihood: 0 gives the prior, 1 the posterior. At
     ``t = 0`` the likelihood is not seen at all, even where it is ``-inf`` or NaN
     (Friel and Pettitt 2008).
 

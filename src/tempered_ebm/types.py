@@ -1,4 +1,4 @@
-"""Array aliases and protocols shared by every floor of the library."""
+"""Array aliases and protocols shared by all packages."""
 
 from __future__ import annotations
 

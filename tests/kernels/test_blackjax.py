@@ -127,7 +127,7 @@ def test_a_sampler_reads_like_the_function_that_it_stands_for(name):
     assert next(iter(parameters)) == first
     assert "step_size" in parameters
     assert repr(sampler).startswith(f"<tempered_ebm.{name}({first}, ")
-    assert ".. math::" in sampler.__doc__ or "proposal of" in sampler.__doc__
+    assert sampler.__doc__.startswith("Build ")
     assert pickle.loads(pickle.dumps(sampler)) is sampler
 
 

@@ -28,7 +28,7 @@ LadderRule: TypeAlias = Literal["equal_rejection", "equal_length", "fixed"]
 
 
 class Tuning(NamedTuple):
-    """Everything that :func:`tempered_ebm.replica_exchange` is tuned by.
+    """Settings of :func:`tempered_ebm.replica_exchange` that a pilot run tunes.
 
     Attributes:
         temperatures: ladder, (K,).
@@ -42,7 +42,7 @@ class Tuning(NamedTuple):
 
 
 class Pilot(NamedTuple):
-    """What a pilot run leaves behind. Nothing in it changes any more.
+    """Result of a pilot run: tuned settings, final state, diagnostics.
 
     Attributes:
         tuning: ladder, step sizes and metrics, as they were in the last, frozen round.

@@ -37,7 +37,7 @@ class StepSizeRule(NamedTuple):
 
 
 def step_size_rule(target_acceptance: float = MALA_TARGET_ACCEPTANCE) -> StepSizeRule:
-    """BlackJAX's dual averaging (Hoffman and Gelman 2014, section 3.2.1), for arrays.
+    """Apply BlackJAX's dual averaging (Hoffman and Gelman 2014, section 3.2.1), for arrays.
 
     Args:
         target_acceptance: in (0, 1).

@@ -1,4 +1,4 @@
-"""How draws divide among known modes."""
+"""Occupancy of known modes by draws."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mode_occupancy(
     *,
     radius: float | None = None,
 ) -> ModeOccupancy:
-    r"""Fraction of draws nearest to each mode.
+    r"""Return the fraction of draws nearest to each mode.
 
     Chains that start alike and disagree with the known weights have not mixed between
     modes, which neither an acceptance rate nor the energy shows. Draws of one chain are

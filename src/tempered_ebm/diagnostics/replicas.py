@@ -17,7 +17,7 @@ _NEITHER, _PRIOR, _POSTERIOR = 0, 1, 2
 
 
 class CommunicationBarrier(NamedTuple):
-    r"""What the rejection rates of a ladder say about its replicas' journeys.
+    r"""Communication barrier and round-trip rates, from the rejection rates of a ladder.
 
     The two rates count round trips of *all K replicas of one ladder together, per round of
     swaps*. One replica makes a K-th of them; with ``swap_every=n``, a step makes an n-th.
@@ -41,7 +41,7 @@ class CommunicationBarrier(NamedTuple):
 def communication_barrier(
     temperatures: Float[Array, "K"], swap_acceptance_rates: Float[Array, "K-1"]
 ) -> CommunicationBarrier:
-    r"""Communication barrier and predicted round trips of a ladder (Syed et al. 2022).
+    r"""Estimate the communication barrier and the round trips of a ladder (Syed et al. 2022).
 
     With :math:`r_k` the rejection rate between rungs k and k+1, the round trips of a ladder
     per round of swaps are

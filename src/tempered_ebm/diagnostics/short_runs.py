@@ -31,7 +31,7 @@ class EnergyTrace(NamedTuple):
 
 
 class EnergyDrift(NamedTuple):
-    r"""What a short run did to the energy. Shapes without the axis of the chains.
+    r"""Summary of the energy along a short run. Shapes lack the axis of the chains.
 
     Attributes:
         mean_energy: mean over the chains at each step, (num_steps, \*rungs).
@@ -157,7 +157,7 @@ def energy_drift(trace: EnergyTrace) -> EnergyDrift:
 
 
 class VirialTemperature(NamedTuple):
-    """A temperature estimated from independent chains.
+    """A temperature ``T`` of ``p**(1/T)``, estimated from independent chains.
 
     Attributes:
         temperature: the estimate; 1 if the chains follow the density itself.
@@ -171,7 +171,7 @@ class VirialTemperature(NamedTuple):
 def virial_temperature(
     position: Position, logdensity_grad: Position, *, chain_ndim: int = 1
 ) -> VirialTemperature:
-    r"""Temperature ``T`` of chains that follow :math:`p^{1/T}`, by the virial identity.
+    r"""Estimate the temperature ``T`` of chains on :math:`p^{1/T}` by the virial identity.
 
     Since :math:`p^{1/T}\nabla\log p = T\,\nabla p^{1/T}`, integration by parts gives, for
     any constant ``c`` and a density on all of :math:`R^d` that decays fast enough,

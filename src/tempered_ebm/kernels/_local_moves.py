@@ -1,4 +1,4 @@
-"""What replica exchange asks of the kernel that moves each rung, and who can give it."""
+"""Local moves of replica exchange: tempered Langevin kernels, and any kernel of BlackJAX."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STAYING = frozenset(
 
 
 def _guarded_logdensity(target: TemperedTarget, t: Float[Array, ""]) -> LogDensityFn:
-    """The tempered log-density, with a gradient that at ``t = 0`` does not see the likelihood.
+    """Return the tempered log-density, whose gradient at ``t = 0`` ignores the likelihood.
 
     Differentiating ``0 * ℓ`` where the gradient of ℓ is NaN gives NaN. Here the two
     gradients are formed first and tempered afterwards.
@@ -68,7 +68,7 @@ def langevin(
     sample_prior: PriorSampler | None = None,
     noise: NoiseSource = jax_random_noise,
 ) -> LocalMove:
-    """Tempered MALA or ULA: one evaluation of each half a step, no memory.
+    """Move rungs by tempered MALA or ULA: one evaluation of each half a step, no memory.
 
     Args:
         metropolis: whether moves are adjusted.
@@ -101,7 +101,7 @@ def from_mcmc(
     mcmc_step_fn: Callable[..., tuple[Any, Any]],
     mcmc_init_fn: Callable[[Position, LogDensityFn], Any],
 ) -> LocalMove:
-    """Any kernel in BlackJAX's shape, given as its init and step builders.
+    """Move rungs by any kernel in BlackJAX's shape, given as its init and step builders.
 
     Its state knows the log-density of its own rung alone. After the move both halves are
     evaluated once at the new position, and from then on the state is rebuilt from them:

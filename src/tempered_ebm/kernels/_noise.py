@@ -103,7 +103,7 @@ def _is_threefry(rng_key: PRNGKey) -> bool:
 
 
 def _is_plain(rng_key: PRNGKey, size: int, dtype: Any) -> bool:
-    """Whether ``jax.random`` makes single precision from one threefry block for each number."""
+    """Check that ``jax.random`` would take one threefry block for each number."""
     return (
         jax.default_backend() == "cpu"
         and dtype == jnp.float32

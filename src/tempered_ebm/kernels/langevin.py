@@ -1,4 +1,4 @@
-r"""What the Langevin kernels share: the proposal and the Metropolis test.
+r"""The parts common to all Langevin kernels: proposal, Metropolis test, top-level object.
 
 The overdamped Langevin diffusion :math:`dz = \nabla \log p(z)\,dt + \sqrt{2}\,dW`
 leaves ``p`` invariant. Its Euler-Maruyama step of size ``h`` is the proposal of
@@ -83,13 +83,13 @@ def sampling_api(
 
 
 class LangevinInfo(NamedTuple):
-    """What an unadjusted Langevin step reports.
+    """Information about an unadjusted Langevin step.
 
     Attributes:
         drift_norm: Euclidean norm of the drift that moved each chain, of the chain shape.
         effective_temperature: the temperature ``T = σ²/(2h)`` that noise of scale ``σ``
             and step size ``h`` amount to, of the chain shape: for small steps the chain
-            samples ``p**(1/T)``.
+            samples ``p**(1/T)``. It is no power on a likelihood.
     """
 
     drift_norm: Float[Array, "*chains"]
@@ -97,7 +97,7 @@ class LangevinInfo(NamedTuple):
 
 
 class MetropolisInfo(NamedTuple):
-    """What a Metropolis-adjusted Langevin step reports.
+    """Information about a Metropolis-adjusted Langevin step.
 
     Attributes:
         acceptance_rate: acceptance probability of the proposal, of the chain shape.
@@ -109,7 +109,7 @@ class MetropolisInfo(NamedTuple):
 
 
 def step_size_from_noise_scale(noise_scale: PerChain) -> PerChain:
-    """Step size ``h = s**2 / 2`` of a chain written with noise scale ``s``.
+    """Return the step size ``h = s**2 / 2`` of a chain written with noise scale ``s``.
 
     Code for energy-based models, that of Pang et al. (2020) among it, writes
     ``z' = z + (s**2 / 2) ∇log p(z) + s ξ``; this library writes ``z' = z + h ∇log p(z) +
@@ -132,11 +132,13 @@ def step_size_from_noise_scale(noise_scale: PerChain) -> PerChain:
 
 
 def effective_temperature(step_size: PerChain, noise_scale: PerChain) -> PerChain:
-    r"""Temperature :math:`T = \sigma^2/(2h)` of a chain with decoupled noise.
+    r"""Return the temperature :math:`T = \sigma^2/(2h)` of a chain with decoupled noise.
 
     ``z' = z + h ∇log p(z) + σ ξ`` is the Euler-Maruyama step of a diffusion that leaves
     :math:`p^{1/T}` invariant. Code that sets ``h`` and ``σ`` apart, that of Du and Mordatch
-    (2019) and Grathwohl et al. (2020) among it, samples at this hidden temperature.
+    (2019) and Grathwohl et al. (2020) among it, samples at this hidden temperature. It is
+    the ``noise_temperature`` of :func:`tempered_ebm.ula`, and not the ``temperature`` of a
+    tempered path, which is a power on the likelihood.
 
     Args:
         step_size: ``h``.
@@ -205,7 +207,7 @@ def log_acceptance_ratio(
     step_size: PerChain,
     inverse_mass_matrix: Position | None = None,
 ) -> Float[Array, "*chains"]:
-    r"""Logarithm of the Metropolis-Hastings ratio of a Langevin proposal.
+    r"""Return the logarithm of the Metropolis-Hastings ratio of a Langevin proposal.
 
     With :math:`\Delta = z' - z`, :math:`g = \nabla\log p(z)`, :math:`g'` at ``z'`` and the
     diagonal :math:`D` of a preconditioned proposal :math:`N(z + hDg, 2hD)`, expanding the

@@ -88,7 +88,7 @@ def as_top_level_api(
     inverse_mass_matrix: Position | None = None,
     noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
-    r"""Metropolis-adjusted Langevin algorithm (MALA).
+    r"""Build a Metropolis-adjusted Langevin algorithm (MALA).
 
     .. math:: z' = z + h\,D\,\nabla \log p(z) + \sqrt{2hD}\,\xi
 

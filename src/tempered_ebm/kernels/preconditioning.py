@@ -27,7 +27,7 @@ class Preconditioner(NamedTuple):
 
 
 def rmsprop(decay: float = 0.99, damping: float = 1e-5) -> Preconditioner:
-    r"""The diagonal of RMSProp, for drift and noise alike (Li et al. 2016).
+    r"""Return the preconditioner of RMSProp, for drift and noise alike (Li et al. 2016).
 
     .. math:: v \leftarrow \rho v + (1-\rho)\,g^2, \qquad D = 1 / (\sqrt v + \lambda),
               \qquad v_0 = 1

@@ -50,7 +50,7 @@ class ReplicaExchangeState(NamedTuple):
 
 
 class ReplicaExchangeInfo(NamedTuple):
-    r"""What a step of replica exchange reports.
+    r"""Information about a step of replica exchange.
 
     ``acceptance_rate``, ``is_accepted`` and ``drift_norm`` are those of the local moves, and
     attributes only where the local moves report them.
@@ -74,7 +74,7 @@ class ReplicaExchangeInfo(NamedTuple):
 
     @property
     def is_accepted(self) -> Bool[Array, "K *chains"]:
-        """Whether each local move was accepted."""
+        """Acceptance of each local move, True or False."""
         return self._of_local_moves("is_accepted")
 
     @property
@@ -136,7 +136,7 @@ def init(
 def log_swap_ratio(
     temperatures: Float[Array, "K"], loglikelihood: Float[Array, "K *chains"]
 ) -> Float[Array, "K-1 *chains"]:
-    r"""Logarithm of the Metropolis ratio of a swap between neighbours.
+    r"""Return the logarithm of the Metropolis ratio of a swap between neighbours.
 
     .. math:: \log r_k = (t_{k+1} - t_k)\,(\ell_k - \ell_{k+1})
 
@@ -151,7 +151,7 @@ def log_swap_ratio(
 
 
 def swap_permutation(is_swapped: Bool[Array, "K-1 *chains"]) -> Int[Array, "K *chains"]:
-    """Rung from which each rung takes its replica; no rung may be in two swaps."""
+    """Return the rung from which each rung takes its replica; none may be in two swaps."""
     moves = is_swapped.astype(jnp.int32)
     edge = jnp.zeros_like(moves[:1])
     up, down = jnp.concatenate([moves, edge]), jnp.concatenate([edge, moves])
@@ -321,7 +321,7 @@ def as_top_level_api(
     sample_prior: PriorSampler | None = None,
     noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
-    r"""Replica exchange over a ladder of temperatures (parallel tempering).
+    r"""Build replica exchange over a ladder of temperatures (parallel tempering).
 
     Each step moves every rung by one Langevin step and then proposes to swap the replicas
     of neighbouring rungs with probability
@@ -335,7 +335,8 @@ def as_top_level_api(
 
     Args:
         target: prior and likelihood of the positions of one rung: one chain, or a batch.
-        temperatures: ladder, shape (K,).
+        temperatures: ladder of powers on the likelihood, shape (K,): 0 is the prior, 1 the
+            posterior.
         step_size: ``h > 0``, scalar or one per rung, shape (K,).
         metropolis: whether the local moves are Metropolis-adjusted. Without, the local
             bias of ULA remains; the swaps are exact either way.
@@ -345,7 +346,7 @@ def as_top_level_api(
             metric on all rungs.
         sample_prior: ``(rng_key, chain_shape) -> position``, independent draws from the
             prior: the rung at ``t = 0`` then takes one every step in the place of a move, at
-            the same cost, and brings news to the others. Not for unadjusted moves.
+            the same cost, and swaps carry the new points to the others. Not for unadjusted moves.
         noise: source of the noise of the moves (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
@@ -383,7 +384,7 @@ def as_top_level_api(
         checks.function("sample_prior", sample_prior, "of (rng_key, chain_shape)")
     if sample_prior is not None and not metropolis:
         raise InputError(
-            "sample_prior must be None for unadjusted moves: exact draws on one rung do not mend "
+            "sample_prior must be None for unadjusted moves: exact draws on one rung leave "
             "the bias of the others, got a function"
         )
     algorithm = _as_sampling_algorithm(
@@ -438,7 +439,7 @@ def from_mcmc(
     *,
     swap_every: int = 1,
 ) -> SamplingAlgorithm:
-    r"""Replica exchange around any kernel in BlackJAX's shape.
+    r"""Build replica exchange around any kernel in BlackJAX's shape.
 
     As :func:`tempered_ebm.replica_exchange`, with local moves of ``blackjax.hmc``, ``nuts``,
     ``barker``, ... or of :func:`tempered_ebm.ula` with a drift, given as init and step

@@ -179,7 +179,7 @@ def tempered_ula(
     inverse_mass_matrix: Position | None = None,
     noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
-    r"""Unadjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
+    r"""Build an unadjusted Langevin algorithm (ULA) on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
     .. math:: z' = z + h\,(\nabla\log p(z) + t\,\nabla\ell(z)) + \sqrt{2h}\,\xi
 
@@ -189,7 +189,9 @@ def tempered_ula(
 
     Args:
         target: prior and likelihood.
-        temperature: power ``t`` on the likelihood in [0, 1], scalar or one value per chain.
+        temperature: power ``t`` on the likelihood in [0, 1], scalar or one value per chain: 0
+            is the prior, 1 the posterior. (The ``noise_temperature`` of
+            :func:`tempered_ebm.ula` is another quantity: the ``T`` of :math:`p^{1/T}`.)
         step_size: ``h > 0``, scalar or one value per chain, in squared units of the position.
         inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
             variance of the noise, the identity by default: a pytree like the position of one
@@ -230,14 +232,16 @@ def tempered_mala(
     inverse_mass_matrix: Position | None = None,
     noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
-    r"""Metropolis-adjusted Langevin algorithm on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
+    r"""Build an adjusted Langevin algorithm (MALA) on :math:`q_t(z) \propto p(z)\exp(t\,\ell(z))`.
 
     The proposal of :func:`tempered_ula`, accepted with the Metropolis-Hastings
     probability, so that :math:`q_t` is exactly invariant.
 
     Args:
         target: prior and likelihood.
-        temperature: power ``t`` on the likelihood in [0, 1], scalar or one value per chain.
+        temperature: power ``t`` on the likelihood in [0, 1], scalar or one value per chain: 0
+            is the prior, 1 the posterior. (The ``noise_temperature`` of
+            :func:`tempered_ebm.ula` is another quantity: the ``T`` of :math:`p^{1/T}`.)
         step_size: ``h > 0``, scalar or one value per chain, in squared units of the position.
         inverse_mass_matrix: positive diagonal ``D`` that multiplies the gradient and the
             variance of the noise, the identity by default: a pytree like the position of one

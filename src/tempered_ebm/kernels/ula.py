@@ -147,7 +147,7 @@ def as_top_level_api(
     noise_temperature: PerChain = 1.0,
     noise: NoiseSource = jax_random_noise,
 ) -> SamplingAlgorithm:
-    r"""Unadjusted Langevin algorithm (ULA).
+    r"""Build an unadjusted Langevin algorithm (ULA).
 
     .. math:: z' = z + h\,D\,u(\nabla \log p(z)) + \sqrt{2hTD}\,\xi
 
@@ -171,7 +171,8 @@ def as_top_level_api(
         noise_scale: standard deviation ``σ`` of the noise, decoupled from the step size, for
             ``σ²/(2h)`` in the place of ``T``. Then ``info.effective_temperature`` is the
             temperature the chain really has.
-        noise_temperature: ``T > 0``: for small steps the chain samples :math:`p^{1/T}`.
+        noise_temperature: ``T > 0``: for small steps the chain samples :math:`p^{1/T}`. (The
+            ``temperature`` of a tempered path is another quantity: a power on the likelihood.)
         noise: source of the noise (:class:`tempered_ebm.kernels.NoiseSource`).
 
     Returns:
