@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -37,6 +38,7 @@ def every_step_has_its_own_noise(name: str) -> None:
 # ------------------------------------------------------------------------ streams
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def feed(init, update, values):
     return jax.lax.scan(lambda m, v: (update(m, v), None), init(values[0]), values)[0]
 
@@ -74,7 +76,8 @@ def pooled_chains_are_one_long_stream(num_values: int = 7, num_chains: int = 3, 
 
 PROGRAM = textwrap.dedent(
     """
-    import json
+    import functools
+import json
     import jax, jax.numpy as jnp, numpy as np
     import tempered_ebm as te
 

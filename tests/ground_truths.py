@@ -275,6 +275,26 @@ SKEWED_GAMMA = SkewedGamma()
 REFERENCE_PATHS = {"linear_gaussian": LINEAR_GAUSSIAN, "skewed_gamma": SKEWED_GAMMA}
 
 
+_COMPILED: dict = {}
+
+
+def compiled(key, make):
+    """A compiled program that checks share; ``forget_compiled`` before the code changes."""
+    if key not in _COMPILED:
+        _COMPILED[key] = make()
+    return _COMPILED[key]
+
+
+def forget_compiled() -> None:
+    """Have every program compiled afresh."""
+    _COMPILED.clear()
+
+
+def name_of(path) -> str:
+    """Name of a reference path, which can be a key where the path itself cannot."""
+    return next(name for name, known in REFERENCE_PATHS.items() if known is path)
+
+
 def langevin_acceptance(path, z: np.ndarray, t: float, h: float, rng, metric=1.0) -> np.ndarray:
     """Metropolis-Hastings probabilities of Langevin proposals, from the two proposal densities."""
     new = z + h * metric * path.grad(z, t) + np.sqrt(2 * h * metric) * rng.standard_normal(z.shape)

@@ -30,8 +30,15 @@ def build(name: str, path, t, step_size):
 
 
 def compile_run(name: str, path, num_steps: int) -> Callable:
-    """``(key, positions, t, step_size) -> (final state, last info)``, for a batch of chains."""
+    """``(key, positions, t, step_size) -> (final state, last info)``, for a batch of chains.
 
+    Compiled once for all checks, and again for every planted bug.
+    """
+    key = (name, gt.name_of(path), num_steps, jax.config.jax_enable_x64)
+    return gt.compiled(key, lambda: _compile_run(name, path, num_steps))
+
+
+def _compile_run(name: str, path, num_steps: int) -> Callable:
     @jax.jit
     def run(key, positions, t, step_size):
         kernel = build(name, path, t, step_size)
@@ -53,7 +60,12 @@ def require_sharp(condition: bool, what: str) -> None:
 
 
 def exact_draws(path, t: float, seed: int, n: int = NUM_CHAINS) -> np.ndarray:
-    return path.sample(gt.rng(seed), t, n)
+    return _exact_draws(gt.name_of(path), t, seed, n)
+
+
+@functools.cache
+def _exact_draws(name: str, t: float, seed: int, n: int) -> np.ndarray:
+    return gt.REFERENCE_PATHS[name].sample(gt.rng(seed), t, n)
 
 
 def invariance(name: str, path, temperatures=TEMPERATURES, num_steps: int = 5) -> None:

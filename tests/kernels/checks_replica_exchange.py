@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import blackjax
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,12 @@ LADDERS = {4: np.array([0.0, 0.2, 0.6, 1.0]), 5: np.array([0.0, 0.1, 0.3, 0.7, 1
 
 def exact_rungs(path, ladder, seed):
     """Independent exact draws on every rung, (K, NUM_LADDERS, ...)."""
-    rng = gt.rng(seed)
+    return _exact_rungs(gt.name_of(path), tuple(ladder), seed)
+
+
+@functools.cache
+def _exact_rungs(name, ladder, seed):
+    path, rng = gt.REFERENCE_PATHS[name], gt.rng(seed)
     draws = np.stack([path.sample(rng, t, NUM_LADDERS) for t in ladder])
     return jnp.asarray(draws, jnp.float32)
 
@@ -103,12 +110,13 @@ def foreign_kernels_keep_the_law(build, path, num_rungs, num_steps=5):
 def run(path, ladder, num_steps, seed=0, **options):
     """State and stacked infos after a few steps from exact draws."""
     kernel = te.replica_exchange(path.target, ladder, path.step_size, **options)
-    state = kernel.init(exact_rungs(path, ladder, seed))
     return jax.jit(
-        lambda key, state: jax.lax.scan(
-            lambda state, key: kernel.step(key, state), state, jax.random.split(key, num_steps)
+        lambda key, start: jax.lax.scan(
+            lambda state, key: kernel.step(key, state),
+            kernel.init(start),
+            jax.random.split(key, num_steps),
         )
-    )(gt.key(seed), state)
+    )(gt.key(seed), exact_rungs(path, ladder, seed))
 
 
 def every_rung_keeps_its_law(path, num_rungs, num_steps=6, **options):
@@ -127,8 +135,8 @@ def swaps_happen_as_often_as_they_should(path, num_rungs):
     """P(swap) = E min(1, r) = 2 P(l_hot > l_cold) for independent exact draws."""
     ladder = LADDERS[num_rungs]
     kernel = te.replica_exchange(path.target, ladder, 1e-9)
-    state = kernel.init(exact_rungs(path, ladder, seed=3))
-    _, info = jax.jit(kernel.step)(gt.key(0), state)
+    step = jax.jit(lambda key, start: kernel.step(key, kernel.init(start)))
+    _, info = step(gt.key(0), exact_rungs(path, ladder, seed=3))
     fresh = np.stack(
         [
             path.loglikelihood(path.sample(gt.rng(100 + k), t, NUM_LADDERS))

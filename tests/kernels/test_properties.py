@@ -91,7 +91,7 @@ def signature(tree):
 
 
 @EVERY_KERNEL
-@few(12)
+@few(8)
 @given(events, chains, dtypes, ladders)
 def test_init_and_step_keep_structure_shape_and_dtype(name, event, chain_shape, dtype, ladder):
     with jax.enable_x64(dtype == np.float64):
@@ -107,6 +107,7 @@ def test_init_and_step_keep_structure_shape_and_dtype(name, event, chain_shape, 
         lead = (len(temperatures), *chain_shape) if is_ladder else chain_shape
         value = state.logdensity if name in ("ula", "mala") else state.loglikelihood
         assert (value.shape, value.dtype) == (lead, dtype)
+        assert all(leaf.dtype in (dtype, bool) for leaf in jax.tree.leaves(info))
         if hasattr(info, "is_swapped"):
             assert info.is_swapped.shape == (lead[0] - 1, *chain_shape)
             assert info.swap_acceptance_rate.shape == (lead[0] - 1,)

@@ -23,26 +23,32 @@ BIMODAL = te.TemperedTarget(
 )
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.statistical
-@pytest.mark.parametrize("num_rungs", [4, 5])
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("path", "num_rungs"),
+    [("gamma", 5), ("gaussian", 4), slow("gamma", 4), slow("gaussian", 5)],
+)
 def test_every_rung_keeps_its_law(path, num_rungs):
     checks.every_rung_keeps_its_law(PATHS[path], num_rungs)
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("num_rungs", [4, 5])
+@pytest.mark.parametrize("num_rungs", [slow(4), 5])
 def test_swaps_happen_as_often_as_they_should(num_rungs):
     checks.swaps_happen_as_often_as_they_should(gt.LINEAR_GAUSSIAN, num_rungs)
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [slow("gamma"), "gaussian"])
 def test_exact_draws_at_the_prior_keep_every_law(path):
     checks.exact_draws_at_the_prior_keep_every_law(PATHS[path], 4)
 
 
-def test_exact_draws_do_not_mend_unadjusted_moves():
+def test_exact_draws_are_not_for_unadjusted_moves():
     path = gt.SKEWED_GAMMA
     with pytest.raises(te.InputError, match="sample_prior must be None for unadjusted moves"):
         te.replica_exchange(
@@ -118,7 +124,7 @@ def test_every_data_point_has_a_ladder_of_its_own():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("build", [checks.hamiltonian, checks.preconditioned])
+@pytest.mark.parametrize("build", [slow(checks.hamiltonian), checks.preconditioned])
 def test_foreign_kernels_keep_the_law(build):
     checks.foreign_kernels_keep_the_law(build, gt.LINEAR_GAUSSIAN, 5)
 

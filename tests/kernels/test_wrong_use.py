@@ -85,14 +85,13 @@ WRONG_KEYS = {
 
 
 @EVERY_KERNEL
-@pytest.mark.parametrize("wrong", WRONG_KEYS)
-def test_a_key_of_the_wrong_kind_is_named(name, wrong):
-    make, got = WRONG_KEYS[wrong]
+def test_a_key_of_the_wrong_kind_is_named(name):
     kernel = build(name)
     state = kernel.init(positions(name))
-    with raises("rng_key must be one key, as made by jax.random.key(seed)") as caught:
-        kernel.step(make(), state)
-    assert got in str(caught.value)
+    for make, got in WRONG_KEYS.values():
+        with raises("rng_key must be one key, as made by jax.random.key(seed)") as caught:
+            kernel.step(make(), state)
+        assert got in str(caught.value)
 
 
 @EVERY_KERNEL

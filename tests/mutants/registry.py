@@ -1,7 +1,7 @@
 """Planted bugs, each under the check that must fail.
 
-The checks are those that the other tests call. They build and compile their kernels
-afresh, so no trace of the unpatched code survives into a mutant.
+The checks are those that the other tests call. What they compile is forgotten before a bug is
+planted and after, so no trace of the unpatched code survives into a mutant, and none of a bug.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def _is_raised_by_a_check(error: AssertionError) -> bool:
 
 def forget_programs() -> None:
     """Forget what the library's own jitted functions have compiled, with a bug or without."""
+    gt.forget_compiled()
     for name, module in list(sys.modules.items()):
         if name.startswith("tempered_ebm"):
             for value in list(vars(module).values()):
