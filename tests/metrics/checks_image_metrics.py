@@ -81,7 +81,7 @@ def variance_of_the_kernel_distance_is_unbiased(shift: float) -> None:
         )
         return kernel._estimate(*sums), sum(kernel._sampling_variances(*sums))
 
-    pairs = np.array([(*estimate(), *estimate()) for _ in range(6000)])
+    pairs = np.array([(*estimate(), *estimate()) for _ in range(3000)])
     half_square = (pairs[:, 0] - pairs[:, 2]) ** 2 / 2
     excess = (pairs[:, 1] + pairs[:, 3]) / 2 - half_square
     gt.assert_expectations(excess / half_square.mean(), 0.0, "variance of the kernel distance")

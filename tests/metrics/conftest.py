@@ -11,4 +11,4 @@ def digits():
 
 @pytest.fixture(scope="session")
 def classifier(digits):
-    return metrics.fit_classifier_features(digits.x_train, digits.y_train, num_steps=600)
+    return metrics.fit_classifier_features(digits.x_train, digits.y_train, num_steps=300)

@@ -7,7 +7,7 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import metrics
-from tempered_ebm.metrics import inception
+from tempered_ebm.metrics import image_networks, inception
 from tempered_ebm.metrics.image_networks import require_tensors
 
 
@@ -23,15 +23,8 @@ def random_weights(shapes, seed=0):
             weights[name] = np.full(shape, float(one), np.float32)
         else:
             scale = np.sqrt(2 / np.prod(shape[1:]))
-            weights[name] = rng.normal(scale=scale, size=shape).astype(np.float32)
+            weights[name] = np.float32(scale) * rng.standard_normal(shape, np.float32)
     return weights
-
-
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "inception.npz"
-    np.savez(path, **random_weights(metrics.inception_v3_tensors()))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +44,28 @@ def check_outputs(network, images, dimension, num_classes):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
 
-def test_inception_with_random_weights(inception_file, images):
-    check_outputs(metrics.inception_v3(inception_file, batch_size=2), images, 2048, 1008)
+def test_inception_with_random_weights(tmp_path, images):
+    path = tmp_path / "inception.npz"
+    np.savez(path, **random_weights(metrics.inception_v3_tensors()))
+    check_outputs(metrics.inception_v3(path, batch_size=2), images, 2048, 1008)
 
 
-def test_a_tensor_that_is_missing_or_misshapen_is_named(tmp_path, inception_file):
-    weights = metrics.read_weights(inception_file)
+def test_a_tensor_that_is_missing_or_misshapen_is_named(tmp_path, monkeypatch):
+    shapes = metrics.inception_v3_tensors()
+    # Views of one number, for 96 MB of weights are slow to write.
+    weights = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     path = tmp_path / "other.npz"
-    np.savez(path, **{k: v for k, v in weights.items() if k != "Mixed_6c.branch7x7_2.bn.bias"})
-    with pytest.raises(te.InputError, match=r"no tensor Mixed_6c.branch7x7_2.bn.bias of shape"):
-        metrics.inception_v3(path)
+
+    def load(changed):
+        monkeypatch.setattr(image_networks, "read_weights", lambda path: changed)
+        return metrics.inception_v3(path)
+
+    name = "Mixed_6c.branch7x7_2.bn.bias"
+    with pytest.raises(te.InputError, match=rf"other.npz has no tensor {name} of shape"):
+        load({key: value for key, value in weights.items() if key != name})
     # 1000 outputs instead of 1008: not the network of the literature.
-    np.savez(path, **(weights | {"fc.weight": np.zeros((1000, 2048), np.float32)}))
     with pytest.raises(te.InputError, match=r"fc.weight in .* \(1008, 2048\), got \(1000, 2048\)"):
-        metrics.inception_v3(path)
+        load(weights | {"fc.weight": np.zeros((1000, 2048), np.float32)})
 
 
 def test_averages_leave_out_what_is_beyond_the_edge():
@@ -88,13 +89,10 @@ def test_efficientnet_with_random_weights(tmp_path, images):
     np.savez(path, **random_weights(metrics.efficientnet_lite0_tensors()))
     network = metrics.efficientnet_lite0(path, batch_size=2)
     check_outputs(network, images, 1280, 1000)
-    grey = images[..., :1]
-    np.testing.assert_allclose(
-        network.features(grey), network.features(np.repeat(grey, 3, axis=-1)), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        network.features(np.clip(3 * images, -1, 1)), network.features(3 * images), rtol=1e-5
-    )
+    # One channel is repeated, and values outside of [-1, 1] are clipped.
+    grey = 3 * images[..., :1]
+    coloured = np.repeat(np.clip(grey, -1, 1), 3, axis=-1)
+    np.testing.assert_allclose(network.features(grey), network.features(coloured), rtol=1e-5)
 
 
 def test_efficientnet_says_what_to_install(monkeypatch):
