@@ -1,4 +1,4 @@
-"""The two types of data set, and what all readers share: scaling, checks, the fixed split."""
+"""Types of data sets, and the scaling, checks and fixed split that all readers share."""
 
 from __future__ import annotations
 
@@ -51,21 +51,22 @@ class ImageDataset:
     y_validation: Int[np.ndarray, "k"] | None = None
 
     def __post_init__(self) -> None:
-        """Check types and shapes; values are not read, because there may be many."""
-        for part in ("train", "test", "validation"):
-            images, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            if images is None and part == "validation":
+        """Check types and shapes."""
+        # Values are not read, because there may be many.
+        for split in ("train", "test", "validation"):
+            images, labels = getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
+            if images is None and split == "validation":
                 continue
             if not _has_kind(images, "f", 4):
                 raise InputError(
-                    f"x_{part} must be an array of floats in [-1, 1] of shape (n, height, width, "
+                    f"x_{split} must be an array of floats in [-1, 1] of shape (n, height, width, "
                     f"channels), got {_checks.describe(images)}"
                 )
             if labels is not None and not (
                 _has_kind(labels, "iu", 1) and len(labels) == len(images)
             ):
                 raise InputError(
-                    f"y_{part} must be {len(images)} integers, one for each image, got "
+                    f"y_{split} must be {len(images)} integers, one for each image, got "
                     f"{_checks.describe(labels)}"
                 )
 
@@ -110,10 +111,10 @@ def _has_kind(value: Any, kinds: str, ndim: int) -> bool:
 
 
 def require_images(dataset: Any) -> ImageDataset:
-    """Return a set of images as it is.
+    """Return ``dataset`` if it is a set of images.
 
     Raises:
-        InputError: if it is something else.
+        InputError: if it is not.
     """
     if not isinstance(dataset, ImageDataset):
         raise InputError(f"dataset must be an ImageDataset, got {_checks.describe(dataset)}")
@@ -121,7 +122,7 @@ def require_images(dataset: Any) -> ImageDataset:
 
 
 def require_folder(path: Any) -> Path:
-    """Return ``data_dir`` as a path.
+    """Return ``data_dir`` as the path of an existing folder.
 
     Raises:
         InputError: if there is no such folder.
@@ -226,7 +227,7 @@ class LabelledPixels(NamedTuple):
 def label_pixels(
     file: str, pixels: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> LabelledPixels:
-    """Require a label from 0 to ``num_classes - 1`` for every image.
+    """Join pixels with their labels, which must be from 0 to ``num_classes - 1``.
 
     Args:
         file: the file that holds the labels, for error messages.

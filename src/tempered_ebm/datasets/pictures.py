@@ -39,7 +39,7 @@ _CACHE_VERSION = 1
 
 
 class PictureSettings(NamedTuple):
-    """What is done to every picture.
+    """Size, channels and filter that every picture is brought to.
 
     Attributes:
         image_size: height and width that the centre square is brought to, or None to keep
@@ -114,7 +114,7 @@ def load_folder(
         pixels = read_pictures(files, root, settings, cache_dir)
         return assemble_with_held_out(name, LabelledPixels(pixels, labels))
     classes = _class_names(root / "train")
-    listed = [_list_pictures(root / part, classes) for part in ("train", "test")]
+    listed = [_list_pictures(root / split, classes) for split in ("train", "test")]
     train, test = (
         LabelledPixels(read_pictures(files, root, settings, cache_dir), labels)
         for files, labels in listed
@@ -197,7 +197,7 @@ def to_pixels(picture: Image, settings: PictureSettings) -> UInt8[np.ndarray, "h
 
 
 def read_picture(path: Path, settings: PictureSettings) -> UInt8[np.ndarray, "h w c"]:
-    """Read one file.
+    """Read one picture file.
 
     Raises:
         InputError: if it is damaged, no picture, or has more than 8 bits a channel.
@@ -224,7 +224,7 @@ def read_pictures(
     Args:
         files: pictures; of one size, unless the settings give them one.
         root: folder that they are under.
-        settings: what is done to each.
+        settings: size and channels of each.
         cache_dir: folder of the cache, by default one in ``root``; made if need be. Where it
             cannot be, a warning says so and nothing is kept.
 

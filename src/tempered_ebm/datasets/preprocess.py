@@ -55,7 +55,7 @@ def resize(
 
 
 def require_method(method: str) -> None:
-    """Require the name of a way to resize.
+    """Raise an error unless ``method`` is a name of a way to resize.
 
     Raises:
         InputError: if there is none of that name.

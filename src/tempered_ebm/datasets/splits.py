@@ -98,19 +98,19 @@ def subset(
     require_images(dataset)
     _checks.seed("seed", seed)
     fields = {}
-    for part, count in (("train", num_train), ("test", num_test)):
-        images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
+    for split, count in (("train", num_train), ("test", num_test)):
+        images, labels = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
         if count is None:
             continue
-        _checks.at_least(f"num_{part}", count, 2)
+        _checks.at_least(f"num_{split}", count, 2)
         if count > len(images):
             raise InputError(
-                f"num_{part} must be at most the {len(images)} images of {dataset.name}, "
+                f"num_{split} must be at most the {len(images)} images of {dataset.name}, "
                 f"got {count}"
             )
         chosen = _choose(labels, len(images), count, seed)
-        fields[f"x_{part}"] = images[chosen]
-        fields[f"y_{part}"] = None if labels is None else labels[chosen]
+        fields[f"x_{split}"] = images[chosen]
+        fields[f"y_{split}"] = None if labels is None else labels[chosen]
     return dataclasses.replace(dataset, **fields)
 
 
@@ -180,22 +180,22 @@ def _by_label(dataset: ImageDataset, label: int, *, keep: bool) -> ImageDataset:
     require_images(dataset)
     _checks.at_least("label", label, 0)
     fields: dict[str, Any] = {}
-    for part in ("train", "test", "validation"):
-        images, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
+    for split in ("train", "test", "validation"):
+        images, labels = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
         if images is None:
             continue
         if labels is None:
-            raise InputError(f"{dataset.name} has no labels y_{part} to choose label {label} by")
-        if part == "train" and label not in labels:
+            raise InputError(f"{dataset.name} has no labels y_{split} to choose label {label} by")
+        if split == "train" and label not in labels:
             known = ", ".join(map(str, np.unique(labels)))
             raise InputError(f"label must be a class of {dataset.name} ({known}), got {label}")
         chosen = (labels == label) == keep
         if chosen.sum() < 2:
             raise InputError(
-                f"{dataset.name} has {chosen.sum()} images in x_{part} "
+                f"{dataset.name} has {chosen.sum()} images in x_{split} "
                 f"{'of' if keep else 'without'} label {label}; expected at least 2"
             )
-        fields[f"x_{part}"], fields[f"y_{part}"] = images[chosen], labels[chosen]
+        fields[f"x_{split}"], fields[f"y_{split}"] = images[chosen], labels[chosen]
     name = f"{dataset.name}-{'only' if keep else 'without'}-{label}"
     return dataclasses.replace(dataset, name=name, **fields)
 

@@ -40,7 +40,7 @@ def load_svhn(data_dir: Path | str) -> ImageDataset:
         tempered_ebm.errors.InputError: data_dir nowhere does not exist; expected a folder
     """
     path = require_folder(data_dir)
-    files = [path / f"{part}_32x32.mat" for part in ("train", "test")]
+    files = [path / f"{split}_32x32.mat" for split in ("train", "test")]
     for file in files:
         if not file.is_file():
             raise InputError(f"data_dir {path} has no file {file.name}")

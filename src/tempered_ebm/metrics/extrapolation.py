@@ -20,7 +20,7 @@ from tempered_ebm.metrics.frechet import FeatureMoments, distance_to, feature_mo
 from tempered_ebm.metrics.scores import check_probabilities, score
 
 PARTS = (1, 2, 3, 5, 10)
-"""Numbers of equal parts that a set is divided into, in turn."""
+"""Numbers of equal parts that a set is divided into, one after another."""
 
 
 class Extrapolation(NamedTuple):
@@ -59,7 +59,7 @@ def extrapolate_to_infinity(
     That error is measured by the parts of the finest division, which are independent:
     the standard error is their standard deviation over :math:`\sqrt{b}`. It has b - 1
     degrees of freedom, and errs on the large side where the statistic is of second order
-    in the samples, as between sets of the same law.
+    in the samples, as between sets of the same distribution.
 
     Args:
         rng_key: a key of ``jax.random``.

@@ -48,7 +48,7 @@ def check_features(name: str, features: Any, *, at_least: int = 2) -> Float[np.n
 
 
 def check_same_dimension(name: str, dimension: int, expected: int) -> None:
-    """Require features of the same space.
+    """Raise an error unless features have the expected number of columns.
 
     Raises:
         InputError: naming the features, the number of columns and the one expected.

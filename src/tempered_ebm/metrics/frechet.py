@@ -39,10 +39,10 @@ class FeatureMoments(NamedTuple):
 
 
 def require_moments(name: str, moments: Any) -> FeatureMoments:
-    """Return moments as they are.
+    """Return ``moments`` if they are feature moments.
 
     Raises:
-        InputError: if they are something else.
+        InputError: if they are not.
     """
     if not isinstance(moments, FeatureMoments):
         raise InputError(f"{name} must be FeatureMoments, got {_checks.describe(moments)}")

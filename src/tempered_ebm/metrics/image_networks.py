@@ -19,9 +19,9 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.features import FeatureMap, check_images, in_batches
 
 Lookup = Callable[[str, tuple[int, ...]], Array]
-"""Name and shape of a tensor, in PyTorch's layout, to the tensor."""
+"""Function from name and shape of a tensor, in PyTorch's layout, to the tensor."""
 Forward = Callable[[Lookup, Array], tuple[Array, Array]]
-"""A lookup and images (n, h, w, 3) in [-1, 1] to features (n, d) and logits (n, c)."""
+"""Function from a lookup and images (n, h, w, 3) in [-1, 1] to features and logits."""
 
 NORM_EPSILON = 1e-3
 """Constant that batch normalisation adds to variances, in Inception-v3 and in EfficientNet."""

@@ -23,7 +23,7 @@ _INPUT_SIZE = 299
 _NUM_CLASSES = 1008
 
 _Unit = Callable[..., Array]
-"""Activations, name, channels and kernel to activations."""
+"""Function from activations, name, channels and kernel to activations."""
 
 
 def _unit(lookup: Lookup, block: str = "") -> _Unit:

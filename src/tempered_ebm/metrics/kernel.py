@@ -51,21 +51,21 @@ def _kernel_sums(x: np.ndarray, y: np.ndarray, block_size: int, *, within: bool)
 
 
 def _interaction_within(sums: _Sums) -> float:
-    """Unbiased mean square of k(a, a') less what is due to a or to a' alone."""
+    """Return an unbiased mean square of k(a, a') less what is due to a or to a' alone."""
     n, total = len(sums.rows), sums.rows.sum()
     squares = sums.squares - 2 * sums.rows @ sums.rows / (n - 2)
     return (squares + total**2 / ((n - 1) * (n - 2))) / (n * (n - 3))
 
 
 def _interaction_between(sums: _Sums) -> float:
-    """Unbiased mean square of k(a, b) less what is due to a or to b alone."""
+    """Return an unbiased mean square of k(a, b) less what is due to a or to b alone."""
     n, m, total = len(sums.rows), len(sums.columns), sums.rows.sum()
     squares = sums.squares - sums.rows @ sums.rows / m - sums.columns @ sums.columns / n
     return (squares + total**2 / (n * m)) / ((n - 1) * (m - 1))
 
 
 def _sampling_variances(within_a: _Sums, within_b: _Sums, between: _Sums) -> tuple[float, float]:
-    """Unbiased variances: due to single vectors, and due to pairs."""
+    """Return unbiased variances: due to single vectors, and due to pairs."""
     n, m = len(between.rows), len(between.columns)
     pairs_a, pairs_b = _interaction_within(within_a), _interaction_within(within_b)
     pairs_ab = _interaction_between(between)
@@ -111,7 +111,7 @@ def kernel_distance(
     .. math:: \frac{\sum_{i\ne j} k(a_i, a_j)}{n(n-1)} + \frac{\sum_{i\ne j} k(b_i, b_j)}{m(m-1)}
               - \frac{2}{nm}\sum_{i,j} k(a_i, b_j).
 
-    Being unbiased it may come out negative for sets of the same law.
+    Being unbiased it may come out negative for sets of the same distribution.
 
     Args:
         features_a: shape (n, d).
@@ -181,12 +181,13 @@ def kernel_distance_with_error(
 
 
 def energy_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
-    r"""Return an unbiased estimate of the squared energy distance of two laws.
+    r"""Return an unbiased estimate of the squared energy distance of two distributions.
 
     .. math:: 2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|
 
-    (Székely and Rizzo 2013, equation 5), zero for equal laws and positive for all others with a
-    mean. Pairs of a vector with itself are left out, so that an estimate may be negative.
+    (Székely and Rizzo 2013, equation 5), zero for equal distributions and positive for all
+    others with a mean. Pairs of a vector with itself are excluded, so that an estimate may be
+    negative.
 
     Args:
         x: vectors.
