@@ -1,4 +1,4 @@
-"""Start the command line, or say what it needs."""
+"""Start the command line, or name the package that it needs."""
 
 import sys
 
@@ -6,12 +6,12 @@ import sys
 def main() -> None:
     """Run ``tempered-ebm``; without the ``train`` extra, name it in one line."""
     try:
-        from tempered_ebm import cli
+        from tempered_ebm.cli.main import main as run
     except ModuleNotFoundError as error:
         needed = f"the command line needs the package {error.name}"
         print(f"tempered-ebm: {needed}; install 'tempered-ebm[train]'", file=sys.stderr)
         raise SystemExit(2) from None
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

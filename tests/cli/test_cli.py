@@ -1,11 +1,10 @@
 import json
-import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from tempered_ebm import __main__
 from tempered_ebm.cli import main as cli
 from tempered_ebm.training import loop, run_folder
 from tests import ground_truths as gt
@@ -23,6 +23,7 @@ TINY = shlex.split(
     "--latent-dim 3 --energy-widths 8 --generator-width 8 --batch-size 50 --prior-steps 3 "
     "--posterior-steps 2 --sampling-steps 5 --log-every 5"
 )
+TRAINING = [*TINY, *shlex.split("--num-steps 12 --dataset npz --no-evaluate")]
 
 
 def run(*arguments):
@@ -38,23 +39,12 @@ def npz(path, **arrays):
     return path
 
 
-def in_a_process(*arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tempered_ebm", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     data = npz(folder / "images.npz")
-    code = run("train", *TINY, "--num-steps", 12, "--dataset", "npz", "--data-file", data,
-               "--output-dir", folder / "runs", "--name", "done", "--no-evaluate")  # fmt: skip
-    assert code == 0
+    options = ["--data-file", data, "--output-dir", folder / "runs", "--name", "done"]
+    assert run("train", *TRAINING, *options) == 0
     return folder / "runs" / "done"
 
 
@@ -76,14 +66,7 @@ def test_the_report_of_a_run_is_one_page(finished_run, capsys):
     assert "latent_dim" in text
 
 
-def test_a_study_of_one_cell_from_the_command_line(tmp_path, capsys):
-    options = ["--powers", 0, "--repeats", 1, "--num-steps", 2, "--record-every", 2]
-    options += ["--gradient-batches", 2, "--gradient-repeats", 2, "--num-images", 40]
-    options += ["--sampling-steps", 2, "--reference-steps", 12, "--output-dir", tmp_path]
-    assert run("study", *options, "--name", "one") == 0
-    assert "1 of 1 jobs done" in capsys.readouterr().out
-    assert (tmp_path / "one" / "table.csv").exists()
-    assert run("report", tmp_path / "one") == 0
+def test_wrong_use_of_study_and_report_is_one_line(tmp_path, capsys):
     assert run("report", tmp_path) == 2
     assert "neither a study folder nor a run folder" in capsys.readouterr().err
     assert run("study", "--powers", -1) == 2
@@ -110,18 +93,18 @@ def test_a_model_whose_chains_diverge_is_one_line(finished_run, monkeypatch, cap
     lost = jax.tree.map(lambda leaf: leaf * np.nan, params)
     monkeypatch.setattr(loop, "load_params", lambda folder, best: (lost, step))
     assert run(command, finished_run) == 1
-    complaint = capsys.readouterr().err
-    assert re.match(r"tempered-ebm: the (prior|posterior) chains .* diverged", complaint)
-    assert complaint.count("\n") == 1
+    message = capsys.readouterr().err
+    assert re.match(r"tempered-ebm: the (prior|posterior) chains .* diverged", message)
+    assert message.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*.*")} == before
 
 
 def test_the_best_checkpoint_is_one_line_if_none_is_kept(finished_run, capsys):
     for command in ("sample", "evaluate"):
         assert run(command, finished_run, "--checkpoint", "best") == 2
-        complaint = capsys.readouterr().err
-        assert "keeps no best checkpoint: it has no --best-metric" in complaint
-        assert complaint.count("\n") == 1
+        message = capsys.readouterr().err
+        assert "keeps no best checkpoint: it has no --best-metric" in message
+        assert message.count("\n") == 1
 
 
 def test_a_damaged_checkpoint_is_one_line_and_the_one_before_is_sampled(finished_run, capsys):
@@ -132,10 +115,10 @@ def test_a_damaged_checkpoint_is_one_line_and_the_one_before_is_sampled(finished
         assert run("sample", finished_run, "--num-samples", 2) == 2
     finally:
         file.write_bytes(whole)
-    complaint = capsys.readouterr().err.splitlines()
-    assert complaint[0].startswith("tempered-ebm: warning: checkpoint")
-    assert "12 and every checkpoint before it is damaged" in complaint[1]
-    assert len(complaint) == 2
+    message = capsys.readouterr().err.splitlines()
+    assert message[0].startswith("tempered-ebm: warning: checkpoint")
+    assert "12 and every checkpoint before it is damaged" in message[1]
+    assert len(message) == 2
 
 
 @pytest.mark.slow
@@ -190,15 +173,15 @@ ERRORS = {
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_wrong_use_is_one_line_and_changes_nothing(tmp_path, monkeypatch, capsys, name):
-    arguments, message = ERRORS[name]
+    arguments, expected = ERRORS[name]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("kept")
     code = run(*arguments)
-    complaint = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert code == 2
-    assert complaint.startswith("tempered-ebm: ")
-    assert complaint.count("\n") == 1
-    assert re.search(message, complaint), complaint
+    assert message.startswith("tempered-ebm: ")
+    assert message.count("\n") == 1
+    assert re.search(expected, message), message
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -210,15 +193,13 @@ def test_a_bad_array_in_a_file_is_named(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_the_command_line_packages_one_line_names_them(tmp_path):
-    (tmp_path / "tyro.py").write_text("raise ModuleNotFoundError('no tyro', name='tyro')")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    result = subprocess.run(
-        [sys.executable, "-m", "tempered_ebm", "train"], capture_output=True, text=True,
-        check=False, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    assert result.returncode == 2
-    assert result.stderr == (
+def test_without_the_command_line_packages_one_line_names_them(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("tempered_ebm.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main()
+    assert capsys.readouterr().err == (
         "tempered-ebm: the command line needs the package tyro; install 'tempered-ebm[train]'\n"
     )
 
@@ -236,46 +217,39 @@ def test_help_explains_every_option(capsys):
         assert option in printed
 
 
-def wait_for_rows(path, process, count):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_text().count("\n") > count:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no rows in {path}: {process.communicate()}")
+def test_ctrl_c_leaves_a_checkpoint_that_resumes_bit_for_bit(finished_run, monkeypatch, capsys):
+    save = loop.Segment._log
 
+    def log_and_interrupt(segment, *arguments):
+        try:
+            return save(segment, *arguments)
+        finally:
+            signal.raise_signal(signal.SIGINT)
 
-def test_ctrl_c_leaves_a_checkpoint_that_resumes_bit_for_bit(tmp_path, capsys):
-    data = npz(tmp_path / "images.npz")
-    common = ["train", *TINY, "--num-steps", 1000, "--dataset", "npz", "--data-file", data,
-              "--output-dir", tmp_path, "--no-evaluate"]  # fmt: skip
-    process = in_a_process(*common, "--name", "stopped")
-    wait_for_rows(tmp_path / "stopped" / "metrics.csv", process, 2)
-    process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "go on with: tempered-ebm train --resume" in complaint
-    assert "Traceback" not in complaint
-    stopped = run_folder.open_run(tmp_path / "stopped")
-    assert 0 < loop.load_params(stopped)[1] < 1000
+    common = ["train", *TRAINING, "--data-file", finished_run.parents[1] / "images.npz",
+              "--output-dir", finished_run.parent]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Segment, "_log", log_and_interrupt)
+        assert run(*common, "--name", "stopped") == 130
+    assert "go on with: tempered-ebm train --resume" in capsys.readouterr().err
+    stopped = run_folder.open_run(finished_run.parent / "stopped")
+    assert loop.load_params(stopped)[1] == 5
     assert run("train", "--resume", stopped.path, "--no-evaluate") == 0
-    assert run(*common, "--name", "whole") == 0
-    ends = [
-        loop.load_params(run_folder.open_run(tmp_path / name))[0] for name in ("stopped", "whole")
-    ]
+    ends = [loop.load_params(folder)[0] for folder in (stopped, run_folder.open_run(finished_run))]
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
-def test_a_disk_that_fills_up_is_one_line_and_destroys_nothing(tmp_path):
-    command = [sys.executable, "-m", "tempered_ebm", "train", *TINY, "--num-steps", "10"]
-    command += ["--output-dir", str(tmp_path), "--name", "full"]
-    limited = f"trap '' XFSZ; ulimit -f 8; exec {shlex.join(command)}"
-    result = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    complaint = result.stderr.splitlines()[-1]
-    assert complaint.startswith("tempered-ebm: cannot write the checkpoint of step 10")
-    assert complaint.endswith("File too large")
+def test_a_disk_that_fills_up_is_one_line_and_destroys_nothing(tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 1024, limits[1]))
+    try:
+        code = run("train", *TINY, "--num-steps", 10, "--output-dir", tmp_path, "--name", "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("tempered-ebm: cannot write the checkpoint of step 10")
+    assert message.endswith("File too large")
     assert (tmp_path / "full" / "metrics.csv").read_text().count("\n") == 3
     assert run_folder.open_run(tmp_path / "full").config.model.latent_dim == 3
 
@@ -286,10 +260,10 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert run("train", "--output-dir", tmp_path / "runs") == 1
-    complaint = capsys.readouterr().err
-    assert f"{tmp_path}/runs" in complaint
-    assert "Permission denied" in complaint
-    assert complaint.count("\n") == 1
+    message = capsys.readouterr().err
+    assert f"{tmp_path}/runs" in message
+    assert "Permission denied" in message
+    assert message.count("\n") == 1
 
 
 # --------------------------------------------------------------------------- evidence
@@ -335,14 +309,12 @@ def model_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.statistical
-def test_evidence_of_a_model_and_a_table(model_folder):
-    """In a process of its own, from the current folder, with files of the report."""
-    process = in_a_process(
-        "evidence", "model_for_cli:counts", "--data", "counts.csv", "--output", "out", *QUICK,
-        "--seed", gt.seed(5),
-    )  # fmt: skip
-    printed, complaint = process.communicate(timeout=300)
-    assert (process.returncode, complaint) == (0, "")
+def test_evidence_of_a_model_and_a_table(model_folder, capsys):
+    """From the current folder, with files of the report."""
+    code = run("evidence", "model_for_cli:counts", "--data", "counts.csv", "--output", "out",
+               *QUICK, "--seed", gt.seed(5))  # fmt: skip
+    printed, message = capsys.readouterr()
+    assert (code, message) == (0, "")
     assert printed.startswith("log p(x) = ")
     assert (model_folder / "out" / "report.txt").read_text() in printed
     assert (model_folder / "out" / "integrand.png").read_bytes().startswith(b"\x89PNG")
@@ -392,14 +364,14 @@ EVIDENCE_ERRORS = {
 
 @pytest.mark.parametrize("name", EVIDENCE_ERRORS)
 def test_wrong_use_of_evidence_is_one_line_and_changes_nothing(model_folder, capsys, name):
-    arguments, message = EVIDENCE_ERRORS[name]
+    arguments, expected = EVIDENCE_ERRORS[name]
     before = sorted(path.name for path in model_folder.iterdir())
     code = run("evidence", *arguments)
-    complaint = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert code == 2
-    assert complaint.startswith("tempered-ebm: ")
-    assert complaint.count("\n") == 1
-    assert re.search(message, complaint), complaint
+    assert message.startswith("tempered-ebm: ")
+    assert message.count("\n") == 1
+    assert re.search(expected, message), message
     after = sorted(path.name for path in model_folder.iterdir() if path.name != "__pycache__")
     assert after == before
 
@@ -424,12 +396,15 @@ def test_ctrl_c_ends_evidence_in_one_line(model_folder):
     (model_folder / "endless.py").write_text(
         "import time\n\ndef model():\n    print('begun', flush=True)\n    time.sleep(60)\n"
     )
-    process = in_a_process("evidence", "endless:model")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tempered_ebm", "evidence", "endless:model"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert complaint == "tempered-ebm: interrupted\n"
+    assert message == "tempered-ebm: interrupted\n"
 
 
 def test_help_of_evidence_explains_every_option(capsys):

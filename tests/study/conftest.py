@@ -1,27 +1,37 @@
 import numpy as np
 import pytest
 
-from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.datasets import load_npz
 from tempered_ebm.study import config as configs
+from tempered_ebm.training.config import DataConfig
 
 
 @pytest.fixture(scope="session")
-def dataset():
+def data_file(tmp_path_factory):
     """Noisy bars in four places: 4x4 images of four classes."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 160).astype(np.int32)
-    images = -np.ones((160, 4, 4, 1), np.float32)
-    images[np.arange(160), labels] = 1.0
-    images += 0.1 * rng.normal(size=images.shape).astype(np.float32)
-    return ImageDataset("bars", images[:120], images[120:], labels[:120], labels[120:])
+    images = np.full((160, 4, 4), 30.0)
+    images[np.arange(160), labels] = 225.0
+    images = (images + 12 * rng.normal(size=images.shape)).clip(0, 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("bars") / "bars.npz"
+    np.savez(path, x_train=images[:120], x_test=images[120:], y_train=labels[:120],
+             y_test=labels[120:])  # fmt: skip
+    return path
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
+def dataset(data_file):
+    return load_npz(data_file)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory, data_file):
     """A study of two cells, each a job of its own, that takes seconds."""
 
     def make(output_dir=None, estimators=("covariance",), **place):
         return configs.StudyConfig(
+            data=DataConfig(dataset="npz", data_file=data_file),
             grid=configs.GridConfig(
                 estimators=estimators,
                 powers=(0.0, 3.0),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm.cli import main as cli
 from tempered_ebm.datasets import batch_index
 from tempered_ebm.study import config as configs
 from tempered_ebm.study import folder as folders
@@ -92,6 +93,27 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_the_same(
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+def test_the_command_line_has_the_same_settings_and_finds_the_study_done(
+    whole, data_file, capsys
+):
+    folder = whole.folder.path
+    line = f"study --dataset npz --data-file {data_file} --estimators covariance --powers 0 3 "
+    line += "--num-temperatures 3 --batch-sizes 8 --posterior-steps 2 --repeats 2 --num-steps 4 "
+    line += "--prior-steps 2 --record-every 2 --gradient-batches 3 --gradient-repeats 2 "
+    line += "--num-quality 1 --num-bias 1 --num-images 40 --sampling-steps 2 --reference-steps 12 "
+    line += f"--output-dir {folder.parent} --name {folder.name}"
+    before = (folder / "config.json").read_text()
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(line.split())
+    assert "2 of 2 jobs done" in capsys.readouterr().out
+    assert (folder / "config.json").read_text() == before
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["report", str(folder)])
+    page = folder / "report.html"
+    assert str(page) in capsys.readouterr().out
+    assert "covariance_power-p3-K3" in page.read_text()
+
+
 def test_another_study_of_the_same_name_is_refused(tiny, dataset, whole):
     config = whole.folder.config
     grid = dataclasses.replace(config.grid, powers=(0.0,))
@@ -135,7 +157,7 @@ def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
 def test_other_data_and_ladders_of_one_shape_compile_nothing(tiny, dataset, whole, quality):
     config = tiny()
     grid = dataclasses.replace(config.grid, powers=(0.0, 1.0))
-    other = dataclasses.replace(dataset, x_train=dataset.x_train[::-1] + 0.1)
+    other = dataclasses.replace(dataset, x_train=dataset.x_train[::-1] / 2)
     with counting(COMPILATION) as compiled:
         for job in configs.jobs(dataclasses.replace(config, grid=grid)):
             result = run.run_job(config, job, other, quality)

@@ -1,3 +1,1 @@
 """The command line ``tempered-ebm``."""
-
-from tempered_ebm.cli.main import main as main

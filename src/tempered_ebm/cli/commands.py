@@ -1,35 +1,52 @@
-"""What can be typed: one dataclass for each command, and how a line becomes one of them."""
+"""The commands: a dataclass of options for each, and what it does."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
+import sys
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from tyro.conf import Positional, subcommand
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.study.config import StudyConfig
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.config import ParallelConfig
-from tempered_ebm.training.data_ebm.config import DataEBMConfig
-from tempered_ebm.training.jem.config import JEMConfig
-from tempered_ebm.training.latent.config import LatentConfig
+from tempered_ebm.training.data_ebm import config as data_ebm
+from tempered_ebm.training.jem import config as jem
+from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.vae.config import VAEConfig
 
+# What commands do is imported by them: --help must not wait for it.
+if TYPE_CHECKING:
+    from tempered_ebm.training.config import AnyDataset
+    from tempered_ebm.training.devices import Devices
+    from tempered_ebm.training.run_folder import RunFolder
+
+INTERRUPTED = 130
+"""Exit status of a command that was interrupted."""
 _DESCRIPTION = (
     "Train, sample and evaluate energy-based models by tempered Langevin sampling; estimate the "
     "evidence of NumPyro models."
 )
+_ANIMATED = 100
+
+
+def print_error(message: str) -> None:
+    """Print one line on standard error."""
+    print("tempered-ebm: " + " ".join(message.split()), file=sys.stderr)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What every way to train takes beside its configuration."""
+    """Options of every way to train beside its configuration."""
 
     resume: Path | None = None
     """Go on with this run folder from its newest checkpoint; takes no option but --no-evaluate and
@@ -38,9 +55,62 @@ class Training:
     """Evaluate and draw pictures after the last update."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
+    def execute(self) -> int:
+        """Train a new run, or go on with one."""
+        from tempered_ebm.training import devices as all_devices
+        from tempered_ebm.training import loop, run_folder
+
+        self.parallel.validate()
+        if self.resume is not None:
+            folder = run_folder.open_run(self.resume)
+            dataset = folder.load_dataset()
+            devices = all_devices.start(self.parallel)
+        else:
+            devices = all_devices.start(self.parallel)
+            folder, dataset = self._begin(devices)
+        if devices.is_main_process:
+            print(f"run folder {folder.path}", flush=True)
+        result = loop.train(
+            folder,
+            dataset,
+            resume=self.resume is not None,
+            devices=devices,
+            show_progress=devices.is_main_process,
+        )
+        params = devices.to_host(result.params)
+        devices.shutdown()
+        if not devices.is_main_process:
+            return 0 if result.is_finished else INTERRUPTED
+        if not result.is_finished:
+            go_on = f"tempered-ebm train --resume {folder.path}"
+            print(f"interrupted after {result.step} updates; go on with: {go_on}", file=sys.stderr)
+            return INTERRUPTED
+        if self.evaluate:
+            print("evaluating", flush=True)
+            print(loop.evaluate(folder, dataset, params, result.step))
+        print(f"run folder {folder.path}")
+        return 0
+
+    def _begin(self, devices: Devices) -> tuple[RunFolder, AnyDataset]:
+        """Make the run folder of a new run, or open it in a process that does not write."""
+        from tempered_ebm.training import run_folder
+        from tempered_ebm.training.config import load_dataset
+
+        config_class = run_folder.CONFIGS[self.kind]  # type: ignore[attr-defined]
+        config = config_class(**{f.name: getattr(self, f.name) for f in fields(config_class)})
+        config.validate()
+        if not devices.is_alone and config.run.name is None:
+            raise InputError("--name must be given with --num-processes above 1, got none")
+        dataset = load_dataset(config.data)
+        config = config.resolve(dataset)
+        devices.require_divisible(config.optimizer.batch_size)
+        folder = run_folder.create(config, dataset) if devices.is_main_process else None
+        devices.wait("the run folder is made")
+        return folder or run_folder.open_run(config.run.output_dir / str(config.run.name)), dataset
+
 
 @dataclass(frozen=True)
-class TrainLatent(Training, LatentConfig):
+class TrainLatent(Training, latent.LatentConfig):
     """Train a latent EBM; without options, on the embedded 8x8 digits.
 
     Other models have commands of their own: train data, an energy-based model of the data; train
@@ -63,7 +133,7 @@ class TrainVAE(Training, VAEConfig):
 
 
 @dataclass(frozen=True)
-class TrainData(Training, DataEBMConfig):
+class TrainData(Training, data_ebm.DataEBMConfig):
     """Train an energy-based model of the data themselves, points of the plane or images."""
 
     preset: str | None = None
@@ -73,7 +143,7 @@ class TrainData(Training, DataEBMConfig):
 
 
 @dataclass(frozen=True)
-class TrainJEM(Training, JEMConfig):
+class TrainJEM(Training, jem.JEMConfig):
     """Train a joint energy-based model: a classifier that is a density of its images, too."""
 
     preset: str | None = None
@@ -86,101 +156,186 @@ class TrainAutoencoder(Training, AutoencoderConfig):
     """Train an autoencoder of binary images, and an energy-based model of its codes."""
 
 
-_TRAIN: dict[str, type[Training]] = {
-    "latent": TrainLatent,
-    "autoencoder": TrainAutoencoder,
-    "data": TrainData,
-    "jem": TrainJEM,
-    "vae": TrainVAE,
-}
-_PRESETS: dict[str, str] = {
-    "latent": "tempered_ebm.training.latent.config",
-    "data": "tempered_ebm.training.data_ebm.config",
-    "jem": "tempered_ebm.training.jem.config",
-}
-"""Modules with a function ``preset``, by the model that it configures."""
+@dataclass(frozen=True)
+class Train:
+    """Train a model, by default a latent EBM on the embedded 8x8 digits."""
+
+    model: (
+        Annotated[TrainLatent, subcommand("latent")]
+        | Annotated[TrainAutoencoder, subcommand("autoencoder")]
+        | Annotated[TrainData, subcommand("data")]
+        | Annotated[TrainJEM, subcommand("jem")]
+        | Annotated[TrainVAE, subcommand("vae")]
+    )
+
+
+_PRESETS = {TrainLatent: latent.preset, TrainData: data_ebm.preset, TrainJEM: jem.preset}
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Draw from the model of a run, images or points; replaces its samples.npz and samples.png."""
+class OfRun:
+    """Options of every command on a run."""
 
-    run: tyro.conf.Positional[Path]
+    run: Positional[Path]
     """Run folder, such as runs/LAST."""
-    num_samples: int = 100
-    """Number of draws."""
-    label: int | None = None
-    """Class of all draws, for a joint energy-based model. Default: all classes in turn."""
     seed: int = 0
-    """Seed of the chains."""
-    animate: bool = False
-    """Write samples.gif as well: the first 100 chains on their way from where they start."""
-    num_frames: int = 25
-    """Frames of samples.gif."""
+    """Seed of chains, and of whatever else is random."""
     checkpoint: Literal["newest", "best"] = "newest"
     """Which checkpoint: the newest, or the best by the --best-metric of the run."""
 
 
 @dataclass(frozen=True)
-class Inpaint:
+class Sample(OfRun):
+    """Draw from the model of a run, images or points; replaces its samples.npz and samples.png."""
+
+    num_samples: int = 100
+    """Number of draws."""
+    label: int | None = None
+    """Class of all draws, for a joint energy-based model. Default: all classes in turn."""
+    animate: bool = False
+    """Write samples.gif as well: the first 100 chains on their way from where they start."""
+    num_frames: int = 25
+    """Frames of samples.gif."""
+
+    def execute(self) -> int:
+        """Draw, and write the draws and their pictures."""
+        import jax
+        import numpy as np
+
+        from tempered_ebm import _files, plotting
+        from tempered_ebm.training import loop, run_folder
+
+        checks.at_least("--num-samples", self.num_samples, 1)
+        checks.at_least("--num-frames", self.num_frames, 2)
+        checks.seed("--seed", self.seed)
+        folder = run_folder.open_run(self.run)
+        task = folder.task
+        if self.animate and not task.has_chains:
+            raise InputError(f"--animate needs a model with chains, and {folder.path} has none")
+        label = self._labels(folder)
+        params, step = loop.load_params(folder, best=self.checkpoint == "best")
+        config = loop.settled_config(folder, step)
+        key = jax.random.key(self.seed)
+        x = task.generate(config, folder, params, key, self.num_samples, label=label)
+        title = "draws from the model"
+        if x.ndim == 4:
+            figure = plotting.image_panels({title: x[:400]})
+            x = np.round((x + 1) * 127.5).clip(0, 255).astype(np.uint8)
+        else:
+            figure = plotting.scatter(x, title)
+        with _files.open_atomically(folder.path / "samples.npz") as file:
+            np.savez_compressed(file, x=x)
+        _files.write_atomically(folder.path / "samples.png", plotting.to_png(figure))
+        if self.animate:
+            start_key, chain_key = jax.random.split(key)
+            num_chains = min(self.num_samples, _ANIMATED)
+            if label is not None:
+                label = label[:num_chains]
+            trajectory = task.trajectory(
+                config, folder, params, start_key, num_chains, self.num_frames, label=label
+            )
+            gif = trajectory.animation(chain_key, self.num_frames)
+            _files.write_atomically(folder.path / "samples.gif", gif)
+        print(f"{len(x)} draws in {folder.path / 'samples.npz'}, picture beside it")
+        return 0
+
+    def _labels(self, folder: RunFolder) -> Any:
+        """Return the class of each draw, or None for all in turn."""
+        import numpy as np
+
+        if self.label is None:
+            return None
+        count = folder.task.num_classes(folder.config)
+        if count is None:
+            raise InputError(
+                f"--label needs a joint energy-based model, and {folder.path} is a run of train "
+                f"{folder.config.kind}"
+            )
+        if not 0 <= self.label < count:
+            raise InputError(f"--label must be from 0 to {count - 1}, got {self.label}")
+        return np.full(self.num_samples, self.label)
+
+
+@dataclass(frozen=True)
+class Restoration(OfRun):
+    """Options of every command that restores images."""
+
+    num_images: int = 16
+    """Held-out images, the first ones."""
+    num_steps: int | None = None
+    """Steps of the chains. Default: the --sampling-steps of the run."""
+
+    def execute(self) -> int:
+        """Restore the images, and print how well that went."""
+        from tempered_ebm.training import restoration, run_folder
+
+        config = restoration.RestorationConfig(
+            self.num_images, self.num_steps, self.seed, self.checkpoint == "best"
+        )
+        print(self._restore(run_folder.open_run(self.run), config))
+        return 0
+
+    def _restore(self, folder: RunFolder, config: Any) -> Any:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Inpaint(Restoration):
     """Hide a part of held-out images and fill it in by chains; writes inpainted.npz and .png.
 
     For models of images with a density: those of train data and train jem.
     """
 
-    run: tyro.conf.Positional[Path]
-    """Run folder, such as runs/LAST."""
     missing: Literal["left", "right", "top", "bottom", "centre", "random"] = "left"
     """Which part is hidden: a side, a square in the middle, or every pixel with a probability."""
     fraction: float = 0.5
     """How much of each image is hidden, or with which probability a pixel is."""
-    num_images: int = 16
-    """Held-out images, the first ones."""
-    num_steps: int | None = None
-    """Steps of the chains. Default: the --sampling-steps of the run."""
-    seed: int = 0
-    """Seed of hidden pixels, starts and chains."""
-    checkpoint: Literal["newest", "best"] = "newest"
-    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
+
+    def _restore(self, folder: RunFolder, config: Any) -> Any:
+        from tempered_ebm.training import restoration
+
+        return restoration.inpaint_images(folder, config, self.missing, self.fraction)
 
 
 @dataclass(frozen=True)
-class Denoise:
+class Denoise(Restoration):
     """Add noise to held-out images and take it off by chains; writes denoised.npz and .png.
 
     For models of images with a density: those of train data and train jem.
     """
 
-    run: tyro.conf.Positional[Path]
-    """Run folder, such as runs/LAST."""
     noise_scale: float = 0.3
     """Standard deviation of the noise, for pixels in [-1, 1]."""
     prior_weight: float | None = None
     """Weight of the energy against the likelihood; 1/T, with the temperature T of the chains of the
     run, is the posterior under the density that they follow. Default: T to the power -1/2."""
-    num_images: int = 16
-    """Held-out images, the first ones."""
-    num_steps: int | None = None
-    """Steps of the chains. Default: the --sampling-steps of the run."""
-    seed: int = 0
-    """Seed of noise and chains."""
-    checkpoint: Literal["newest", "best"] = "newest"
-    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
+
+    def _restore(self, folder: RunFolder, config: Any) -> Any:
+        from tempered_ebm.training import restoration
+
+        return restoration.denoise_images(folder, config, self.noise_scale, self.prior_weight)
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(OfRun):
     """Measure a run on held-out data, what its model is measured by; pictures."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder, such as runs/LAST."""
     others: tuple[Path, ...] = ()
     """npz files of other data sets, whose test images a density of images is to tell from its own
     held-out ones."""
-    seed: int = 0
-    """Seed of the chains."""
-    checkpoint: Literal["newest", "best"] = "newest"
-    """Which checkpoint: the newest, or the best by the --best-metric of the run."""
+
+    def execute(self) -> int:
+        """Evaluate, and print a table."""
+        from tempered_ebm.training import loop, run_folder
+
+        checks.seed("--seed", self.seed)
+        folder = run_folder.open_run(self.run)
+        if self.others and not (folder.task.takes_others and len(folder.event_shape) == 3):
+            raise InputError(f"--others needs a density of images, and {folder.path} has none")
+        params, step = loop.load_params(folder, best=self.checkpoint == "best")
+        dataset = folder.load_dataset()
+        print(loop.evaluate(folder, dataset, params, step, seed=self.seed, others=self.others))
+        return 0
 
 
 @dataclass(frozen=True)
@@ -190,7 +345,7 @@ class Evidence:
     The arrays of the data file become keyword arguments of the model, by name.
     """
 
-    model: tyro.conf.Positional[str]
+    model: Positional[str]
     """The model as module:model, or path/to/file.py:model; modules of the current folder count."""
     data: Path | None = None
     """An .npz archive, a .csv table with a row of names, or a .json object of lists."""
@@ -211,6 +366,31 @@ class Evidence:
     output: Path | None = None
     """Folder for report.txt, report.json and integrand.png; files of these names are replaced."""
 
+    def execute(self) -> int:
+        """Estimate the evidence, and print and write the report."""
+        from tempered_ebm.cli import evidence
+
+        if self.output is not None:
+            evidence.check_folder(self.output)
+        options = ("path", "num_temperatures", "num_samples", "budget", "target_standard_error")
+        with warnings.catch_warnings(record=True) as caught:
+            report = evidence.estimate(
+                self.model,
+                self.data,
+                self.seed,
+                self.num_ensembles,
+                {name: getattr(self, name) for name in options},
+            )
+        print(report)
+        # The report has its own; a chain that warns once an ensemble is one line.
+        for message in dict.fromkeys(str(warning.message) for warning in caught):
+            if message not in report.warnings:
+                print_error(f"warning: {message}")
+        if self.output is not None:
+            evidence.save(report, self.output, vars(self))
+            print(f"report.txt, report.json and integrand.png in {self.output}")
+        return INTERRUPTED if report.stopped.startswith("interrupted") else 0
+
 
 @dataclass(frozen=True)
 class Study(StudyConfig):
@@ -219,85 +399,108 @@ class Study(StudyConfig):
     The same command goes on with a study that was stopped. See also the report command.
     """
 
+    def execute(self) -> int:
+        """Run the jobs that are not done."""
+        from tempered_ebm.study import config as studies
+        from tempered_ebm.study.run import run_study
+        from tempered_ebm.training.config import load_images
+
+        config = StudyConfig(self.data, self.grid, self.runs, self.measure, self.place)
+        studies.validate(config)
+        result = run_study(config, load_images(self.data))
+        print(f"{result.num_done} of {result.num_jobs} jobs done, table in {result.folder.path}")
+        return 0 if result.num_done == result.num_jobs else 1
+
 
 @dataclass(frozen=True)
 class Report:
     """Write one self-contained HTML page about a study, finished or not, or a training run."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Positional[Path]
     """Study folder, such as studies/study, or run folder, such as runs/LAST."""
 
+    def execute(self) -> int:
+        """Write the page, and print where it is."""
+        from tempered_ebm.study.report import write_report
 
-_Others = (
-    Annotated[Sample, tyro.conf.subcommand("sample")]
-    | Annotated[Inpaint, tyro.conf.subcommand("inpaint")]
-    | Annotated[Denoise, tyro.conf.subcommand("denoise")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Evidence, tyro.conf.subcommand("evidence")]
-    | Annotated[Study, tyro.conf.subcommand("study")]
-    | Annotated[Report, tyro.conf.subcommand("report")]
+        print(write_report(self.folder))
+        return 0
+
+
+_Commands = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Sample, subcommand("sample")]
+    | Annotated[Inpaint, subcommand("inpaint")]
+    | Annotated[Denoise, subcommand("denoise")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Evidence, subcommand("evidence")]
+    | Annotated[Study, subcommand("study")]
+    | Annotated[Report, subcommand("report")]
 )
 
 
-def _one_line(message: str) -> str:
-    """The first paragraph of one of tyro's boxes, and its suggestion if it has one."""
-    lines = [line.strip("│ ").strip() for line in message.splitlines()]
-    body = [line for line in lines if line and line[0] not in "╭╰"]
-    rules = [i for i, line in enumerate(body) if set(line) == {"─"}]
-    text = " ".join(body[: rules[0]] if rules else body)
-    if "Perhaps you meant:" in body:
-        text += f" (did you mean {body[body.index('Perhaps you meant:') + 1].split()[0]}?)"
-    elif text.startswith("Unrecognized options"):
-        text += "; expected an option that --help lists"
-    return text.split(" Got errors:")[0]
-
-
-def _named_preset(arguments: Sequence[str]) -> str | None:
-    """Value of --preset, which has to be known before the other options are read."""
-    for i, argument in enumerate(arguments):
-        if argument.startswith("--preset="):
-            return argument.partition("=")[2]
-        if argument == "--preset" and i + 1 < len(arguments):
-            return arguments[i + 1]
-    return None
-
-
-def _split_kind(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The model that the train command names, and the arguments without it."""
-    arguments = list(arguments)
-    if arguments[:1] == ["train"] and arguments[1:2] and arguments[1] in _TRAIN:
-        return arguments[1], [arguments[0], *arguments[2:]]
-    return "latent", arguments
-
-
-def _commands(kind: str, arguments: Sequence[str]) -> Any:
-    train: Any = _TRAIN[kind]
-    name = _named_preset(arguments) if kind in _PRESETS and arguments[:1] == ["train"] else None
-    default = train()
-    if name is not None:
-        default = train(**vars(importlib.import_module(_PRESETS[kind]).preset(name)))
-    return Annotated[train, tyro.conf.subcommand("train", default=default)] | _Others
-
-
 def parse(arguments: Sequence[str]) -> Any:
-    """The command that the arguments of a line spell.
+    """Return the command that the words of a line spell, an object with a method ``execute``.
 
     Raises:
-        InputError: for an option or value that there is none of.
+        InputError: for an option, value or preset that there is none of.
         SystemExit: after ``--help``.
     """
+    arguments = list(arguments)
+    if arguments[:1] == ["train"] and (len(arguments) == 1 or arguments[1].startswith("-")):
+        arguments.insert(1, "latent")
+    command = _parse(arguments)
+    preset = getattr(command, "preset", None)
+    if preset is not None:
+        # The other options change the preset, so they are read once more with it as default.
+        default = type(command)(**vars(_PRESETS[type(command)](preset)))
+        command = _parse(arguments, default=Train(default))
+    if getattr(command, "resume", None) is not None:
+        _refuse_options_with_resume(arguments)
+    return command
+
+
+def _parse(arguments: Sequence[str], **options: Any) -> Any:
     errors = io.StringIO()
-    kind, arguments = _split_kind(arguments)
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                _commands(kind, arguments),
+            command = tyro.cli(
+                _Commands,
                 prog="tempered-ebm",
                 description=_DESCRIPTION,
                 args=arguments,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+                **options,
             )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise InputError(_one_line(errors.getvalue())) from None
+        raise InputError(_first_paragraph(errors.getvalue())) from None
+    return command.model if isinstance(command, Train) else command
+
+
+def _first_paragraph(box: str) -> str:
+    """Return the message in a box that tyro prints, the only way in which it tells of errors."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    rules = [not line or line[0] == "─" or set(line) == {"-"} for line in lines]
+    text = "".join("\0" if is_rule else f"{line} " for line, is_rule in zip(lines, rules))
+    # A title comes first, in the rule itself or, where the terminal has no box characters, before.
+    _, message, *others = map(str.strip, text.split("\0"))
+    suggestions = [other for other in others if other.startswith("Perhaps you meant:")]
+    if message.startswith("Unrecognized options"):
+        if suggestions:
+            return f"{message} (did you mean {suggestions[0].split()[3]}?)"
+        return f"{message}; expected an option that --help lists"
+    return message.split(" Got errors:")[0]
+
+
+def _refuse_options_with_resume(arguments: Sequence[str]) -> None:
+    names = ("resume", "evaluate", "no_evaluate", *(f.name for f in fields(ParallelConfig)))
+    allowed = ["--" + name.replace("_", "-") for name in names]
+    given = [word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    others = [name for name in given if name not in allowed]
+    if others:
+        raise InputError(
+            "--resume takes no option but --no-evaluate and those of devices and processes: a run "
+            f"goes on as it was configured, got {' '.join(others)}"
+        )

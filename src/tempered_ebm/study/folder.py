@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,32 +19,16 @@ import numpy as np
 from tempered_ebm import _files
 from tempered_ebm.datasets import ImageDataset, checksum
 from tempered_ebm.errors import InputError
-from tempered_ebm.study.config import Job, StudyConfig, cells, jobs
+from tempered_ebm.learning import GradientStatistics
+from tempered_ebm.study.config import Cell, Job, StudyConfig, cells, jobs
 from tempered_ebm.training import config as configs
 
 GROUPS = ("prior", "generator", "all")
-STATISTICS = (
-    "variance",
-    "mcmc_variance",
-    "minibatch_variance",
-    "squared_norm",
-    "signal_to_noise",
-    "squared_bias",
-    "squared_bias_error",
-    "cosine",
-    "legacy_variance",
-)
+STATISTICS = (*GradientStatistics._fields, "legacy_variance")
 _TEXT = ("cell", "estimator", "schedule", "dataset")
 COLUMNS = (
     "cell",
-    "estimator",
-    "schedule",
-    "power",
-    "num_temperatures",
-    "batch_size",
-    "posterior_steps",
-    "metropolis",
-    "replica_exchange",
+    *(field.name for field in fields(Cell)),
     "dataset",
     "repeat",
     "step",

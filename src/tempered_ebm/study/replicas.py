@@ -236,7 +236,7 @@ class Replicas:
 
     def evaluations(self, num_updates: int) -> int:
         """Count the gradients of the likelihood that the posterior chains of one run take."""
-        # A chain begins with a gradient, before its first learner.
+        # A chain begins with a gradient, before its first step.
         per_chain = self.train.chain.posterior_steps + 1
         chains = (self.train.learning.num_chains or 1) * self.train.optimizer.batch_size
         return num_updates * per_chain * chains * self.num_temperatures
