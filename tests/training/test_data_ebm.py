@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm import cli
 from tempered_ebm import densities as toy
+from tempered_ebm.cli import main as cli
 from tempered_ebm.training import config as base
 from tempered_ebm.training import loop, run_folder
 from tempered_ebm.training.config import AdamConfig, GuardConfig, RunConfig, from_json, to_json

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm import cli
+from tempered_ebm.cli import main as cli
 from tempered_ebm.models import ChainSettings, denoising_chain
 from tempered_ebm.training import loop, restoration, run_folder
 from tempered_ebm.training.config import AdamConfig, RunConfig

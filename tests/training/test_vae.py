@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm import cli
+from tempered_ebm.cli import main as cli
 from tempered_ebm.training import loop, run_folder
 from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json, to_json
 from tempered_ebm.training.logging import read_table
