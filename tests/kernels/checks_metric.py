@@ -136,11 +136,15 @@ def ula_covariance(name: str, num_steps: int = 7) -> None:
     """ULA with a metric on a Gaussian has its covariance in closed form."""
     path = gt.LINEAR_GAUSSIAN
     metric, h = METRIC[path], 0.8 * path.step_size
-    for i, t in enumerate(checks.TEMPERATURES):
+
+    @jax.jit
+    def run(key, start, t):
         kernel = build(name, path, t, h, jnp.asarray(metric, jnp.float32))
+        return te.inference.short_run(key, kernel, start, num_steps).position
+
+    for i, t in enumerate(checks.TEMPERATURES):
         start = jnp.asarray(checks.exact_draws(path, t, seed=140 + i), jnp.float32)
-        run = jax.jit(lambda key, z, k=kernel: te.inference.short_run(key, k, z, num_steps))
-        end = run(gt.key(i), start).position
+        end = run(gt.key(i), start, t)
         mean, covariance = path.moments(t)
         expected = gaussian_moments(path.precision(t), covariance, [h] * num_steps, metric)
         checks.assert_moments(end, mean, expected, f"{name}, t={t}")
