@@ -36,7 +36,7 @@ def a_covariance_that_frozen_draws_forget(patch):
     patch.setattr(learning, "covariance", lambda: learning.path("frozen_ti"))
 
 
-@caught_by(checks.learning_gradient, "covariance")
+@caught_by(checks.learning_gradient, "covariance", batch=60)
 def a_covariance_with_the_factor_of_a_biased_variance(patch):
     """Deviations from the mean of two chains are half as large as they should be."""
 
@@ -71,7 +71,7 @@ def deviations_that_carry_a_gradient(patch):
     patch.setattr(jax.lax, "stop_gradient", lambda x: x)
 
 
-@caught_by(checks.learning_gradient, "pooled")
+@caught_by(checks.learning_gradient, "pooled", batch=60)
 def weights_shared_by_all_observations(patch):
     correct = estimators.posterior_weights
 

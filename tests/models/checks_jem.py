@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,7 @@ def normal_jem() -> te.models.JEM:
     return te.models.JEM(NormalClasses, (2,), 3, ChainSettings(30, 0.3, metropolis=True))
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def mixture_draws(rng_key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     label_key, noise_key = jax.random.split(rng_key)
     label = jax.random.choice(label_key, 3, (n,), p=jnp.asarray(WEIGHTS))
@@ -61,15 +64,18 @@ def densities_and_probabilities_are_those_of_the_mixture() -> None:
     jem, params = normal_jem(), {"shift": jnp.array([0.3, 0.3, 0.3])}
     x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32) * 2
     joint = WEIGHTS * np.exp(-0.5 * ((x[:, None] - MEANS) ** 2).sum(-1))
-    np.testing.assert_allclose(
-        jem.class_probabilities(params, x), joint / joint.sum(1, keepdims=True), rtol=1e-4
-    )
-    np.testing.assert_allclose(
-        jem.negative_energy(params, x), np.log(joint.sum(1)) + 0.3, rtol=1e-4, atol=1e-5
-    )
     label = jnp.array([0, 1, 2, 0, 1, 2])
+    probabilities, f, f_of_label = jax.jit(
+        lambda x: (
+            jem.class_probabilities(params, x),
+            jem.negative_energy(params, x),
+            jem.joint_negative_energy(params, x, label),
+        )
+    )(x)
+    np.testing.assert_allclose(probabilities, joint / joint.sum(1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(f, np.log(joint.sum(1)) + 0.3, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        jem.joint_negative_energy(params, x, label),
+        f_of_label,
         np.log(joint[np.arange(6), np.asarray(label)]) + 0.3,
         rtol=1e-4,
         atol=1e-5,
@@ -94,7 +100,7 @@ def the_joint_loss_is_the_likelihood_of_examples_and_labels() -> None:
                 )
             )(params)["shift"]
 
-        return np.asarray(jax.vmap(one)(x, label, negatives, negative_label))
+        return np.asarray(jax.jit(jax.vmap(one))(x, label, negatives, negative_label))
 
     gt.assert_expectations(gradient(0.0, True), 0.0, "at the truth, joint")
     gt.assert_expectations(gradient(0.0, False), 0.0, "at the truth, marginal")
@@ -102,7 +108,7 @@ def the_joint_loss_is_the_likelihood_of_examples_and_labels() -> None:
 
 def one_step_raises_data_above_negatives() -> None:
     jem = te.models.JEM(te.networks.mlp_encoder(3, widths=(8,)), (2,), 3)
-    params = jem.init(gt.key(398))
+    params = jax.jit(jem.init)(gt.key(398))
     x, negatives, label = jnp.ones((6, 2)), -jnp.ones((6, 2)), jnp.zeros(6, int)
 
     def contrast(params):

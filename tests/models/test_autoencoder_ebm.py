@@ -1,8 +1,10 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm import evidence
 
 
 def model(latent_dim=2, outputs=2):
@@ -30,16 +32,36 @@ def test_a_latent_dimension_below_one_is_named():
 
 def test_generated_pixels_are_probabilities():
     autoencoder = model()
-    params = autoencoder.init(jax.random.key(0), X)
+    params = jax.jit(autoencoder.init)(jax.random.key(0), X)
     images = autoencoder.generate(jax.random.key(1), params, 7, num_steps=3)
     assert images.shape == (7, 3, 3, 1)
     assert bool(jnp.all((images > 0) & (images < 1)))
 
 
-def test_the_normalizer_is_that_of_the_codes():
-    """With an energy of zero the codes are N(0, I), and log Z is 0."""
+def test_the_normalizer_is_that_of_the_codes(monkeypatch):
+    """The negative energy under N(0, I) is what is integrated, with the options given."""
     autoencoder = model()
-    params = autoencoder.init(jax.random.key(0), X)
-    flat = params._replace(prior=jax.tree.map(jnp.zeros_like, params.prior))
-    report = autoencoder.log_normalizer(jax.random.key(1), flat, num_ensembles=16, num_samples=50)
-    assert float(report.log_evidence) == pytest.approx(0.0, abs=0.05)
+    params = jax.jit(autoencoder.init)(jax.random.key(0), X)
+    run = {}
+
+    def log_normalizer(rng_key, negative_energy_fn, example, **options):
+        run.update(f=negative_energy_fn, example=example, options=options)
+        return "report"
+
+    monkeypatch.setattr(evidence, "log_normalizer", log_normalizer)
+    found = autoencoder.log_normalizer(jax.random.key(1), params, num_ensembles=16, num_samples=50)
+    assert found == "report"
+    assert (run["example"], run["options"]) == (
+        2, {"num_ensembles": 16, "options": {"num_samples": 50}}
+    )  # fmt: skip
+    z = jnp.array([[0.3, -0.2], [1.0, 2.0]])
+    f, expected, density = jax.jit(
+        lambda z: (
+            jax.vmap(run["f"])(z),
+            autoencoder.prior_network.apply(params.prior, z),
+            autoencoder.codes.logdensity(params.prior, z),
+        )
+    )(z)
+    np.testing.assert_allclose(f, expected, rtol=1e-6)
+    normal = -0.5 * np.sum(np.asarray(z) ** 2, -1) - np.log(2 * np.pi)
+    np.testing.assert_allclose(density, expected + normal, rtol=1e-5)

@@ -37,7 +37,7 @@ def assert_close_trees(found, expected, tolerance):
 
 def arguments(ebm, dtype, num_temperatures):
     """Key, parameters, no persistent chains, ladder, images and batch of an update."""
-    params = jax.tree.map(lambda leaf: leaf.astype(dtype), ebm.init(jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), jax.jit(ebm.init)(jax.random.key(0)))
     images = jax.random.uniform(jax.random.key(7), (BATCH, 8, 8, 1), dtype, -1.0)
     ladder = te.schedules.power(num_temperatures, 2.0).astype(dtype)
     return jax.random.key(1), params, None, ladder, images, jnp.arange(BATCH)
@@ -46,8 +46,8 @@ def arguments(ebm, dtype, num_temperatures):
 @pytest.mark.parametrize(
     ("dtype", "options", "blocks"),
     [
-        ("float32", {}, (1, 2, 3, K)),
-        ("float64", {"metropolis": True, "replica_exchange": True}, (1, 3)),
+        ("float32", {}, (1, 2)),
+        ("float64", {"metropolis": True, "replica_exchange": True}, (3,)),
     ],
     ids=["float32", "float64-exchange"],
 )
@@ -91,21 +91,30 @@ DERIVATIVES = {
     "in z alone": lambda fn: jax.grad(weighted(fn), 1),
     "forwards": lambda fn: jax.jacfwd(weighted(fn), (0, 1)),
     "of second order": lambda fn: jax.hessian(weighted(fn), (0, 1)),
-    "compiled": lambda fn: jax.jit(jax.grad(weighted(fn), (0, 1))),
 }
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-@pytest.mark.parametrize("name", DERIVATIVES)
-def test_derivatives_in_blocks_are_those_of_the_whole(name, size):
-    scale, z = jnp.array([1.5, -0.5]), jax.random.normal(jax.random.key(0), (5, 4, 2))
-    of = DERIVATIVES[name]
-    blocks = of(lambda scale, z: in_blocks(fn, size, scale, z))
-    assert_close_trees(blocks(scale, z), of(fn)(scale, z), 1e-5)
-    many = jnp.stack([scale, 2 * scale])
-    if name != "of second order":
-        mapped = [jax.vmap(one, (0, None))(many, z) for one in (blocks, of(fn))]
-        assert_close_trees(*mapped, 1e-5)
+def test_derivatives_in_blocks_are_those_of_the_whole(size):
+    scale = np.array([1.5, -0.5], np.float32)
+    z = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
+    many = np.stack([scale, 2 * scale])
+
+    def derivatives(fn):
+        found = {name: of(fn)(scale, z) for name, of in DERIVATIVES.items()}
+        mapped = {
+            name: jax.vmap(of(fn), (0, None))(many, z)
+            for name, of in DERIVATIVES.items()
+            if name != "of second order"
+        }
+        return found, mapped
+
+    blocks, whole = jax.jit(
+        lambda: (derivatives(lambda scale, z: in_blocks(fn, size, scale, z)), derivatives(fn))
+    )()
+    for found, expected in zip(blocks, whole, strict=True):
+        for name in expected:
+            assert_close_trees(found[name], expected[name], 1e-5)
 
 
 def test_integers_among_the_operands_have_no_derivative():

@@ -33,10 +33,10 @@ def test_one_step_raises_data_above_negatives():
 def test_the_score_norm_is_that_of_the_gradient():
     jem, params = checks.normal_jem(), {"shift": jnp.zeros(3)}
     x = jnp.array([[0.5, -1.0], [2.0, 2.0]])
-    weights = np.asarray(jem.class_probabilities(params, x))
+    weights = np.asarray(jax.jit(jem.class_probabilities)(params, x))
     expected = np.einsum("nc,ncd->nd", weights, checks.MEANS - np.asarray(x)[:, None])
     np.testing.assert_allclose(
-        jem.score_norm(params, x), np.linalg.norm(expected, axis=1), rtol=1e-4
+        jax.jit(jem.score_norm)(params, x), np.linalg.norm(expected, axis=1), rtol=1e-4
     )
 
 
@@ -44,15 +44,24 @@ def test_the_parts_of_the_loss_add_up():
     jem, params = checks.normal_jem(), {"shift": jnp.array([0.1, 0.0, -0.2])}
     x, label = checks.mixture_draws(jax.random.key(0), 20)
     z, _ = checks.mixture_draws(jax.random.key(1), 30)
-    found = jem.loss(params, x, label, z, classify=2.0, density=0.5, energy_penalty=0.1)
-    f, g = jem.negative_energy(params, x), jem.negative_energy(params, z)
-    cross = -jnp.log(jem.class_probabilities(params, x)[jnp.arange(20), label]).mean()
+
+    @jax.jit
+    def evaluate(x, z):
+        return (
+            jem.loss(params, x, label, z, classify=2.0, density=0.5, energy_penalty=0.1),
+            jem.loss(params, x, label),
+            jem.negative_energy(params, x),
+            jem.negative_energy(params, z),
+            jem.class_probabilities(params, x),
+        )
+
+    found, alone, f, g, probabilities = jax.tree.map(np.asarray, evaluate(x, z))
+    cross = -np.log(probabilities[np.arange(20), label]).mean()
     expected = 2 * cross + 0.5 * (g.mean() - f.mean()) + 0.1 * ((f**2).mean() + (g**2).mean())
     np.testing.assert_allclose(found.total, expected, rtol=1e-4)
     np.testing.assert_allclose(found.cross_entropy, cross, rtol=1e-4)
     np.testing.assert_allclose((found.data_energy, found.sample_energy), (-f.mean(), -g.mean()),
                                rtol=1e-4)  # fmt: skip
-    alone = jem.loss(params, x, label)
     np.testing.assert_allclose(alone.total, cross, rtol=1e-4)
 
 
@@ -60,23 +69,27 @@ def test_the_classifier_and_the_density_may_see_different_examples():
     jem, params = checks.normal_jem(), {"shift": jnp.zeros(3)}
     x, label = checks.mixture_draws(jax.random.key(0), 20)
     z, _ = checks.mixture_draws(jax.random.key(1), 20)
-    found = jem.loss(params, x, label, z, data=x + 1.0)
-    np.testing.assert_allclose(
-        found.cross_entropy, jem.loss(params, x, label).cross_entropy, rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        found.data_energy, -jem.negative_energy(params, x + 1.0).mean(), rtol=1e-5
-    )
+    found, alone, f = jax.jit(
+        lambda x, z: (
+            jem.loss(params, x, label, z, data=x + 1.0),
+            jem.loss(params, x, label),
+            jem.negative_energy(params, x + 1.0),
+        )
+    )(x, z)
+    np.testing.assert_allclose(found.cross_entropy, alone.cross_entropy, rtol=1e-5)
+    np.testing.assert_allclose(found.data_energy, -f.mean(), rtol=1e-5)
 
 
 def test_no_gradient_passes_through_negatives():
     jem, params = checks.normal_jem(), {"shift": jnp.zeros(3)}
     x, label = checks.mixture_draws(jax.random.key(0), 5)
-    grad = jax.grad(lambda z: jem.loss(params, x, label, z).total)(x + 0.1)
+    grad, chained = jax.jit(
+        lambda z, p: (
+            jax.grad(lambda z: jem.loss(params, x, label, z).total)(z),
+            jax.grad(lambda p: jem.run_chains(jax.random.key(1), p, x, label).position.sum())(p),
+        )
+    )(x + 0.1, params)
     assert not grad.any()
-    chained = jax.grad(lambda p: jem.run_chains(jax.random.key(1), p, x, label).position.sum())(
-        params
-    )
     assert not chained["shift"].any()
 
 

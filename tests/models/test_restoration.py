@@ -24,7 +24,7 @@ class Normal:
 
 def normal_ebm():
     ebm = DataEBM(Normal, (2,), ChainSettings(60, 0.4, metropolis=True))
-    return ebm, ebm.init(jax.random.key(0))
+    return ebm, jax.jit(ebm.init)(jax.random.key(0))
 
 
 @pytest.mark.statistical
@@ -46,7 +46,7 @@ def test_observed_pixels_come_back_bit_for_bit_whatever_the_chain():
     ebm = DataEBM(
         te.networks.conv_network(width=2), (8, 8, 1), ChainSettings(5, 1.0, noise_scale=0.1)
     )
-    params = ebm.init(jax.random.key(0))
+    params = jax.jit(ebm.init)(jax.random.key(0))
     x = jnp.asarray(rng.normal(size=(3, 8, 8, 1)), jnp.float32)
     mask = jnp.asarray(rng.uniform(size=(3, 8, 8, 1)) < 0.5)
     filled = te.models.inpaint(ebm, jax.random.key(1), params, x, mask, jnp.zeros_like(x))

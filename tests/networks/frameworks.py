@@ -53,7 +53,7 @@ def assert_trains_as_a_prior(init, apply):
         prior_chain=te.models.ChainSettings(2, 0.1),
         posterior_chain=te.models.ChainSettings(2, 0.01),
     )
-    params = ebm.init(jax.random.key(0))
+    params = jax.jit(ebm.init)(jax.random.key(0))
     x = jnp.ones((4, 3))
     grad = jax.jit(jax.grad(lambda p: ebm.loss(jax.random.key(1), p, x)))(params)
     sizes = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(grad.prior)]
