@@ -96,11 +96,11 @@ DERIVATIVES = {
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_derivatives_in_blocks_are_those_of_the_whole(size):
-    scale = np.array([1.5, -0.5], np.float32)
-    z = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
-    many = np.stack([scale, 2 * scale])
+    scale = jnp.array([1.5, -0.5])
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4, 2)), jnp.float32)
 
-    def derivatives(fn):
+    def derivatives(fn, scale, z):
+        many = jnp.stack([scale, 2 * scale])
         found = {name: of(fn)(scale, z) for name, of in DERIVATIVES.items()}
         mapped = {
             name: jax.vmap(of(fn), (0, None))(many, z)
@@ -109,9 +109,12 @@ def test_derivatives_in_blocks_are_those_of_the_whole(size):
         }
         return found, mapped
 
+    def in_blocks_of_size(scale, z):
+        return in_blocks(fn, size, scale, z)
+
     blocks, whole = jax.jit(
-        lambda: (derivatives(lambda scale, z: in_blocks(fn, size, scale, z)), derivatives(fn))
-    )()
+        lambda scale, z: (derivatives(in_blocks_of_size, scale, z), derivatives(fn, scale, z))
+    )(scale, z)
     for found, expected in zip(blocks, whole, strict=True):
         for name in expected:
             assert_close_trees(found[name], expected[name], 1e-5)

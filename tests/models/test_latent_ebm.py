@@ -55,7 +55,7 @@ def test_the_learning_gradient_is_that_of_the_closed_form_evidence(name):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", ["covariance", "pooled"])
+@pytest.mark.parametrize("name", ["covariance", pytest.param("pooled", marks=pytest.mark.slow)])
 def test_the_learning_gradient_with_replica_exchange(name):
     checks.learning_gradient(name, batch=60, replica_exchange=True)
 
