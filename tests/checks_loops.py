@@ -76,8 +76,7 @@ def pooled_chains_are_one_long_stream(num_values: int = 7, num_chains: int = 3, 
 
 PROGRAM = textwrap.dedent(
     """
-    import functools
-import json
+    import json
     import jax, jax.numpy as jnp, numpy as np
     import tempered_ebm as te
 
