@@ -1,4 +1,4 @@
-"""What ``tempered-ebm evidence`` does: a model and data by name, a run, and files."""
+"""Estimate the evidence of a model named on the command line, and write the report."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def estimate(
 
 
 def _as_option(message: str, names: Iterable[str]) -> str:
-    """Name an argument as the command line does."""
+    """Let the message of an error name an argument as the command line does."""
     for name in names:
         if message.startswith(f"{name} must"):
             return f"--{name.replace('_', '-')}{message[len(name) :]}"
@@ -73,7 +73,7 @@ def _as_option(message: str, names: Iterable[str]) -> str:
 
 
 def _on_device(value: Any) -> Any:
-    """An array of JAX; whole numbers beyond its integers become floats rather than others."""
+    """Return an array of JAX; integers too large for its own become floats, not other integers."""
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.kind in "iu" and value.size:
@@ -108,7 +108,7 @@ def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> N
 
 
 def plain(tree: Any) -> Any:
-    """Named tuples, mappings and arrays as JSON has them; a number that is not finite is null.
+    """Convert named tuples, mappings and arrays to values of JSON; a number not finite to null.
 
     Example:
         >>> import numpy as np

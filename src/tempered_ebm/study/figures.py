@@ -51,7 +51,7 @@ def _colors(table: Table) -> dict[str, tuple]:
 
 
 def against_iteration(
-    table: Table, names: Mapping[str, str], *, floor: float | None = None
+    table: Table, names: Mapping[str, str], *, reference: float | None = None
 ) -> Figure:
     """Plot columns against the update: a row of axes for each column, one axis for each estimator.
 
@@ -62,7 +62,7 @@ def against_iteration(
     Args:
         table: rows of a study.
         names: columns, with the labels of their axes.
-        floor: a dotted line to aim at.
+        reference: height of a dotted line to compare with.
     """
     estimators, colors = _estimators(table), _colors(table)
     rows, columns = len(names), len(estimators)
@@ -75,8 +75,8 @@ def against_iteration(
             ladders = _with_ladder(table.where(estimator=estimator)).by_cell()
             for cell in (*ladders, *table.where(schedule=OFF).by_cell()):
                 _line_with_band(axis, cell, name, colors[ladder_label(cell)], limit)
-            if floor is not None:
-                axis.axhline(floor, color=GREY, linestyle=":", linewidth=1)
+            if reference is not None:
+                axis.axhline(reference, color=GREY, linestyle=":", linewidth=1)
             axis.set_yscale("log")
             remove_box(axis)
         axes[0].set_ylabel(label)

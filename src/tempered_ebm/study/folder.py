@@ -259,15 +259,14 @@ class StudyFolder:
 
 
 def open_study(
-    config: StudyConfig, dataset: ImageDataset, floor: Mapping[str, float]
+    config: StudyConfig, dataset: ImageDataset, training_distances: Mapping[str, float]
 ) -> StudyFolder:
     """Make the folder of a study, or continue one that has the same settings and data.
 
     Args:
         config: the study.
         dataset: its data.
-        floor: distances of the training images to the held-out ones, what a perfect model
-            would have.
+        training_distances: distances of the training images to the held-out ones, for comparison.
 
     Raises:
         InputError: if the folder belongs to another study, or to something else.
@@ -291,7 +290,7 @@ def open_study(
     versions = {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in ("tempered-ebm", "jax", "blackjax")
     }
-    tree |= {"floor": dict(floor), "versions": versions}
+    tree |= {"floor": dict(training_distances), "versions": versions}
     _files.write_json(path / "config.json", tree)
     return StudyFolder(path, config)
 

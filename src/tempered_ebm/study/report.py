@@ -198,7 +198,7 @@ def _add_summary(page: Page, rows: Table) -> None:
     )
 
 
-def _add_pictures(page: Page, rows: Table, floor: float | None) -> None:
+def _add_pictures(page: Page, rows: Table, training_distance: float | None) -> None:
     variances = {
         "all_variance": "tr Cov",
         "all_mcmc_variance": "tr Cov, chains",
@@ -212,7 +212,9 @@ def _add_pictures(page: Page, rows: Table, floor: float | None) -> None:
     )
     if len(rows.measured("frechet")):
         page.picture(
-            figures.against_iteration(rows, {"frechet": "Fréchet distance"}, floor=floor),
+            figures.against_iteration(
+                rows, {"frechet": "Fréchet distance"}, reference=training_distance
+            ),
             "Fréchet distance of generated to held-out images along training, lower is better; "
             "dotted, that of the training images themselves.",
         )

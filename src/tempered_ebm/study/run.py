@@ -100,8 +100,8 @@ def run_study(
 
     validate(config)
     quality = fit_sample_quality(dataset)
-    floor = quality.distances(dataset.x_train[: evaluation.MOST_IMAGES])
-    folder = folders.open_study(config, dataset, floor)
+    training_distances = quality.distances(dataset.x_train[: evaluation.MOST_IMAGES])
+    folder = folders.open_study(config, dataset, training_distances)
     all_jobs, pending = jobs(config), folder.pending()
 
     def updates(jobs: list[Job]) -> int:
