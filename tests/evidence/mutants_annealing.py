@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 
-from tempered_ebm.evidence import annealed, annealing
+from tempered_ebm.evidence import annealing
 from tempered_ebm.target import temper
 from tests.evidence import checks_annealed as checks
 from tests.mutants.registry import GAMMA, GAUSSIAN, caught_by
@@ -138,7 +138,7 @@ def weights_that_evaluate_the_likelihood_again(patch):
 @caught_by(checks.bounds_are_on_their_sides_and_close, GAUSSIAN)
 def weights_inverted_one_by_one(patch):
     """The reverse estimate inverts every weight and not their mean: above the truth, and far."""
-    correct = annealed.annealed_estimate
+    correct = annealing.annealed_estimate
 
     def estimate(log_weights, *, direction):
         return correct(log_weights if direction == "forward" else -log_weights)
@@ -149,7 +149,7 @@ def weights_inverted_one_by_one(patch):
 @caught_by(checks.estimate_is_its_formula)
 def a_sum_of_weights_for_their_mean(patch):
     log = SimpleNamespace(**vars(jnp) | {"log": lambda mean: jnp.log(1_000 * mean)})
-    patch.setattr(annealed, "jnp", log)
+    patch.setattr(annealing, "jnp", log)
 
 
 @caught_by(checks.calibration_of_the_formula)
@@ -159,7 +159,7 @@ def an_error_of_the_log_weights(patch):
     def std(weights, ddof):
         return jnp.std(jnp.log(weights), ddof=ddof) * weights.mean()
 
-    patch.setattr(annealed, "jnp", SimpleNamespace(**vars(jnp) | {"std": std}))
+    patch.setattr(annealing, "jnp", SimpleNamespace(**vars(jnp) | {"std": std}))
 
 
 @caught_by(checks.calibration_of_the_formula)
@@ -167,10 +167,10 @@ def an_error_that_forgets_the_mean_weight(patch):
     def std(weights, ddof):
         return jnp.std(weights, ddof=ddof) * weights.mean()
 
-    patch.setattr(annealed, "jnp", SimpleNamespace(**vars(jnp) | {"std": std}))
+    patch.setattr(annealing, "jnp", SimpleNamespace(**vars(jnp) | {"std": std}))
 
 
 @caught_by(checks.tails_are_seen)
 def a_tail_of_the_inverse_weights(patch):
-    correct = annealed._pareto_k
-    patch.setattr(annealed, "_pareto_k", lambda log_weights: correct(-log_weights))
+    correct = annealing._pareto_k
+    patch.setattr(annealing, "_pareto_k", lambda log_weights: correct(-log_weights))

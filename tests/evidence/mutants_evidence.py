@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 
-from tempered_ebm.evidence import estimate, integration
+from tempered_ebm.evidence import integration
 from tests.evidence import checks_evidence
 from tests.mutants.registry import GAUSSIAN, caught_by
 
@@ -55,9 +55,9 @@ def naive_error(series):
 
 @caught_by(checks_evidence.calibration, "across draws")
 def autocorrelation_ignored(patch):
-    patch.setattr(estimate, "batch_means_standard_error", naive_error)
+    patch.setattr(integration, "batch_means_standard_error", naive_error)
 
 
 @caught_by(checks_evidence.calibration, "chains")
 def autocorrelation_ignored_in_every_chain(patch):
-    patch.setattr(estimate, "batch_means_standard_error", naive_error)
+    patch.setattr(integration, "batch_means_standard_error", naive_error)

@@ -7,7 +7,7 @@ import numpy as np
 
 import tempered_ebm as te
 from tempered_ebm import schedules
-from tempered_ebm.evidence import controlled, estimate, integration, quadrature
+from tempered_ebm.evidence import controlled, integration
 from tests.evidence import checks_integrators as checks
 from tests.mutants.registry import GAMMA, caught_by
 
@@ -192,7 +192,7 @@ def the_error_of_raw_draws(patch):
 @caught_by(checks.calibration, "corrected_trapezoid", "across draws")
 def autocorrelation_ignored_in_controlled_draws(patch):
     patch.setattr(
-        estimate,
+        integration,
         "batch_means_standard_error",
         lambda series: jnp.std(series, ddof=1) / jnp.sqrt(series.size),
     )
@@ -204,4 +204,4 @@ def errors_of_nodes_summed_node_by_node(patch):
         shifts = [jnp.roll(v, 11 * k, axis=0) for k, v in enumerate(values)]
         return jnp.einsum(spec, weights, jnp.stack(shifts))
 
-    patch.setattr(quadrature, "jnp", SimpleNamespace(**vars(jnp) | {"einsum": einsum}))
+    patch.setattr(integration, "jnp", SimpleNamespace(**vars(jnp) | {"einsum": einsum}))

@@ -17,18 +17,18 @@ from tempered_ebm.evidence import (
 from tempered_ebm.evidence import (
     _reference_path as reference_path,
 )
-from tempered_ebm.evidence import normalizers, reweighting
+from tempered_ebm.evidence import reweighting
 from tests.evidence import checks_reference
 from tests.mutants.registry import caught_by
 
-MEMBERSHIPS = normalizers.log_memberships
+MEMBERSHIPS = reweighting.log_memberships
 SAMPLE = reference.Reference.sample
 
 
 @caught_by(checks_reference.unequal_numbers_solve_the_equation)
 def unequal_numbers_ignored(patch):
     patch.setattr(
-        normalizers,
+        reweighting,
         "log_memberships",
         lambda t, f, log_numbers, draws, rungs: MEMBERSHIPS(t, f, 0 * log_numbers, draws, rungs),
     )
@@ -36,14 +36,14 @@ def unequal_numbers_ignored(patch):
 
 @caught_by(checks_reference.unequal_numbers_solve_the_equation)
 def more_draws_of_the_prior_given_to_the_posterior(patch):
-    scores = normalizers._Likelihood.scores_and_hessian
+    scores = reweighting._Likelihood.scores_and_hessian
 
     def wrong(self, f):
         block, extra, hessian = scores(self, f)
         own = jnp.eye(f.size, dtype=f.dtype)
         return block, extra + own[0] - own[-1], hessian
 
-    patch.setattr(normalizers._Likelihood, "scores_and_hessian", wrong)
+    patch.setattr(reweighting._Likelihood, "scores_and_hessian", wrong)
 
 
 @caught_by(checks_reference.impossible_extra_draws_leave_a_binomial_error)
@@ -55,13 +55,13 @@ def more_draws_of_the_prior_without_an_error(patch):
 @caught_by(checks_reference.extra_draws_keep_errors_honest, 2, 5000)
 def the_error_of_the_rungs_not_shared_with_more_draws(patch):
     """The series of the rungs as if they were all draws there are."""
-    solve = normalizers.solve
+    solve = reweighting.solve
 
     def wrong(temperatures, draws, extra):
         f, series, extra_series = solve(temperatures, draws, extra)
         return f, series * (draws.size + extra.size) / draws.size, extra_series
 
-    patch.setattr(normalizers, "solve", wrong)
+    patch.setattr(reweighting, "solve", wrong)
 
 
 @caught_by(checks_reference.reference_integrates_to_one)

@@ -1,12 +1,12 @@
-"""Every doubt alone, on a report in which nothing else is wrong."""
+"""Every warning alone, on a report in which nothing else is wrong."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tempered_ebm.evidence import EvidenceEstimate, report
-from tempered_ebm.evidence import _reliability_warnings as doubts
+from tempered_ebm.evidence import EvidenceEstimate
+from tempered_ebm.evidence import report as evidence_report
 
 DRAWS = np.zeros((3, 100, 4), np.float32)
 NAMES = ("mbar", "stepping_stone", "reverse_stepping", "corrected_trapezoid")
@@ -21,7 +21,7 @@ def estimate(log_evidence=-2.0, standard_error=0.01, mean=(-3.0, -2.0, -1.0)):
 def sound(**changes):
     """A report against which nothing speaks, but for the changes."""
     estimates = {name: estimate() for name in NAMES} | changes.pop("estimates", {})
-    made = report.EvidenceReport(
+    made = evidence_report.EvidenceReport(
         method="mbar",
         path="prior",
         why="as requested",
@@ -34,7 +34,7 @@ def sound(**changes):
         monotonicity_z=np.array([50.0, 60.0]),
         warnings=(),
         stopped="after the requested 100 steps",
-        cost=report.Cost(1, 0, 0, 1.0),
+        cost=evidence_report.Cost(1, 0, 0, 1.0),
         loglikelihoods=DRAWS,
         posterior=np.zeros((4, 10, 1)),
     )
@@ -42,7 +42,7 @@ def sound(**changes):
 
 
 def said(report, draws=DRAWS):
-    return doubts.doubts(report, draws)
+    return evidence_report._reliability_warnings(report, draws)
 
 
 def test_nothing_is_said_against_a_sound_report():
@@ -138,6 +138,6 @@ def test_the_remedy_is_that_of_the_path():
         assert found.endswith(remedy)
 
 
-def test_doubts_add_up():
+def test_warnings_add_up():
     changes = {"round_trips": 0, "pareto_k": np.array([0.9, 0.9])}
     assert len(said(sound(**changes))) == 2

@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from tempered_ebm.evidence import normalizer
+from tempered_ebm.evidence import run
 from tempered_ebm.models import latent_evidence
 from tempered_ebm.numpyro import evidence as model_evidence
 from tests.models import checks_model_evidence as checks
@@ -45,15 +45,15 @@ def a_likelihood_without_its_constant(patch):
 
 @caught_by(checks.normalizer_of_linear_energies)
 def a_base_of_half_the_variance(patch):
-    standard = normalizer.log_standard_normal
-    patch.setattr(normalizer, "log_standard_normal", lambda z: 2 * standard(z))
+    standard = run.log_standard_normal
+    patch.setattr(run, "log_standard_normal", lambda z: 2 * standard(z))
 
 
 @caught_by(checks.normalizer_of_linear_energies)
 def a_base_that_sees_one_leaf(patch):
-    standard = normalizer.log_standard_normal
+    standard = run.log_standard_normal
     everywhere = lambda z: standard(z["vector"]) + 0.5 * standard(z["scalar"])  # noqa: E731
-    patch.setattr(normalizer, "log_standard_normal", everywhere)
+    patch.setattr(run, "log_standard_normal", everywhere)
 
 
 @caught_by(checks.evidence_of_each_observation)

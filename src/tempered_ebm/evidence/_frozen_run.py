@@ -10,10 +10,101 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tempered_ebm import diagnostics, evidence, inference
-from tempered_ebm.evidence import _budget as sizing
-from tempered_ebm.evidence._budget import Goal
+from tempered_ebm import diagnostics, inference
+from tempered_ebm.errors import InputError
+from tempered_ebm.evidence.reweighting import mbar
 from tempered_ebm.types import PRNGKey
+
+VALUE_COST = 1 / 3
+"""Cost of a value relative to a value-and-gradient."""
+
+FEWEST_STEPS = 10
+_FIRST_SHARE = 0.25
+
+
+class EvaluationCount(NamedTuple):
+    """Evaluations of the log-likelihood.
+
+    Attributes:
+        gradients: with gradient; a Hessian in d dimensions counts as 2d of them.
+        values: without.
+    """
+
+    gradients: int
+    values: int
+
+    @property
+    def units(self) -> float:
+        """Their price, in gradients."""
+        return self.gradients + VALUE_COST * self.values
+
+    def plus(self, other: EvaluationCount, times: int = 1) -> EvaluationCount:
+        """Add what was spent, as often as it was."""
+        return EvaluationCount(
+            self.gradients + times * other.gradients, self.values + times * other.values
+        )
+
+
+class StoppingRule(NamedTuple):
+    """When to stop.
+
+    Attributes:
+        target_standard_error: go on until the standard error is at most this; None for one block.
+        max_num_blocks: blocks that the budget pays, or that were asked for.
+        unit: what is counted of a block, such as "steps", and how many of them there are.
+    """
+
+    target_standard_error: float | None
+    max_num_blocks: int
+    unit: tuple[int, str]
+
+
+class RunBudget(NamedTuple):
+    """How long to run, as :func:`tempered_ebm.log_evidence` was told."""
+
+    num_samples: int
+    max_num_samples: int
+    budget: int | None
+    target_standard_error: float | None
+
+    def plan(self, spent: EvaluationCount, per_step: EvaluationCount) -> tuple[int, StoppingRule]:
+        """Steps of a block, and when to stop.
+
+        Args:
+            spent: what the preparations have taken.
+            per_step: what a step of all ensembles takes.
+
+        Raises:
+            InputError: if the budget is too small.
+        """
+        wanted = self.target_standard_error
+        if self.budget is None:
+            most = self.max_num_samples // self.num_samples
+            return self.num_samples, StoppingRule(wanted, most, (self.num_samples, "steps"))
+        affordable = int((self.budget - spent.units) / per_step.units)
+        if affordable < FEWEST_STEPS:
+            least = math.ceil(spent.units + per_step.units * FEWEST_STEPS)
+            raise InputError(
+                f"budget must be at least {least:,} evaluations here, of which the preparations "
+                f"take {math.ceil(spent.units):,}, got {self.budget:,}"
+            )
+        affordable = _rounded_down(affordable)
+        if wanted is None:
+            return affordable, StoppingRule(
+                None, 1, (affordable, "steps, for which the budget was made")
+            )
+        block = max(FEWEST_STEPS, int(_FIRST_SHARE * affordable))
+        return block, StoppingRule(wanted, affordable // block, (block, "steps"))
+
+
+def _rounded_down(num: int) -> int:
+    """Keep the four leading binary digits: runs of nearly one length share compiled programs.
+
+    At most an eighth of the budget is left unspent.
+    """
+    shift = max(0, num.bit_length() - 4)
+    return num >> shift << shift
+
 
 _KEPT_POSITIONS = 200
 
@@ -76,8 +167,8 @@ class Outcome(NamedTuple):
 
     temperatures: Float[Array, "K"]
     record: Record
-    prepared: sizing.Spent
-    total: sizing.Spent
+    prepared: EvaluationCount
+    total: EvaluationCount
 
 
 def advance(
@@ -102,23 +193,25 @@ def advance(
 
 
 def record(
-    rng_key: PRNGKey, advance: Advance, state: Any, temperatures: Array, goal: Goal
+    rng_key: PRNGKey, advance: Advance, state: Any, temperatures: Array, stopping_rule: StoppingRule
 ) -> Record:
     """Record one block, or double the record until the error is small; say why it ended."""
     flow = diagnostics.init_replica_flow(state.replica)
     blocks = [_block(rng_key, 0, advance, state, flow)]
-    if goal.target_standard_error is None:
-        return _joined(blocks, f"after the requested {_count(goal, 1)}")
+    if stopping_rule.target_standard_error is None:
+        return _joined(blocks, f"after the requested {_count(stopping_rule, 1)}")
     try:
         stopped = None
         while stopped is None:
             error = float(_standard_error(temperatures, *_draws(blocks)))
-            stopped = _reason_to_stop(error, len(blocks), goal)
-            for _ in range(0 if stopped else min(len(blocks), goal.max_num_blocks - len(blocks))):
+            stopped = _reason_to_stop(error, len(blocks), stopping_rule)
+            for _ in range(
+                0 if stopped else min(len(blocks), stopping_rule.max_num_blocks - len(blocks))
+            ):
                 last = blocks[-1]
                 blocks.append(_block(rng_key, len(blocks), advance, last.state, last.flow))
     except KeyboardInterrupt:
-        stopped = f"interrupted after {_count(goal, len(blocks))}"
+        stopped = f"interrupted after {_count(stopping_rule, len(blocks))}"
     return _joined(blocks, stopped)
 
 
@@ -128,19 +221,19 @@ def _block(
     return jax.block_until_ready(advance(jax.random.fold_in(rng_key, i), state, flow))
 
 
-def _count(goal: Goal, num_blocks: int) -> str:
-    size, name = goal.unit
+def _count(stopping_rule: StoppingRule, num_blocks: int) -> str:
+    size, name = stopping_rule.unit
     return f"{size * num_blocks:,} {name}"
 
 
-def _reason_to_stop(error: float, num_blocks: int, goal: Goal) -> str | None:
-    wanted = goal.target_standard_error
+def _reason_to_stop(error: float, num_blocks: int, stopping_rule: StoppingRule) -> str | None:
+    wanted = stopping_rule.target_standard_error
     if wanted is not None and error <= wanted:
         return f"standard error {error:.3g} at most {wanted:g} as requested"
-    if num_blocks >= goal.max_num_blocks:
+    if num_blocks >= stopping_rule.max_num_blocks:
         return (
-            f"budget of {_count(goal, num_blocks)} spent at a standard error of {error:.3g}; "
-            f"{wanted:g} was requested"
+            f"budget of {_count(stopping_rule, num_blocks)} spent at a standard error of "
+            f"{error:.3g}; {wanted:g} was requested"
         )
     return None
 
@@ -158,5 +251,5 @@ def _joined(blocks: list[Block], stopped: str) -> Record:
 
 @jax.jit
 def _standard_error(temperatures: Array, draws: Array, extra: Array) -> Array:
-    error = evidence.mbar(temperatures, draws, prior_loglikelihoods=extra).standard_error
+    error = mbar(temperatures, draws, prior_loglikelihoods=extra).standard_error
     return jnp.where(jnp.isnan(error), math.inf, error)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import diagnostics
 from tempered_ebm.adaptation import pilot
 from tempered_ebm.evidence import _frozen_run as recorder
-from tempered_ebm.evidence._budget import Size, Spent
+from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
 from tempered_ebm.kernels import replica_exchange
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
@@ -55,8 +55,8 @@ def run(
     target: TemperedTarget,
     position: Float[Array, "N d"],
     plan: PilotPlan,
-    size: Size,
-    spent: Spent,
+    budget: RunBudget,
+    spent: EvaluationCount,
 ) -> recorder.Outcome:
     """Tune a ladder by a pilot, freeze it, and record replica exchange.
 
@@ -65,17 +65,17 @@ def run(
         target: prior and likelihood, for batches of vectors.
         position: where the ensembles start.
         plan: the pilot.
-        size: how long to run.
+        budget: how long to run.
         spent: what has been spent before.
     """
     pilot_key, run_key = jax.random.split(rng_key)
     num_ensembles = position.shape[0]
-    if size.budget is not None:
-        plan = plan.within(_PILOT_SHARE * (size.budget - spent.units), num_ensembles)
+    if budget.budget is not None:
+        plan = plan.within(_PILOT_SHARE * (budget.budget - spent.units), num_ensembles)
     chains = num_ensembles * plan.num_temperatures
-    prepared = spent.plus(Spent(chains * plan.evaluations, 0))
-    a_step = Spent(chains, 0)
-    num_steps, goal = size.plan(prepared, a_step)
+    prepared = spent.plus(EvaluationCount(chains * plan.evaluations, 0))
+    per_step = EvaluationCount(chains, 0)
+    num_steps, stopping_rule = budget.plan(prepared, per_step)
     tuned = pilot.run(
         pilot_key,
         target,
@@ -89,8 +89,8 @@ def run(
     def block(rng_key: PRNGKey, state: Any, flow: diagnostics.ReplicaFlow) -> recorder.Block:
         return _advance(rng_key, target, tuned.tuning, state, flow, num_steps)
 
-    record = recorder.record(run_key, block, tuned.state, tuned.tuning.temperatures, goal)
-    total = prepared.plus(a_step, record.num_blocks * num_steps)
+    record = recorder.record(run_key, block, tuned.state, tuned.tuning.temperatures, stopping_rule)
+    total = prepared.plus(per_step, record.num_blocks * num_steps)
     return recorder.Outcome(tuned.tuning.temperatures, record, prepared, total)
 
 

@@ -45,7 +45,7 @@ class Fit(NamedTuple):
     num_values: int
 
 
-class _Climb(NamedTuple):
+class _NewtonResult(NamedTuple):
     mode: Float[Array, "M d"]
     height: Float[Array, "M"]
     precision: Float[Array, "M d d"]
@@ -54,14 +54,16 @@ class _Climb(NamedTuple):
 
 
 @jax.jit
-def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Array, "d"]) -> _Climb:
+def _climb(
+    target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Array, "d"]
+) -> _NewtonResult:
     """Newton's method with clipped curvature and halved steps, in units of ``scale``."""
 
     def height(u: Array) -> Array:
         z = (u * scale)[None]
         return (target.logprior_fn(z) + target.loglikelihood_fn(z))[0]
 
-    def climb(u: Array) -> _Climb:
+    def climb(u: Array) -> _NewtonResult:
         def iterate(carry: tuple) -> tuple:
             u, value, _, i, values = carry
             gradient, precision = jax.grad(height)(u), -jax.hessian(height)(u)
@@ -84,12 +86,12 @@ def _climb(target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Arra
         first = (u, height(u), jnp.array(jnp.inf, u.dtype), zero, zero + 1)
         u, value, _, i, values = jax.lax.while_loop(unfinished, iterate, first)
         precision = -jax.hessian(height)(u) / (scale[:, None] * scale[None, :])
-        return _Climb(u * scale, value, precision, i, values)
+        return _NewtonResult(u * scale, value, precision, i, values)
 
     return jax.lax.map(climb, start / scale)
 
 
-class _Climbs(NamedTuple):
+class _SearchPlan(NamedTuple):
     """How many climbs are made, fewer where a Hessian is dear.
 
     Attributes:
@@ -103,12 +105,12 @@ class _Climbs(NamedTuple):
     most_batches: int
 
 
-def _num_climbs(dimension: int) -> _Climbs:
+def _search_plan(dimension: int) -> _SearchPlan:
     if dimension <= 6:
-        return _Climbs(8, 3, 16)
+        return _SearchPlan(8, 3, 16)
     if dimension <= 16:
-        return _Climbs(8, 2, 6)
-    return _Climbs(4, 1, 2) if dimension <= _MANY_COORDINATES else _Climbs(2, 1, 1)
+        return _SearchPlan(8, 2, 6)
+    return _SearchPlan(4, 1, 2) if dimension <= _MANY_COORDINATES else _SearchPlan(2, 1, 1)
 
 
 def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
@@ -139,7 +141,7 @@ def _next_starts(
     return np.stack(starts)
 
 
-def _laplace(climb: _Climb, scale: np.ndarray) -> mixtures.Mixture | None:
+def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None:
     """Distinct modes, each with its inverse Hessian, in the shares of their Laplace evidences."""
     order = np.argsort(-np.nan_to_num(climb.height, nan=-np.inf))
     means: list[np.ndarray] = []
@@ -206,30 +208,30 @@ def _joined(
     return mixtures.Mixture(*(np.concatenate(leaves) for leaves in zip(*parts)))
 
 
-class _Pool(NamedTuple):
+class _WeightedDraws(NamedTuple):
     """The particles, and weighted draws of all rounds so far, worth their effective number."""
 
     z: np.ndarray
     log_joint: np.ndarray
     weights: np.ndarray
 
-    def half(self, start: int) -> _Pool:
+    def half(self, start: int) -> _WeightedDraws:
         """Every other draw, with weights that add up to one."""
         z, log_joint, weights = (leaf[start::2] for leaf in self)
-        return _Pool(z, log_joint, weights / weights.sum())
+        return _WeightedDraws(z, log_joint, weights / weights.sum())
 
-    def plus(self, z: np.ndarray, log_joint: np.ndarray, log_weights: np.ndarray) -> _Pool:
+    def plus(self, z: np.ndarray, log_joint: np.ndarray, log_weights: np.ndarray) -> _WeightedDraws:
         """Add the draws of a round, with weights cut as by Ionides (2008); none if all are zero."""
         if np.isneginf(log_weights).all():
             return self
         weights = np.exp(log_weights - log_weights.max())
         weights = np.minimum(weights, np.sqrt(len(weights)) * weights.mean())
         worth = weights.sum() / np.sum(weights**2)
-        new = _Pool(z, log_joint, weights * worth)
-        return _Pool(*(np.concatenate(leaves) for leaves in zip(self, new)))
+        new = _WeightedDraws(z, log_joint, weights * worth)
+        return _WeightedDraws(*(np.concatenate(leaves) for leaves in zip(self, new)))
 
 
-def _candidates(pool: _Pool, rng: np.random.Generator) -> list[mixtures.Mixture]:
+def _candidates(pool: _WeightedDraws, rng: np.random.Generator) -> list[mixtures.Mixture]:
     """Mixtures fitted to one half of the draws, of as many components as they can bear."""
     dimension = pool.z.shape[1]
     parameters = dimension * (dimension + 3) / 2
@@ -248,12 +250,12 @@ def _inflated(mixture: mixtures.Mixture) -> mixtures.Mixture:
     return mixture._replace(covariances=factor * mixture.covariances)
 
 
-class _Search:
+class _ModeSearch:
     """Climbs, counted, and the modes they have found."""
 
     def __init__(self, target: TemperedTarget, scale: np.ndarray, dtype: jnp.dtype) -> None:
         self._target, self._scale, self._dtype = target, scale, dtype
-        self._climbs: list[_Climb] = []
+        self._climbs: list[_NewtonResult] = []
         self.num_gradients = 0
         self.num_values = 0
 
@@ -276,7 +278,7 @@ class _Search:
 
 
 def _look_for_modes(
-    search: _Search,
+    search: _ModeSearch,
     z: np.ndarray,
     heights: np.ndarray,
     history: np.ndarray,
@@ -285,7 +287,7 @@ def _look_for_modes(
     rng: np.random.Generator,
 ) -> None:
     """Climb from the particles, and where there are several modes from many more places."""
-    plan = _num_climbs(z.shape[1])
+    plan = _search_plan(z.shape[1])
     search.climb(_first_starts(z, heights, scale, plan.num_starts))
     for batch in range(1, plan.most_batches):
         modes = search.laplace() or crude
@@ -328,13 +330,13 @@ def fit_reference(
     z, heights = np.asarray(particles, np.float64), np.asarray(log_joint, np.float64)
     scale = np.maximum(z.std(0), 1e-9 * (1 + np.abs(z).max(0)))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
-    search = _Search(target, scale, dtype)
+    search = _ModeSearch(target, scale, dtype)
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
     _look_for_modes(search, z, heights, np.asarray(history, np.float64), scale, crude, rng)
     kept = [crude]
     current = _joined(crude, search.laplace(), 0.5)
     ess, num_values = 0.0, 0
-    pool = _Pool(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
+    pool = _WeightedDraws(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
     for i, round_key in enumerate(jax.random.split(rng_key, num_rounds)):
         proposal = as_reference(_inflated(current), dtype)
         drawn = importance_draws(round_key, target, proposal, num_draws)
@@ -355,7 +357,7 @@ def fit_reference(
 
 
 def _best(
-    pool: _Pool, kept: list[mixtures.Mixture], rng: np.random.Generator
+    pool: _WeightedDraws, kept: list[mixtures.Mixture], rng: np.random.Generator
 ) -> tuple[mixtures.Mixture, float]:
     r"""The candidate with the most even weights on the held-out draws, and its effective share.
 

@@ -15,9 +15,6 @@ from tempered_ebm import diagnostics, schedules
 from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.evidence import (
-    _budget as sizing,
-)
-from tempered_ebm.evidence import (
     _exploration as exploration,
 )
 from tempered_ebm.evidence import (
@@ -26,7 +23,7 @@ from tempered_ebm.evidence import (
 from tempered_ebm.evidence import (
     _reference_fit as fitting,
 )
-from tempered_ebm.evidence._budget import Size, Spent
+from tempered_ebm.evidence._frozen_run import VALUE_COST, EvaluationCount, RunBudget
 from tempered_ebm.evidence._reference import Reference, importance_draws
 from tempered_ebm.kernels import replica_exchange, tempered
 from tempered_ebm.target import TemperedTarget
@@ -104,7 +101,7 @@ class Candidate(NamedTuple):
     particles: Float[Array, "N d"]
     trial: Trial
     has_arrived: bool
-    spent: Spent
+    spent: EvaluationCount
 
     @property
     def length(self) -> float:
@@ -128,19 +125,19 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
     """
     num = _num_particles(position.shape[1])
     spread_key, explore_key, fit_key, trial_key = jax.random.split(rng_key, 4)
-    spent = Spent(0, _TEST_DRAWS)
+    spent = EvaluationCount(0, _TEST_DRAWS)
     particles = jnp.resize(position, (num, position.shape[1]))
     if len(position) < num:
         particles = _spread(spread_key, target, particles)
-        spent = spent.plus(Spent(num * (1 + _SPREADING_STEPS), 0))
+        spent = spent.plus(EvaluationCount(num * (1 + _SPREADING_STEPS), 0))
     found = exploration.explore(explore_key, target, particles)
     particles, log_joint = found.state.position, found.state.logprior + found.state.loglikelihood
     # On the host: a slice on the device compiles for every number of temperatures.
     visited = np.asarray(found.history)[: int(found.num_temperatures)]
     fit = fitting.fit_reference(fit_key, target, particles, log_joint, visited)
     trial = assess(trial_key, target, fit.reference, particles, log_joint)
-    spent = spent.plus(Spent(exploration.num_gradients(found, num), 0)).plus(
-        Spent(fit.num_gradients, fit.num_values)
+    spent = spent.plus(EvaluationCount(exploration.num_gradients(found, num), 0)).plus(
+        EvaluationCount(fit.num_gradients, fit.num_values)
     )
     return Candidate(fit.reference, particles, trial, float(found.temperature) == 1.0, spent)
 
@@ -276,8 +273,8 @@ def run(
     target: TemperedTarget,
     candidate: Candidate,
     num_ensembles: int,
-    size: Size,
-    spent: Spent,
+    budget: RunBudget,
+    spent: EvaluationCount,
 ) -> recorder.Outcome:
     """Record replica exchange from a reference, and independent draws of it beside.
 
@@ -286,7 +283,7 @@ def run(
         target: prior and likelihood, for batches of vectors.
         candidate: the reference.
         num_ensembles: independent ensembles.
-        size: how long to run.
+        budget: how long to run.
         spent: what has been spent before.
 
     Raises:
@@ -303,17 +300,17 @@ def run(
     starts = particles[jnp.linspace(0, len(particles) - 1, num_ensembles).astype(int)]
     path, state = prepare(prepare_key, target, candidate.reference, starts, temperatures)
     tuning = min(num_ensembles, _TUNING_CHAINS) * (num_rungs - 1) * (1 + _TUNING_STEPS)
-    prepared = spent.plus(Spent(tuning + num_ensembles * num_rungs, 0))
+    prepared = spent.plus(EvaluationCount(tuning + num_ensembles * num_rungs, 0))
     chains = num_rungs * num_ensembles
-    draws = int(chains * (1 / _CHAIN_SHARE - 1) / sizing.VALUE_SHARE)
-    a_step = Spent(chains, draws)
-    num_steps, goal = size.plan(prepared, a_step)
+    draws = int(chains * (1 / _CHAIN_SHARE - 1) / VALUE_COST)
+    per_step = EvaluationCount(chains, draws)
+    num_steps, stopping_rule = budget.plan(prepared, per_step)
 
     def block(rng_key: PRNGKey, state: Any, flow: diagnostics.ReplicaFlow) -> recorder.Block:
         return _advance(rng_key, target, path, state, flow, num_steps, num_steps * draws)
 
-    record = recorder.record(run_key, block, state, temperatures, goal)
-    total = prepared.plus(a_step, record.num_blocks * num_steps)
+    record = recorder.record(run_key, block, state, temperatures, stopping_rule)
+    total = prepared.plus(per_step, record.num_blocks * num_steps)
     return recorder.Outcome(temperatures, record, prepared, total)
 
 

@@ -19,10 +19,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import estimate as estimates
 from tempered_ebm.evidence import integration
-from tempered_ebm.evidence.estimate import EvidenceEstimate
-from tempered_ebm.evidence.integration import Rule
+from tempered_ebm.evidence.integration import EvidenceEstimate, Rule
 from tempered_ebm.types import Position
 
 _FOLDS = 5
@@ -131,7 +129,7 @@ def control_variates(
         True
     """
     integration.check_rule(rule)
-    temperatures, draws = estimates.as_draws(temperatures, loglikelihoods)
+    temperatures, draws = integration.as_draws(temperatures, loglikelihoods)
     controlled = controlled_draws(loglikelihoods, positions, gradients, degree=degree)
     values = controlled.loglikelihoods.reshape(draws.shape)
     estimate = _integrate(temperatures, rule, draws, values)
@@ -203,7 +201,7 @@ def controlled_draws(
     if degree not in (1, 2):
         raise InputError(f"degree must be 1 or 2, got {degree!r}")
     shape = jnp.shape(loglikelihoods)
-    draws = estimates.with_chains(shape[0] if shape else 0, loglikelihoods)
+    draws = integration.with_chains(shape[0] if shape else 0, loglikelihoods)
     y = _ravel("positions", positions, shape, draws.dtype)
     g = _ravel("gradients", gradients, shape, draws.dtype)
     if y.shape != g.shape:

@@ -13,10 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tempered_ebm import evidence
-from tempered_ebm.evidence import EvidenceEstimate
 from tempered_ebm.evidence import _frozen_run as recorder
-from tempered_ebm.evidence import _reliability_warnings as doubts
+from tempered_ebm.evidence.integration import (
+    EvidenceEstimate,
+    Rule,
+    batch_means_standard_error,
+    thermodynamic_integration,
+    trapezoid_weights,
+)
+from tempered_ebm.evidence.reweighting import bar, mbar, stepping_stone
 from tempered_ebm.types import Position
 
 if TYPE_CHECKING:
@@ -26,6 +31,10 @@ DEFAULT_METHOD = "mbar"
 
 _LARGE_WEIGHT = 10.0
 _FEWEST_FOR_INTEGRATION = 3
+_FEW_ROUND_TRIPS = 10
+_RARE_SWAPS = 0.1
+_HEAVY_TAIL = 0.7
+_FEW_DRAWS = 100
 
 
 class Cost(NamedTuple):
@@ -162,18 +171,18 @@ def _all_estimates(
     extra: Float[Array, "M"],
 ) -> dict[str, EvidenceEstimate]:
     found = {
-        "mbar": evidence.mbar(temperatures, draws, prior_loglikelihoods=extra),
-        "bar": evidence.bar(temperatures, draws),
-        "stepping_stone": evidence.stepping_stone(temperatures, draws),
-        "reverse_stepping": evidence.stepping_stone(temperatures, draws, direction="reverse"),
+        "mbar": mbar(temperatures, draws, prior_loglikelihoods=extra),
+        "bar": bar(temperatures, draws),
+        "stepping_stone": stepping_stone(temperatures, draws),
+        "reverse_stepping": stepping_stone(temperatures, draws, direction="reverse"),
     }
     if extra.size:
         ends = jnp.array([0.0, 1.0], draws.dtype)
-        found["importance_sampling"] = evidence.stepping_stone(ends, jnp.stack([extra, extra]))
+        found["importance_sampling"] = stepping_stone(ends, jnp.stack([extra, extra]))
     if temperatures.size >= _FEWEST_FOR_INTEGRATION:
-        rules: tuple[evidence.Rule, ...] = ("corrected_trapezoid", "simpson", "trapezoid")
+        rules: tuple[Rule, ...] = ("corrected_trapezoid", "simpson", "trapezoid")
         for rule in rules:
-            found[rule] = evidence.thermodynamic_integration(temperatures, draws, rule=rule)
+            found[rule] = thermodynamic_integration(temperatures, draws, rule=rule)
     return found
 
 
@@ -188,7 +197,7 @@ def _each_ensemble(
     shares = extra[: extra.size // num * num].reshape(num, -1)
 
     def alone(one: tuple[Array, Array]) -> Array:
-        return evidence.mbar(temperatures, one[0], prior_loglikelihoods=one[1]).log_evidence
+        return mbar(temperatures, one[0], prior_loglikelihoods=one[1]).log_evidence
 
     return jax.lax.map(alone, (jnp.moveaxis(draws, 2, 0), shares))
 
@@ -221,7 +230,7 @@ def build(
     unravel: Callable[[Array], Position],
     started: float,
 ) -> EvidenceReport:
-    """Estimate by every method, look for reasons to doubt, and write the report.
+    """Estimate by every method, collect warnings, and return the report.
 
     Args:
         outcome: a recorded run.
@@ -255,7 +264,7 @@ def build(
         loglikelihoods=np.asarray(draws),
         posterior=jax.tree.map(np.asarray, unravel(jnp.swapaxes(record.positions, 0, 1))),
     )
-    return replace(report, warnings=doubts.doubts(report, draws))
+    return replace(report, warnings=_reliability_warnings(report, draws))
 
 
 def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-1"]:
@@ -264,5 +273,161 @@ def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-
     if draws.shape[2] > 1:
         error = rise.std(axis=1, ddof=1) / math.sqrt(draws.shape[2])
     else:
-        error = np.asarray(jax.vmap(evidence.batch_means_standard_error)(jnp.diff(draws, axis=0)))
+        error = np.asarray(jax.vmap(batch_means_standard_error)(jnp.diff(draws, axis=0)))
     return rise.mean(1) / np.maximum(error, 1e-12)
+
+
+def _reliability_warnings(report: EvidenceReport, draws: Array) -> tuple[str, ...]:
+    """Return warnings that name what makes a report unreliable, and the remedy.
+
+    Args:
+        report: what was estimated.
+        draws: log-likelihoods it was estimated from, (K, num_draws, N).
+    """
+    found = [
+        _not_finite(report),
+        _no_overlap(report),
+        _not_mixed(report, draws),
+        _ensembles_disagree(report),
+        _directions_disagree(report),
+        _heavy_tails(report),
+        _not_monotone(report),
+        _coarse_for_integration(report),
+        _too_few(draws),
+        _imprecise(report, draws),
+    ]
+    return tuple(warning for warning in found if warning is not None)
+
+
+def _remedy(report: EvidenceReport) -> str:
+    """What brings neighbouring distributions closer."""
+    if report.path == "prior":
+        return "raise num_temperatures"
+    return "give more initial positions for a closer reference, or compare with path='prior'"
+
+
+def _rungs(mask: np.ndarray) -> str:
+    return ", ".join(str(k) for k in np.flatnonzero(mask))
+
+
+def _not_finite(report: EvidenceReport) -> str | None:
+    bad = ~np.isfinite(report.estimate.mean_loglikelihood)
+    if not math.isfinite(report.log_evidence):
+        return (
+            f"the estimate is {report.log_evidence}: the log-likelihood is not finite on "
+            f"temperature index {_rungs(bad)}; check it, or exclude where it is -inf by the prior"
+        )
+    if not math.isfinite(report.standard_error):
+        return (
+            f"the standard error is {report.standard_error}: the estimate of "
+            f"{report.log_evidence:.4g} has no error bar and must not be used; raise "
+            "num_samples, and check the log-likelihood for values beyond the range of its dtype"
+        )
+    if bad.any():
+        return (
+            f"the mean log-likelihood at temperature index {_rungs(bad)} is not finite, so that "
+            "thermodynamic integration has no value; only the reweighting estimates count"
+        )
+    return None
+
+
+def _no_overlap(report: EvidenceReport) -> str | None:
+    rare = report.swap_acceptance_rate < _RARE_SWAPS
+    if rare.any():
+        return (
+            f"neighbours hardly swap from temperature index {_rungs(rare)} (rates down to "
+            f"{report.swap_acceptance_rate.min():.3f}): their distributions scarcely overlap; "
+            f"{_remedy(report)}"
+        )
+    return None
+
+
+def _not_mixed(report: EvidenceReport, draws: Array) -> str | None:
+    if report.round_trips < _FEW_ROUND_TRIPS:
+        return (
+            f"replicas made {report.round_trips} round trips in {draws.shape[1]} steps of "
+            f"{draws.shape[2]} ensembles: what the posterior is drawn from depends on where the "
+            f"chains began; raise num_samples, or {_remedy(report)}"
+        )
+    return None
+
+
+def _ensembles_disagree(report: EvidenceReport) -> str | None:
+    between, within = report.between_ensembles_error, report.standard_error
+    if between > 3 * within and report.ensemble_log_evidence.size >= 4:
+        return (
+            f"the ensembles disagree: their spread gives an error of {between:.3g} where their own "
+            f"draws give {within:.3g}; they are in different modes, or the run is too short; "
+            "start from draws of the prior and raise num_samples"
+        )
+    return None
+
+
+def _directions_disagree(report: EvidenceReport) -> str | None:
+    if not np.isfinite(report.estimate.mean_loglikelihood).all():
+        return None  # Reverse stones cannot see the mass that a zero likelihood takes away.
+    forward, reverse = (report.estimates[name] for name in ("stepping_stone", "reverse_stepping"))
+    gap = abs(float(reverse.log_evidence - forward.log_evidence))
+    error = math.hypot(float(forward.standard_error), float(reverse.standard_error))
+    if gap > max(5 * error, 0.5):
+        return (
+            f"forward and reverse stepping stones are {gap:.3g} nats apart, {gap / error:.1f} "
+            f"standard errors: the truth lies between; {_remedy(report)}"
+        )
+    return None
+
+
+def _heavy_tails(report: EvidenceReport) -> str | None:
+    heavy = report.pareto_k > _HEAVY_TAIL
+    if heavy.any():
+        return (
+            f"the weights from temperature index {_rungs(heavy)} to the next have a tail of "
+            f"Pareto k {report.pareto_k.max():.2f} > {_HEAVY_TAIL}: a few draws decide there; "
+            f"{_remedy(report)}"
+        )
+    return None
+
+
+def _not_monotone(report: EvidenceReport) -> str | None:
+    falls = report.monotonicity_z < -4
+    if falls.any():
+        return (
+            f"the mean log-likelihood falls after temperature index {_rungs(falls)}, which no path "
+            "does: the chains have not reached their distributions; raise num_samples or the pilot"
+        )
+    return None
+
+
+def _coarse_for_integration(report: EvidenceReport) -> str | None:
+    if report.path != "prior" or "corrected_trapezoid" not in report.estimates:
+        return None
+    best, trapezoid = report.estimate, report.estimates["corrected_trapezoid"]
+    gap = abs(float(trapezoid.log_evidence - best.log_evidence))
+    error = math.hypot(float(trapezoid.standard_error), float(best.standard_error))
+    if math.isfinite(gap) and gap > max(5 * error, 0.1):
+        return (
+            f"thermodynamic integration is {gap:.3g} nats from the estimate: the ladder is too "
+            "coarse for it; read the reweighting estimates, or raise num_temperatures"
+        )
+    return None
+
+
+def _too_few(draws: Array) -> str | None:
+    if draws.shape[1] * draws.shape[2] < _FEW_DRAWS:
+        return (
+            f"{draws.shape[1] * draws.shape[2]} draws per temperature are too few for an error "
+            "bar; raise num_samples"
+        )
+    return None
+
+
+def _imprecise(report: EvidenceReport, draws: Array) -> str | None:
+    weights = np.asarray(trapezoid_weights(jnp.asarray(report.temperatures)))
+    mean = np.nan_to_num(report.estimate.mean_loglikelihood, posinf=0, neginf=0)
+    resolution = float(jnp.finfo(draws.dtype).eps * (weights @ np.abs(mean)))
+    if resolution > 0.5 * report.standard_error:
+        return (
+            f"{draws.dtype} resolves the integral to about {resolution:.2g} nats, no better than "
+            "the standard error; set jax.config.update('jax_enable_x64', True)"
+        )
+    return None

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.adaptation import pilot
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import (
-    _budget as sizing,
-)
-from tempered_ebm.evidence import (
-    _prior_path as prior_path,
-)
-from tempered_ebm.evidence import (
-    _reference_path as reference_path,
-)
-from tempered_ebm.evidence import (
-    _vectorized_target,
-    report,
-)
-from tempered_ebm.evidence._budget import Size, Spent
+from tempered_ebm.evidence import _frozen_run, _prior_path, _reference_path, report
+from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
+from tempered_ebm.evidence._vectorized_target import vectorize
 from tempered_ebm.evidence.report import EvidenceReport
 from tempered_ebm.kernels import tempered
 from tempered_ebm.target import TemperedTarget
@@ -117,7 +109,7 @@ def log_evidence(
     """
     checks.key("rng_key", rng_key)
     checks.at_least("num_temperatures", num_temperatures, 2)
-    checks.at_least("num_samples", num_samples, sizing.FEWEST_STEPS)
+    checks.at_least("num_samples", num_samples, _frozen_run.FEWEST_STEPS)
     checks.at_least("max_num_samples", max_num_samples, num_samples)
     if target_standard_error is not None:
         checks.positive("target_standard_error", target_standard_error)
@@ -128,22 +120,78 @@ def log_evidence(
     if path not in ("auto", "reference", "prior"):
         raise InputError(f"path must be 'auto', 'reference' or 'prior', got {path!r}")
     started = time.perf_counter()
-    batched, position, unravel = _vectorized_target.vectorize(target, initial_positions)
+    batched, position, unravel = vectorize(target, initial_positions)
     tempered.check_initial_state(_evaluate(batched, position), 0.0)
-    size = Size(num_samples, max_num_samples, budget, target_standard_error)
+    run_budget = RunBudget(num_samples, max_num_samples, budget, target_standard_error)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
-    spent = Spent(len(position), 0)
+    spent = EvaluationCount(len(position), 0)
     candidate, why = _candidate(explore_key, batched, position, path)
     if candidate is not None:
         spent = spent.plus(candidate.spent)
     if candidate is not None and (candidate.is_close or path == "reference"):
-        outcome = reference_path.run(run_key, batched, candidate, num_ensembles, size, spent)
+        outcome = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
         return report.build(outcome, "reference", why, unravel, started)
-    plan = prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
+    plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
-    outcome = prior_path.run(run_key, batched, starts, plan, size, spent)
+    outcome = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
     return report.build(outcome, "prior", why, unravel, started)
+
+
+def log_normalizer(
+    rng_key: PRNGKey,
+    negative_energy_fn: Callable[[Position], Array],
+    example_position: Position | int,
+    *,
+    num_ensembles: int = 32,
+    options: Mapping[str, Any] | None = None,
+) -> EvidenceReport:
+    r"""Estimate the log normaliser (log partition function) of an energy-based model.
+
+    .. math:: p(z) = \frac{1}{Z} e^{f(z)} N(z; 0, I), \qquad
+              \log Z = \log E_{N(0, I)}[e^{f(z)}]
+
+    is the evidence of the prior N(0, I) and the "log-likelihood" f, so that everything said of
+    an evidence holds here, for a latent EBM prior (Pang et al. 2020, section 2) among others. For
+    :math:`\int e^{g(z)}dz` of a log-density g on its own, let
+    :math:`f(z) = g(z) - \log N(z; 0, I)`.
+
+    Args:
+        rng_key: key of starts and run.
+        negative_energy_fn: ``z -> f(z)``, a scalar for one z. Larger means more probable.
+        example_position: a pytree of floating arrays like one z, or the dimension d of
+            vectors z.
+        num_ensembles: independent ensembles; 16 or more give honest errors.
+        options: further arguments of :func:`tempered_ebm.log_evidence`, by name.
+
+    Returns:
+        The report of :func:`tempered_ebm.log_evidence`, whose ``log_evidence`` is log Z.
+
+    Raises:
+        InputError: as :func:`tempered_ebm.log_evidence`; if the dimension is below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempered_ebm as te
+        >>> report = te.log_normalizer(
+        ...     jax.random.key(0), lambda z: jnp.sum(z), 2,
+        ...     options={"num_samples": 50},
+        ... )
+        >>> bool(abs(report.log_evidence - 1.0) < 5 * report.standard_error)
+        True
+    """
+    checks.key("rng_key", rng_key)
+    checks.at_least("num_ensembles", num_ensembles, 1)
+    if isinstance(example_position, int):
+        checks.at_least("example_position", example_position, 1)
+        example_position = jnp.zeros(example_position)
+    example = chains.as_position(example_position)
+    start_key, run_key = jax.random.split(rng_key)
+    target = TemperedTarget(log_standard_normal, negative_energy_fn)
+    num_starts = max(num_ensembles, _reference_path.MOST_PARTICLES)
+    starts = _standard_normal(start_key, example, num_starts)
+    return log_evidence(
+        run_key, target, starts, **{"num_ensembles": num_ensembles, **(options or {})}
+    )
 
 
 @jax.jit
@@ -153,9 +201,9 @@ def _evaluate(target: TemperedTarget, position: Array) -> tempered.TemperedState
 
 def _candidate(
     rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"], path: Path
-) -> tuple[reference_path.Candidate | None, str]:
+) -> tuple[_reference_path.Candidate | None, str]:
     """A reference to start from, unless none is wanted, and in words why or why not."""
-    dimension, most = position.shape[1], reference_path.LARGEST_DIMENSION
+    dimension, most = position.shape[1], _reference_path.LARGEST_DIMENSION
     if path == "prior":
         return None, "as requested"
     if dimension > most:
@@ -165,11 +213,28 @@ def _candidate(
                 f"most {most}, got 'reference'"
             )
         return None, f"{dimension} coordinates, of which a reference has at most {most}"
-    candidate = reference_path.find(rng_key, target, position)
+    candidate = _reference_path.find(rng_key, target, position)
     if not candidate.has_arrived:
         return candidate, "the exploration did not reach the posterior"
     return candidate, (
         f"the path from the reference is {candidate.length:.2g} long, and at most "
-        f"{reference_path.LONGEST_PATH:g} is short; effective share of its draws "
+        f"{_reference_path.LONGEST_PATH:g} is short; effective share of its draws "
         f"{candidate.trial.ess:.2f}"
     )
+
+
+def log_standard_normal(position: Position) -> Float[Array, ""]:
+    """Log density of N(0, I) at one position, over all its leaves."""
+    leaves = jax.tree.leaves(position)
+    squares = sum(jnp.sum(leaf**2) for leaf in leaves)
+    return -0.5 * squares - 0.5 * math.log(2 * math.pi) * sum(leaf.size for leaf in leaves)
+
+
+def _standard_normal(rng_key: PRNGKey, example: Position, num: int) -> Position:
+    leaves, structure = jax.tree.flatten(example)
+    keys = jax.random.split(rng_key, len(leaves))
+    draws = [
+        jax.random.normal(key, (num, *leaf.shape), leaf.dtype)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, draws)
