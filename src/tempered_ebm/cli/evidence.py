@@ -14,6 +14,7 @@ import numpy as np
 
 from tempered_ebm import _checks as checks
 from tempered_ebm import _files, datasets, plotting
+from tempered_ebm.cli import model_files
 from tempered_ebm.errors import DivergedError, InputError
 from tempered_ebm.evidence import EvidenceReport
 
@@ -36,13 +37,12 @@ def estimate(
     """
     try:
         from tempered_ebm import numpyro
-        from tempered_ebm.numpyro import loading
     except ImportError as error:
         raise InputError(str(error)) from None
     checks.seed("--seed", seed)
-    model = loading.load_model(model_name)
+    model = model_files.load_model(model_name)
     arguments = {} if data is None else datasets.load_arrays(data)
-    loading.check_arguments(model, arguments)
+    model_files.check_arguments(model, arguments)
     arguments = {name: _on_device(value) for name, value in arguments.items()}
     given = {name: value for name, value in options.items() if value is not None}
 
@@ -59,9 +59,9 @@ def estimate(
         raise
     except Exception as error:
         file = getattr(getattr(model, "__code__", None), "co_filename", None)
-        if not loading.passed_through(error, file):
+        if not model_files.passed_through(error, file):
             raise
-        raise InputError(f"{model_name} failed: {loading.in_one_line(error, file)}") from error
+        raise InputError(f"{model_name} failed: {model_files.in_one_line(error, file)}") from error
 
 
 def _as_option(message: str, names: Iterable[str]) -> str:

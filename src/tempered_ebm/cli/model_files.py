@@ -1,4 +1,4 @@
-"""Finding a model that is named by a text, and checking that data fit it."""
+"""Import NumPyro models named on the command line, and match them with their data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tempered_ebm.errors import InputError
-from tempered_ebm.numpyro.sites import Model
+
+Model = Callable[..., Any]
 
 
 def load_model(name: str) -> Model:
@@ -91,13 +93,13 @@ def _naming_failures(name: str) -> Iterator[None]:
 
 
 def passed_through(error: BaseException, file: str | None) -> list[int]:
-    """Lines of a file that an error came through, outermost first."""
+    """Return the lines of a file that an error passed through, outermost first."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame.lineno or 0 for frame in frames if frame.filename == file]
 
 
 def in_one_line(error: BaseException, file: str | None = None) -> str:
-    """The kind of an error, the first line of its message, and where in a file it came up."""
+    """Return an error's type, the first line of its message, and the line of a file it is from."""
     lines = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     passed = passed_through(error, file)
