@@ -6,7 +6,7 @@ because t and the step size are data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +209,10 @@ def floating(name: str, value: Any) -> None:
     if not is_array(value) or not jnp.issubdtype(value.dtype, jnp.floating):
         expected = "an array of floating-point numbers"
         raise InputError(f"{name} must be {expected}, got {describe(value)}")
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Require one of some names."""
+    if not (isinstance(value, str) and value in choices):
+        *others, last = map(repr, choices)
+        raise InputError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")

@@ -263,9 +263,9 @@ def recorded(monkeypatch):
 def test_options_and_positions_are_handed_on(recorded):
     start = {"z": jnp.ones((3, 2))}
     report = te.numpyro.log_evidence(
-        KEY, models.linear_gaussian, initial_positions=start, options={"some_option": 7}
+        KEY, models.linear_gaussian, initial_positions=start, options={"num_samples": 70}
     )
-    assert recorded[0].options == {"num_ensembles": 32, "some_option": 7}
+    assert recorded[0].options == {"num_ensembles": 32, "num_samples": 70}
     assert recorded[0].start is start
     assert report.warnings == ("of the run",)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -102,8 +102,7 @@ def annealed_estimate(
         >>> bool(abs(estimate.log_evidence) < 5 * estimate.standard_error)
         True
     """
-    if direction not in ("forward", "reverse"):
-        raise InputError(f"direction must be 'forward' or 'reverse', got {direction!r}")
+    checks.one_of("direction", direction, get_args(Direction))
     log_weights = _as_log_weights(log_weights)
     sign = 1.0 if direction == "forward" else -1.0
     peak = log_weights.max()
@@ -120,7 +119,7 @@ def annealed_estimate(
 
 
 def _as_log_weights(log_weights: Float[Array, "N"]) -> Float[Array, "N"]:
-    log_weights = jnp.asarray(log_weights)
+    log_weights = checks.real_array("log_weights", log_weights)
     if log_weights.ndim != 1 or log_weights.size == 0:
         raise InputError(
             f"log_weights must have shape (N,) with at least one chain, got {log_weights.shape}"
@@ -219,8 +218,7 @@ def anneal_weights(
             average to Z.
     """
     checks.at_least("num_steps", num_steps, 1)
-    if direction not in _STEPS:
-        raise InputError(f"direction must be 'forward' or 'reverse', got {direction!r}")
+    checks.one_of("direction", direction, get_args(Direction))
     increments, rungs = _intervals(tuning)
     _require_adjusted(build_kernel, rng_key, state, rungs)
 

@@ -115,10 +115,21 @@ def bayes_factor(report_a: Evidence, report_b: Evidence) -> BayesFactor:
         >>> round(factor.log_bayes_factor, 2), round(factor.standard_error, 2)
         (8.86, 0.05)
     """
+    _check_report("report_a", report_a)
+    _check_report("report_b", report_b)
     difference = report_a.log_evidence - report_b.log_evidence
     error = math.hypot(report_a.standard_error, report_b.standard_error)
     named = {"a": report_a, "b": report_b}
     return BayesFactor(difference, error, (*_inherited(named), *_open_words(difference, error)))
+
+
+def _check_report(name: str, report: Evidence) -> None:
+    wanted = ("log_evidence", "standard_error", "warnings")
+    if not all(hasattr(report, attribute) for attribute in wanted):
+        raise InputError(
+            f"{name} must be a report of te.log_evidence, or have {', '.join(wanted)}, got "
+            f"{report!r}"
+        )
 
 
 def _inherited(reports: Mapping[str, Evidence]) -> tuple[str, ...]:
@@ -201,13 +212,19 @@ def model_probabilities(
         >>> result.names, result.probability.tolist()
         (('line', 'curve'), [0.25, 0.75])
     """
+    if not isinstance(reports, Mapping | Sequence) or isinstance(reports, str):
+        raise InputError(f"reports must be a mapping or a sequence of reports, got {reports!r}")
     if not isinstance(reports, Mapping):
         reports = {f"model {i}": report for i, report in enumerate(reports)}
     if not reports:
         raise InputError("reports must hold one report for each model, got none")
+    for name, report in reports.items():
+        _check_report(f"reports[{name!r}]", report)
     evidence = np.array([report.log_evidence for report in reports.values()], np.float64)
     errors = np.array([report.standard_error for report in reports.values()], np.float64)
-    weights = np.ones(len(reports)) if prior is None else np.asarray(prior, np.float64)
+    weights = (
+        np.ones(len(reports)) if prior is None else checks.array("prior", prior, "real numbers")
+    )
     if (
         weights.shape != evidence.shape
         or not np.all(np.isfinite(weights) & (weights >= 0))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import integration
 from tempered_ebm.evidence.integration import EvidenceEstimate, Rule
@@ -198,9 +199,9 @@ def controlled_draws(
         >>> bool(abs(estimate.log_evidence + 1.0 + 0.5 * jnp.log(2.0)) < 1e-4)
         True
     """
-    if degree not in (1, 2):
+    if not isinstance(degree, int) or degree not in (1, 2):
         raise InputError(f"degree must be 1 or 2, got {degree!r}")
-    shape = jnp.shape(loglikelihoods)
+    shape = checks.real_array("loglikelihoods", loglikelihoods).shape
     draws = integration.with_chains(shape[0] if shape else 0, loglikelihoods)
     y = _ravel("positions", positions, shape, draws.dtype)
     g = _ravel("gradients", gradients, shape, draws.dtype)
@@ -242,7 +243,7 @@ def _ravel(
     name: str, tree: Position, shape: tuple[int, ...], dtype: jnp.dtype
 ) -> Float[Array, "K N d"]:
     """Make one vector of every draw."""
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    leaves = [checks.real_array(name, leaf) for leaf in jax.tree.leaves(tree)]
     got = [leaf.shape for leaf in leaves]
     if not leaves or any(leaf[: len(shape)] != shape for leaf in got):
         raise InputError(f"{name} must lead with the shape {shape} of loglikelihoods, got {got}")

@@ -70,6 +70,9 @@ def batch_means_standard_error(series: Float[Array, "num_draws num_chains"]) -> 
     Returns:
         The standard error, NaN if there is a single draw.
     """
+    series = checks.real_array("series", series)
+    if series.ndim != 2:
+        raise InputError(f"series must have shape (num_draws, num_chains), got {series.shape}")
     num_draws, num_chains = series.shape
     batches = 1 if num_chains >= _ENOUGH_CHAINS else min(num_draws, -(-_BATCHES // num_chains))
     length = num_draws // batches
@@ -100,7 +103,7 @@ def with_chains(K: int, loglikelihoods: Float[Array, "K ..."]) -> Float[Array, "
     Raises:
         InputError: if the shape does not fit, or the draws are not floating.
     """
-    draws = jnp.asarray(loglikelihoods)
+    draws = checks.real_array("loglikelihoods", loglikelihoods)
     if draws.ndim not in (2, 3) or draws.shape[0] != K or draws.size == 0:
         raise InputError(
             f"loglikelihoods must have shape (K, num_draws) or (K, num_draws, num_chains) with "
@@ -119,7 +122,7 @@ def trapezoid_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
         >>> te.evidence.trapezoid_weights(te.schedules.uniform(3)).tolist()
         [0.25, 0.5, 0.25]
     """
-    half = 0.5 * jnp.diff(temperatures)
+    half = 0.5 * jnp.diff(_nodes(temperatures))
     return jnp.pad(half, (0, 1)) + jnp.pad(half, (1, 0))
 
 
@@ -148,6 +151,7 @@ def simpson_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
         >>> [round(6 * float(w), 4) for w in te.evidence.simpson_weights(te.schedules.uniform(3))]
         [1.0, 4.0, 1.0]
     """
+    temperatures = _nodes(temperatures)
     if temperatures.shape[0] == 2:
         return trapezoid_weights(temperatures)
     gaps = jnp.diff(temperatures)
@@ -158,6 +162,13 @@ def simpson_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
     weights = weights.at[first + 1].add(sixth * (a + b) ** 2 / (a * b))
     weights = weights.at[first + 2].add(sixth * (2 - a / b))
     return weights if gaps.shape[0] % 2 == 0 else weights.at[-3:].add(_last_interval(*gaps[-2:]))
+
+
+def _nodes(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
+    temperatures = checks.real_array("temperatures", temperatures)
+    if temperatures.ndim != 1 or temperatures.size < 2:
+        raise InputError(f"temperatures must have shape (K,), K >= 2, got {temperatures.shape}")
+    return temperatures
 
 
 def _last_interval(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, "3"]:
@@ -173,10 +184,7 @@ def _last_interval(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, "3"
 
 def check_rule(rule: str) -> None:
     """Raise InputError unless ``rule`` is one of :data:`Rule`."""
-    if rule not in get_args(Rule):
-        raise InputError(
-            f"rule must be 'corrected_trapezoid', 'trapezoid' or 'simpson', got {rule!r}"
-        )
+    checks.one_of("rule", rule, get_args(Rule))
 
 
 def _correction_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
@@ -403,7 +411,12 @@ def _null_rule(K: int) -> Float[Array, "K"]:
 
 
 def _check_quadrature(quadrature: Quadrature) -> tuple[Float[Array, "K"], Float[Array, "K"]]:
-    temperatures, weights = (jnp.asarray(leaf) for leaf in quadrature)
+    if not (isinstance(quadrature, tuple) and len(quadrature) == 2):
+        raise InputError(
+            "quadrature must be temperatures and weights, as from te.schedules.gauss_legendre, "
+            f"got {checks.describe(quadrature)}"
+        )
+    temperatures, weights = (checks.real_array("quadrature", leaf) for leaf in quadrature)
     if temperatures.ndim != 1 or temperatures.shape != weights.shape or temperatures.size < 2:
         raise InputError(
             "quadrature must have temperatures and weights of one shape (K,) with K >= 2, got "

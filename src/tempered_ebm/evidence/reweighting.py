@@ -13,12 +13,13 @@ correlates rungs.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence.integration import (
     EvidenceEstimate,
@@ -88,8 +89,7 @@ def stepping_stone(
         >>> bool(abs(estimate.log_evidence + 2 * jnp.log(2.0)) < 0.05)
         True
     """
-    if direction not in ("forward", "reverse"):
-        raise InputError(f"direction must be 'forward' or 'reverse', got {direction!r}")
+    checks.one_of("direction", direction, get_args(Direction))
     temperatures, draws = as_draws(temperatures, loglikelihoods)
     steps = jnp.diff(temperatures)[:, None, None]
     sign, exponents = (
@@ -185,7 +185,7 @@ def mbar(
     temperatures, draws = as_draws(temperatures, loglikelihoods)
     extra = jnp.zeros(0, draws.dtype)
     if prior_loglikelihoods is not None:
-        extra = jnp.asarray(prior_loglikelihoods, draws.dtype)
+        extra = checks.real_array("prior_loglikelihoods", prior_loglikelihoods).astype(draws.dtype)
         if extra.ndim != 1:
             raise InputError(f"prior_loglikelihoods must have shape (M,), got {extra.shape}")
     f, series, extra_series = solve(temperatures, draws, extra)
@@ -229,6 +229,9 @@ def pooled_log_weights(
     """
     temperatures, draws = as_draws(temperatures, loglikelihoods)
     K, flat = draws.shape[0], draws.reshape(draws.shape[0], -1)
+    checks.at_least("rung", rung, -K)
+    if rung >= K:
+        raise InputError(f"rung must be below the {K} temperatures, got {rung}")
     model = _Likelihood(temperatures, jnp.zeros(K), flat, jnp.zeros(0, draws.dtype))
     f = _maximise(model, imbalance=_BALANCED, max_iterations=20)
     memberships = log_memberships(temperatures, f, jnp.zeros(K), flat, jnp.arange(K))[..., rung]

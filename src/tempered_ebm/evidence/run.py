@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 Path = Literal["auto", "reference", "prior"]
 
 _ENSEMBLES = 32
+_POSITIONAL = {"rng_key", "target", "initial_positions"}
 
 
 def log_evidence(
@@ -117,8 +119,10 @@ def log_evidence(
         checks.at_least("budget", budget, 1)
     if num_ensembles is not None:
         checks.at_least("num_ensembles", num_ensembles, 1)
-    if path not in ("auto", "reference", "prior"):
-        raise InputError(f"path must be 'auto', 'reference' or 'prior', got {path!r}")
+    checks.at_least("pilot_rounds", pilot_rounds, 2)
+    checks.at_least("pilot_steps", pilot_steps, 10)
+    checks.one_of("ladder", ladder, get_args(pilot.LadderRule))
+    checks.one_of("path", path, get_args(Path))
     started = time.perf_counter()
     batched, position, unravel = vectorize(target, initial_positions)
     tempered.check_initial_state(_evaluate(batched, position), 0.0)
@@ -181,6 +185,7 @@ def log_normalizer(
     """
     checks.key("rng_key", rng_key)
     checks.at_least("num_ensembles", num_ensembles, 1)
+    checks.function("negative_energy_fn", negative_energy_fn, "of a position")
     if isinstance(example_position, int):
         checks.at_least("example_position", example_position, 1)
         example_position = jnp.zeros(example_position)
@@ -190,8 +195,26 @@ def log_normalizer(
     num_starts = max(num_ensembles, _reference_path.MOST_PARTICLES)
     starts = _standard_normal(start_key, example, num_starts)
     return log_evidence(
-        run_key, target, starts, **{"num_ensembles": num_ensembles, **(options or {})}
+        run_key, target, starts, **{"num_ensembles": num_ensembles, **check_options(options)}
     )
+
+
+def check_options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return further arguments of :func:`log_evidence`, by name.
+
+    Raises:
+        InputError: if they are no mapping, or have a name that it does not take.
+    """
+    names = inspect.signature(log_evidence).parameters.keys() - _POSITIONAL
+    options = {} if options is None else options
+    if not isinstance(options, Mapping):
+        raise InputError(f"options must be a mapping of names to values, got {options!r}")
+    unknown = sorted(map(str, options.keys() - names))
+    if unknown:
+        raise InputError(
+            f"options must be among the arguments {sorted(names)} of log_evidence, got {unknown}"
+        )
+    return options
 
 
 @jax.jit

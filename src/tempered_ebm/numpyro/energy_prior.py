@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
 
@@ -62,7 +63,13 @@ class EnergyPrior(Distribution):
         sampler: Callable[[PRNGKey, tuple[int, ...]], Array] | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        event_shape = tuple(event_shape)
+        checks.function("logdensity_fn", logdensity_fn, "of one z")
+        if not (isinstance(event_shape, tuple) and all(isinstance(n, int) for n in event_shape)):
+            raise InputError(f"event_shape must be a tuple of integers, got {event_shape!r}")
+        if not isinstance(base, Distribution | None):
+            raise InputError(f"base must be a NumPyro distribution or None, got {base!r}")
+        if sampler is not None:
+            checks.function("sampler", sampler, "(rng_key, sample_shape) -> draws")
         if base is not None and (base.event_shape, base.batch_shape) != (event_shape, ()):
             raise InputError(
                 f"base must have event shape {event_shape} and no batch shape, got "

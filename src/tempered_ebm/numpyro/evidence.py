@@ -17,6 +17,7 @@ from tempered_ebm import _closures, evidence
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.evidence import _reference_path as reference_path
+from tempered_ebm.evidence.run import check_options
 from tempered_ebm.numpyro.sites import Model, Sites
 from tempered_ebm.numpyro.split import SplitModel, split
 from tempered_ebm.types import Position, PRNGKey
@@ -98,6 +99,7 @@ def log_evidence(
     """
     checks.key("rng_key", rng_key)
     checks.at_least("num_ensembles", num_ensembles, 1)
+    options = check_options(options)
     split_key, start_key, run_key = jax.random.split(rng_key, 3)
     parts = split(model, *args, likelihood_sites=likelihood_sites, rng_key=split_key, **kwargs)
     _require_distributions(parts.sites, may_be_drawn=initial_positions is None)
@@ -111,7 +113,7 @@ def log_evidence(
         run_key,
         parts.target,
         initial_positions,
-        **{"num_ensembles": num_ensembles, **_from_the_prior(parts, options or {})},
+        **{"num_ensembles": num_ensembles, **_from_the_prior(parts, options)},
     )
     sites = _closures.call(jax.vmap(jax.vmap(parts.constrain)), report.posterior)
     return dataclasses.replace(

@@ -134,6 +134,13 @@ class Kernel(MCMCKernel):
                 "exactly one of model and potential_fn must be given, got "
                 f"{'neither' if model is None else 'both'}"
             )
+        for name, given in (("model", model), ("potential_fn", potential_fn)):
+            if given is not None:
+                checks.function(name, given, "that NumPyro can run")
+        checks.function("init_strategy", init_strategy, "of NumPyro, such as init_to_uniform")
+        checks.flag("adapt_step_size", adapt_step_size)
+        checks.flag("adapt_mass_matrix", adapt_mass_matrix)
+        checks.positive("target_accept_prob", target_accept_prob)
         if not 0 < target_accept_prob < 1:
             raise InputError(f"target_accept_prob must be in (0, 1), got {target_accept_prob}")
         self._algorithm = algorithms.choose(algorithm, step_size, temperatures, swap_every)

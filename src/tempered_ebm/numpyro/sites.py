@@ -62,6 +62,8 @@ class Sites(NamedTuple):
                     "model has no observed site, so there is no likelihood to temper; pass the "
                     f"data, or likelihood_sites=, one or more of {list(self.observed)}"
                 )
+        if not isinstance(names, Collection):
+            raise InputError(f"likelihood_sites must be names of sites, got {names!r}")
         wanted = {names} if isinstance(names, str) else set(names)
         if not wanted <= set(self.observed):
             raise InputError(

@@ -111,6 +111,7 @@ def split(
         >>> parts.target.loglikelihood_fn(chains).shape
         (4,)
     """
+    checks.function("model", model, "that makes NumPyro's statements")
     key = jax.random.key(0) if rng_key is None else rng_key
     checks.key("rng_key", key)
     sites = inspect(model, args, kwargs, key)
