@@ -1,4 +1,4 @@
-"""Evidence reports as ArviZ knows inference data. Imported when used; needs ArviZ."""
+"""Convert evidence reports to ArviZ's inference data. Imported when used; needs ArviZ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def from_evidence(report: EvidenceReport) -> Any:
-    """Turn a report into ArviZ's inference data.
+    """Return a report as ArviZ's inference data.
 
     Group ``posterior`` has the positions at t = 1, a variable per leaf and a chain per ensemble;
     group ``sample_stats`` the log-likelihood of every draw along the ladder, (chain, draw,
@@ -71,7 +71,7 @@ def from_evidence(report: EvidenceReport) -> Any:
 
 
 def _named_leaves(posterior: Any) -> dict[str, np.ndarray]:
-    """A variable per leaf; ``position`` where there is only one without a name."""
+    """Return a variable per leaf; ``position`` where there is only one without a name."""
     leaves = jax.tree_util.tree_leaves_with_path(posterior)
     return {
         jax.tree_util.keystr(path, simple=True, separator=".") or "position": np.asarray(leaf)

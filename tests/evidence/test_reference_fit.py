@@ -70,7 +70,7 @@ def test_climbs_end_at_the_mode_of_a_skewed_density():
     a = jnp.array([0.5, 3.0, 40.0])
     target = te.TemperedTarget(lambda z: jnp.sum(a * z, -1), lambda z: -jnp.sum(jnp.exp(z), -1))
     starts = jnp.array([[0.0, 0.0, 0.0], [-2.0, 2.0, 4.0], [1.0, -1.0, 3.0]])
-    climb = fitting._climb(checks.operand(target), starts, jnp.array([1.4, 0.6, 0.16]))
+    climb = fitting._maximise(checks.operand(target), starts, jnp.array([1.4, 0.6, 0.16]))
     np.testing.assert_allclose(climb.mode, np.log(a) * np.ones((3, 1)), atol=0.03)
     expected = np.diag(a) * np.ones((3, 1, 1))
     np.testing.assert_allclose(climb.precision, expected, rtol=0.1, atol=0.02)

@@ -1,4 +1,4 @@
-"""Evidence: estimators from draws on a ladder of temperatures, and the whole job in one call."""
+"""Estimators of the evidence from draws along a ladder, and complete runs in one call."""
 
 from tempered_ebm.evidence.annealing import AnnealedEstimate as AnnealedEstimate
 from tempered_ebm.evidence.annealing import AnnealedRun as AnnealedRun

@@ -1,4 +1,4 @@
-"""Exploration: particles carried from the prior to the posterior, to learn where it lies."""
+"""Explore a posterior by sequential Monte Carlo from the prior."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_LOG_STEP = 0.7
 
 
 class Exploration(NamedTuple):
-    """Where the particles ended.
+    """Result of an exploration: particles, temperatures, and a rough log evidence.
 
     Attributes:
         state: particles at the temperature reached, with both halves of the target, (N, d).
@@ -33,7 +33,7 @@ class Exploration(NamedTuple):
             were not reached, the last: near every mode, and too early to have forgotten one.
         temperature: 1, unless the most temperatures were too few.
         num_temperatures: temperatures visited.
-        log_evidence: estimate of log p(x) by the way, rough, in nats.
+        log_evidence: rough estimate of log p(x), in nats.
     """
 
     state: TemperedState
@@ -74,7 +74,7 @@ def explore(
         target: prior and likelihood, for batches of vectors.
         position: draws from the prior.
         num_moves: Metropolis-adjusted Langevin moves at each temperature, one gradient each.
-        target_ess: share of the particles whose weight may be told apart from zero.
+        target_ess: target ESS as a fraction of the number of particles.
     """
     dimension = position.shape[1]
     carry = _Carry(
@@ -114,50 +114,45 @@ def explore(
 
 
 def num_gradients(exploration: Exploration, num_particles: int, num_moves: int = 3) -> int:
-    """Gradients that an exploration took: the start, and one a move."""
+    """Return the number of gradients evaluated: one at the start, and one a move."""
     return num_particles * (1 + num_moves * int(exploration.num_temperatures))
 
 
 def _reweight(
     rng_key: PRNGKey, state: TemperedState, t: Array, target_ess: float
 ) -> tuple[TemperedState, Array, Array]:
-    """Raise the temperature as far as the weights allow, and resample."""
+    """Raise the temperature until the ESS falls to its target, and resample."""
+    from blackjax.smc.resampling import systematic
+
     values = jnp.where(jnp.isnan(state.loglikelihood), -jnp.inf, state.loglikelihood)
     gap = _largest_gap(values, 1 - t, target_ess)
     log_weights = gap * values
     increment = jax.nn.logsumexp(log_weights) - jnp.log(values.size)
-    chosen = _systematic(rng_key, jax.nn.softmax(log_weights))
+    chosen = systematic(rng_key, jax.nn.softmax(log_weights), values.size)
     state = jax.tree.map(lambda leaf: leaf[chosen], state)
     return state, jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype), increment
 
 
 def _largest_gap(values: Array, most: Array, target_ess: float) -> Array:
-    """Bisect the logarithm of the gap for a share of the possible particles."""
+    """Return the gap at which the ESS is a fraction of the possible particles, or ``most``."""
+    from blackjax.smc.ess import log_ess
+    from blackjax.smc.solver import dichotomy
+
     wanted = target_ess * jnp.sum(jnp.isfinite(values))
-
-    def ess(gap: Array) -> Array:
-        logs = gap * values
-        return jnp.exp(2 * jax.nn.logsumexp(logs) - jax.nn.logsumexp(2 * logs))
-
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = 0.5 * (low + high)
-        small_enough = ess(jnp.exp(middle)) >= wanted
-        return jnp.where(small_enough, middle, low), jnp.where(small_enough, high, middle)
-
     high = jnp.log(most)
-    low, _ = jax.lax.fori_loop(0, _BISECTIONS, halve, (high - 40.0, high))
-    return jnp.where(ess(most) >= wanted, most, jnp.exp(low))
-
-
-def _systematic(rng_key: PRNGKey, weights: Array) -> Array:
-    ends = jnp.cumsum(weights)
-    points = (jnp.arange(weights.size) + jax.random.uniform(rng_key)) / weights.size
-    return jnp.clip(jnp.searchsorted(ends, points * ends[-1]), 0, weights.size - 1)
+    # In the logarithm: a steep likelihood needs a first gap many orders below one.
+    return jnp.exp(
+        dichotomy(
+            lambda log_gap: jnp.exp(log_ess(jnp.exp(log_gap) * values)) - wanted,
+            high - 40.0,
+            high,
+            max_iter=_BISECTIONS,
+        )
+    )
 
 
 def covariance_factor(position: Float[Array, "N d"]) -> Float[Array, "d d"]:
-    """Cholesky factor of the covariance, shrunk towards its diagonal by d / (d + N)."""
+    """Return the Cholesky factor of the covariance, shrunk towards its diagonal by d / (d + N)."""
     num, dimension = position.shape
     covariance = jnp.atleast_2d(jnp.cov(position.T, ddof=0))
     scale = jnp.maximum(jnp.diag(covariance), 1e-12)
@@ -169,7 +164,7 @@ def covariance_factor(position: Float[Array, "N d"]) -> Float[Array, "d d"]:
 
 
 def in_coordinates(target: TemperedTarget, factor: Float[Array, "d d"]) -> TemperedTarget:
-    """The same densities as functions of ``u`` with ``z = factor u``; no Jacobian is added."""
+    """Return the densities as functions of ``u`` with ``z = factor u``; no Jacobian is added."""
     return TemperedTarget(*((lambda u, fn=fn: fn(u @ factor.T)) for fn in target))
 
 
@@ -193,7 +188,7 @@ def _move(
 def change_coordinates(
     state: TemperedState, factor: Float[Array, "d d"], *, back: bool = False
 ) -> TemperedState:
-    """Go over to ``u``, ``z = factor u``, or back, without an evaluation."""
+    """Transform a state to ``u``, ``z = factor u``, or back, without an evaluation."""
     triangular = functools.partial(jax.scipy.linalg.solve_triangular, lower=True)
     if back:
         position = state.position @ factor.T

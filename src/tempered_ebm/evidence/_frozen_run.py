@@ -1,4 +1,4 @@
-"""The run that counts: replica exchange with everything frozen, in blocks of one length."""
+"""Run replica exchange with frozen settings, in blocks of one length, within a budget."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIRST_SHARE = 0.25
 
 
 class EvaluationCount(NamedTuple):
-    """Evaluations of the log-likelihood.
+    """Number of evaluations of the log-likelihood.
 
     Attributes:
         gradients: with gradient; a Hessian in d dimensions counts as 2d of them.
@@ -35,18 +35,18 @@ class EvaluationCount(NamedTuple):
 
     @property
     def units(self) -> float:
-        """Their price, in gradients."""
+        """Return their cost, in gradients."""
         return self.gradients + VALUE_COST * self.values
 
     def plus(self, other: EvaluationCount, times: int = 1) -> EvaluationCount:
-        """Add what was spent, as often as it was."""
+        """Return the sum with ``times`` times the other count."""
         return EvaluationCount(
             self.gradients + times * other.gradients, self.values + times * other.values
         )
 
 
 class StoppingRule(NamedTuple):
-    """When to stop.
+    """When a run stops: at a standard error, or at a number of blocks.
 
     Attributes:
         target_standard_error: go on until the standard error is at most this; None for one block.
@@ -60,7 +60,7 @@ class StoppingRule(NamedTuple):
 
 
 class RunBudget(NamedTuple):
-    """How long to run, as :func:`tempered_ebm.log_evidence` was told."""
+    """Length of a run, as the arguments of :func:`tempered_ebm.log_evidence` give it."""
 
     num_samples: int
     max_num_samples: int
@@ -68,11 +68,11 @@ class RunBudget(NamedTuple):
     target_standard_error: float | None
 
     def plan(self, spent: EvaluationCount, per_step: EvaluationCount) -> tuple[int, StoppingRule]:
-        """Steps of a block, and when to stop.
+        """Return the number of steps of a block, and the rule that stops the run.
 
         Args:
-            spent: what the preparations have taken.
-            per_step: what a step of all ensembles takes.
+            spent: evaluations of the preparations.
+            per_step: evaluations of one step of all ensembles.
 
         Raises:
             InputError: if the budget is too small.
@@ -98,7 +98,7 @@ class RunBudget(NamedTuple):
 
 
 def _rounded_down(num: int) -> int:
-    """Keep the four leading binary digits: runs of nearly one length share compiled programs.
+    """Round down to four binary digits: runs of nearly one length share compiled programs.
 
     At most an eighth of the budget is left unspent.
     """
@@ -110,10 +110,10 @@ _KEPT_POSITIONS = 200
 
 
 class Block(NamedTuple):
-    """What a block of steps leaves behind.
+    """Result of a block of steps.
 
     Attributes:
-        state: where the chains stand.
+        state: state of the chains.
         loglikelihood: of every draw, (num_steps, K, N).
         swap_acceptance_rate: mean over the steps, (K-1,).
         flow: journeys of the replicas, with those of earlier blocks.
@@ -134,7 +134,7 @@ Advance = Callable[[PRNGKey, Any, diagnostics.ReplicaFlow], Block]
 
 
 class Record(NamedTuple):
-    """Everything recorded.
+    """Draws and statistics of all blocks of a run.
 
     Attributes:
         loglikelihoods: (K, num_draws, N).
@@ -174,7 +174,7 @@ class Outcome(NamedTuple):
 def advance(
     rng_key: PRNGKey, kernel: Any, state: Any, flow: diagnostics.ReplicaFlow, num_steps: int
 ) -> Block:
-    """Make a block of steps; call it inside ``jit``."""
+    """Return the result of a block of steps; call it inside ``jit``."""
 
     def step(carry: tuple, key: PRNGKey) -> tuple:
         state, flow, rates = carry
@@ -195,7 +195,7 @@ def advance(
 def record(
     rng_key: PRNGKey, advance: Advance, state: Any, temperatures: Array, stopping_rule: StoppingRule
 ) -> Record:
-    """Record one block, or double the record until the error is small; say why it ended."""
+    """Run one block, or double the run until the error is small, and return all draws."""
     flow = diagnostics.init_replica_flow(state.replica)
     blocks = [_block(rng_key, 0, advance, state, flow)]
     if stopping_rule.target_standard_error is None:

@@ -33,7 +33,7 @@ def log_densities(
     z: Float[np.ndarray, "n d"],
     tails: tuple[float, float] = (0.0, 1.0),
 ) -> Float[np.ndarray, "n J"]:
-    """Log of each component's density times its share.
+    """Return the logarithm of each component's density times its weight.
 
     Args:
         mixture: J normals.
@@ -65,14 +65,14 @@ def log_density(
     z: Float[np.ndarray, "n d"],
     tails: tuple[float, float] = (0.0, 1.0),
 ) -> Float[np.ndarray, "n"]:
-    """Log-density of the mixture, with ``tails`` as in :func:`log_densities`."""
+    """Return the log-density of the mixture, with ``tails`` as in :func:`log_densities`."""
     return np.logaddexp.reduce(log_densities(mixture, z, tails), axis=1)
 
 
 def moments(
     z: Float[np.ndarray, "n d"], weights: Float[np.ndarray, "n"]
 ) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
-    """Weighted mean and covariance; the weights add up to one."""
+    """Return the weighted mean and covariance, for weights that add up to one."""
     mean = weights @ z
     return mean, ((z - mean) * weights[:, None]).T @ (z - mean)
 
@@ -83,7 +83,7 @@ def fit(
     num_components: int,
     rng: np.random.Generator,
 ) -> Mixture:
-    r"""Fit by expectation maximisation, covariances shrunk towards that within components.
+    r"""Fit a mixture by expectation maximisation, its covariances shrunk to their common mean.
 
     A component with weights worth :math:`n_j` draws has covariance
     :math:`(n_j C_j + \kappa W) / (n_j + \kappa)`, with :math:`\kappa = d + 1` and W the mean of
@@ -116,7 +116,7 @@ def fit(
 def _improve(
     logs: np.ndarray, z: np.ndarray, weights: np.ndarray, num_effective: float, floor: np.ndarray
 ) -> Mixture:
-    """One step: shares of the draws by the components' densities, and their moments."""
+    """Return the mixture after one step of expectation maximisation."""
     shares = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)) * weights[:, None]
     totals = shares.sum(0)
     kept = totals * num_effective > 1.0
@@ -140,7 +140,7 @@ def _far_apart(
     covariance: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Starts drawn with probability in the squared distance to those before (k-means++).
+    """Draw starts with probability in the squared distance to those before (k-means++).
 
     Fewer than asked for where there are no more distinct draws of positive weight.
     """

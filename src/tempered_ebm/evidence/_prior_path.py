@@ -1,4 +1,4 @@
-"""The run along the path from the prior to the posterior."""
+"""Estimate along the path from the prior to the posterior."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PILOT_SHARE = 0.4
 
 
 class PilotPlan(NamedTuple):
-    """What the pilot is told.
+    """Settings of the pilot run.
 
     Attributes:
         num_temperatures: K.
-        ladder: what it makes equal.
+        ladder: rule that spaces the temperatures.
         num_rounds: rounds, each twice as long as the last.
         num_steps: steps of the first round.
     """
@@ -36,11 +36,11 @@ class PilotPlan(NamedTuple):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of every chain: the start, and one a step."""
+        """Return the evaluations of every chain: one at the start, and one a step."""
         return 1 + 2 * (self.num_steps // 2) * (2**self.num_rounds - 1)
 
     def within(self, budget: float, num_ensembles: int) -> PilotPlan:
-        """Fewer rounds, and then shorter ones, until the pilot costs no more than the budget."""
+        """Return a plan within the budget: of fewer rounds, and then of shorter ones."""
         plan = self
         chains = num_ensembles * self.num_temperatures
         while chains * plan.evaluations > budget and plan.num_rounds > 2:
@@ -63,7 +63,7 @@ def run(
     Args:
         rng_key: key of everything.
         target: prior and likelihood, for batches of vectors.
-        position: where the ensembles start.
+        position: initial positions of the ensembles.
         plan: the pilot.
         budget: how long to run.
         spent: what has been spent before.

@@ -1,4 +1,4 @@
-r"""A reference distribution: a mixture that is normalised, drawn from exactly, and close.
+r"""Reference distributions: normalised mixtures that are drawn from exactly.
 
 With a reference ``r`` in the place of the prior, the path
 
@@ -29,7 +29,7 @@ _LARGEST_CHUNK = 2**25
 
 
 class Reference(NamedTuple):
-    r"""A mixture of normals with a heavy-tailed share each.
+    r"""A mixture of normals, each with a heavy-tailed component beside it.
 
     .. math:: r(z) = \sum_j \pi_j\,[0.9\,N(z; m_j, S_j) + 0.1\,t_3(z; m_j, S_j)]
 
@@ -50,7 +50,7 @@ class Reference(NamedTuple):
     whitenings: Float[Array, "J d d"]
 
     def log_prob(self, z: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
-        """Normalised log-density."""
+        """Return the normalised log-density."""
         dimension = self.means.shape[1]
         white = jnp.einsum("jab,...jb->...ja", self.whitenings, z[..., None, :] - self.means)
         squares = jnp.sum(white**2, -1)
@@ -64,7 +64,7 @@ class Reference(NamedTuple):
         return jax.nn.logsumexp(self.log_weights - log_scale + both, axis=-1)
 
     def sample(self, rng_key: PRNGKey, num_samples: int) -> Float[Array, "num_samples d"]:
-        """Independent draws."""
+        """Return independent draws."""
         component_key, tail_key, gamma_key, normal_key = jax.random.split(rng_key, 4)
         shape = (num_samples,)
         component = jax.random.categorical(component_key, self.log_weights, shape=shape)
@@ -88,7 +88,7 @@ def _student_constant(dimension: int) -> float:
 def importance_draws(
     rng_key: PRNGKey, target: TemperedTarget, reference: Reference, num_samples: int
 ) -> tuple[Float[Array, "n d"], Float[Array, "n"], Float[Array, "n"]]:
-    """Draws of the reference, their log weights ``log p + ℓ - log r``, and ``log p + ℓ``.
+    """Return draws of the reference, log weights ``log p + ℓ - log r``, and ``log p + ℓ``.
 
     Made in chunks, one after the other, that fit in memory.
     """

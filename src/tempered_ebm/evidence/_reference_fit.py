@@ -1,4 +1,4 @@
-"""Fit a reference to a posterior: climb to its modes, then let weighted draws improve the fit."""
+"""Fit a reference to a posterior, from its modes and by adaptive importance sampling."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 8
 _FEWEST_ROUNDS = 3
 _MANY_COORDINATES = 32
-"""Beyond these a Hessian is too dear to look for modes that the particles have not been in."""
+"""Beyond these a Hessian is too expensive to search for modes away from the particles."""
 
 
 class Fit(NamedTuple):
-    """A fitted reference and what it took.
+    """A fitted reference, and the evaluations that it cost.
 
     Attributes:
         reference: the fit, of at most eight components.
@@ -54,10 +54,10 @@ class _NewtonResult(NamedTuple):
 
 
 @jax.jit
-def _climb(
+def _maximise(
     target: TemperedTarget, start: Float[Array, "M d"], scale: Float[Array, "d"]
 ) -> _NewtonResult:
-    """Newton's method with clipped curvature and halved steps, in units of ``scale``."""
+    """Maximise by Newton's method, with clipped curvature and halved steps."""
 
     def height(u: Array) -> Array:
         z = (u * scale)[None]
@@ -92,10 +92,10 @@ def _climb(
 
 
 class _SearchPlan(NamedTuple):
-    """How many climbs are made, fewer where a Hessian is dear.
+    """Number of starts of Newton's method, fewer where a Hessian is expensive.
 
     Attributes:
-        num_starts: climbs of a batch.
+        num_starts: starts of a batch.
         num_batches: batches at least.
         most_batches: batches at most, made where more than one mode has been found.
     """
@@ -114,7 +114,7 @@ def _search_plan(dimension: int) -> _SearchPlan:
 
 
 def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
-    """The best particle, and those farthest from it and from each other."""
+    """Return the best particle, and those farthest from it and from each other."""
     chosen = [int(np.argmax(np.nan_to_num(log_joint, nan=-np.inf)))]
     white = z / scale
     while len(chosen) < num:
@@ -126,7 +126,7 @@ def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: 
 def _next_starts(
     history: np.ndarray, modes: mixtures.Mixture, num: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Places visited that no known mode explains, drawn by their squared distance from all.
+    """Draw visited positions by their squared distance from all known modes.
 
     Each is from a temperature of its own: at high ones every mode still has particles, at low
     ones particles are near their modes, and distances compare within one only.
@@ -142,7 +142,7 @@ def _next_starts(
 
 
 def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None:
-    """Distinct modes, each with its inverse Hessian, in the shares of their Laplace evidences."""
+    """Return a mixture of the distinct modes, weighted by their Laplace evidences."""
     order = np.argsort(-np.nan_to_num(climb.height, nan=-np.inf))
     means: list[np.ndarray] = []
     precisions: list[np.ndarray] = []
@@ -173,7 +173,7 @@ def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None
 
 
 def num_slots(dimension: int) -> int:
-    """Components that a reference has room for: a fit, its wider copy, and modes."""
+    """Return the number of components of a reference: a fit, its wider copy, and modes."""
     return 2 * _most_components(dimension) + _MOST_MODES
 
 
@@ -182,7 +182,7 @@ def _most_components(dimension: int) -> int:
 
 
 def as_reference(mixture: mixtures.Mixture, dtype: jnp.dtype) -> Reference:
-    """Put a mixture on the device, padded to the most components so that shapes never change."""
+    """Return a mixture as arrays on the device, padded so that shapes never change."""
     num, dimension = mixture.means.shape
     size = num_slots(dimension)
     eye = np.eye(dimension)
@@ -198,7 +198,7 @@ def as_reference(mixture: mixtures.Mixture, dtype: jnp.dtype) -> Reference:
 def _joined(
     first: mixtures.Mixture, second: mixtures.Mixture | None, share: float
 ) -> mixtures.Mixture:
-    """Mix two mixtures, the second with this share."""
+    """Return the mixture of two mixtures, the second of this weight."""
     if second is None:
         return first
     parts = (
@@ -209,14 +209,14 @@ def _joined(
 
 
 class _WeightedDraws(NamedTuple):
-    """The particles, and weighted draws of all rounds so far, worth their effective number."""
+    """The particles and the draws of all rounds, with weights that add up to their ESS."""
 
     z: np.ndarray
     log_joint: np.ndarray
     weights: np.ndarray
 
     def half(self, start: int) -> _WeightedDraws:
-        """Every other draw, with weights that add up to one."""
+        """Return every other draw, with weights that add up to one."""
         z, log_joint, weights = (leaf[start::2] for leaf in self)
         return _WeightedDraws(z, log_joint, weights / weights.sum())
 
@@ -232,7 +232,7 @@ class _WeightedDraws(NamedTuple):
 
 
 def _candidates(pool: _WeightedDraws, rng: np.random.Generator) -> list[mixtures.Mixture]:
-    """Mixtures fitted to one half of the draws, of as many components as they can bear."""
+    """Return mixtures fitted to one half of the draws, of as many components as it supports."""
     dimension = pool.z.shape[1]
     parameters = dimension * (dimension + 3) / 2
     most = 0.25 * pool.weights.sum() / parameters
@@ -245,39 +245,39 @@ def _candidates(pool: _WeightedDraws, rng: np.random.Generator) -> list[mixtures
 
 
 def _inflated(mixture: mixtures.Mixture) -> mixtures.Mixture:
-    """Covariances larger by ``1 + 2/d``: draws find what the fit does not know, at most e-fold."""
+    """Return the mixture with covariances larger by ``1 + 2/d``: densities fall e-fold at most."""
     factor = 1 + 2 / mixture.means.shape[1]
     return mixture._replace(covariances=factor * mixture.covariances)
 
 
 class _ModeSearch:
-    """Climbs, counted, and the modes they have found."""
+    """Modes found by Newton's method, and the evaluations that it cost."""
 
     def __init__(self, target: TemperedTarget, scale: np.ndarray, dtype: jnp.dtype) -> None:
         self._target, self._scale, self._dtype = target, scale, dtype
-        self._climbs: list[_NewtonResult] = []
+        self._results: list[_NewtonResult] = []
         self.num_gradients = 0
         self.num_values = 0
 
     def climb(self, starts: np.ndarray) -> None:
-        climb = jax.device_get(
-            _climb(
+        result = jax.device_get(
+            _maximise(
                 self._target,
                 jnp.asarray(starts, self._dtype),
                 jnp.asarray(self._scale, self._dtype),
             )
         )
-        evaluations = int(climb.num_iterations.sum()) + len(starts)
+        evaluations = int(result.num_iterations.sum()) + len(starts)
         self.num_gradients += evaluations * (1 + 2 * starts.shape[1])
-        self.num_values += int(climb.num_values.sum())
-        self._climbs.append(climb)
+        self.num_values += int(result.num_values.sum())
+        self._results.append(result)
 
     def laplace(self) -> mixtures.Mixture | None:
-        together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *self._climbs)
+        together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *self._results)
         return _laplace(together, self._scale)
 
 
-def _look_for_modes(
+def _search_modes(
     search: _ModeSearch,
     z: np.ndarray,
     heights: np.ndarray,
@@ -286,7 +286,7 @@ def _look_for_modes(
     crude: mixtures.Mixture,
     rng: np.random.Generator,
 ) -> None:
-    """Climb from the particles, and where there are several modes from many more places."""
+    """Search for modes from the particles, and from more places where there are several."""
     plan = _search_plan(z.shape[1])
     search.climb(_first_starts(z, heights, scale, plan.num_starts))
     for batch in range(1, plan.most_batches):
@@ -332,7 +332,7 @@ def fit_reference(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
     search = _ModeSearch(target, scale, dtype)
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
-    _look_for_modes(search, z, heights, np.asarray(history, np.float64), scale, crude, rng)
+    _search_modes(search, z, heights, np.asarray(history, np.float64), scale, crude, rng)
     kept = [crude]
     current = _joined(crude, search.laplace(), 0.5)
     ess, num_values = 0.0, 0
@@ -359,7 +359,7 @@ def fit_reference(
 def _best(
     pool: _WeightedDraws, kept: list[mixtures.Mixture], rng: np.random.Generator
 ) -> tuple[mixtures.Mixture, float]:
-    r"""The candidate with the most even weights on the held-out draws, and its effective share.
+    r"""Return the candidate of the largest relative ESS on held-out draws, and that ESS.
 
     With weighted draws of p, ``1 / E_p[p / r]`` is the effective share of the weights of draws
     of r; p is normalised by the candidate's own draws, ``1 = E_p[r / p]``.

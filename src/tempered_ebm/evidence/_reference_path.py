@@ -1,4 +1,4 @@
-"""The run along the path from a fitted reference to the posterior."""
+"""Estimate along the path from a fitted reference to the posterior."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CHAIN_SHARE = 0.3
 
 
 class ReferencePath(NamedTuple):
-    """A path from a reference to a posterior, in coordinates in which the reference is round.
+    """A path from a reference to a posterior, in coordinates that whiten the reference.
 
     Attributes:
         reference: the start of the path.
@@ -60,7 +60,7 @@ class ReferencePath(NamedTuple):
 def path_target(
     target: TemperedTarget, reference: Reference, factor: Float[Array, "d d"]
 ) -> TemperedTarget:
-    """The reference as prior, and what is left of the joint density as likelihood."""
+    """Return the reference as prior, and the ratio of joint density to it as likelihood."""
 
     def log_ratio(z: Array) -> Array:
         log_joint = target.logprior_fn(z) + target.loglikelihood_fn(z)
@@ -87,14 +87,14 @@ def _to_round(factor: Array, z: Array) -> Array:
 
 
 class Candidate(NamedTuple):
-    """A fitted reference, what independent draws say of it, and what it took.
+    """A fitted reference, its assessment, and the evaluations that it cost.
 
     Attributes:
         reference: the fit.
         particles: where the exploration ended, (N, d).
         trial: comparison of the two.
         has_arrived: whether the exploration reached the posterior.
-        spent: evaluations.
+        spent: number of evaluations.
     """
 
     reference: Reference
@@ -105,12 +105,12 @@ class Candidate(NamedTuple):
 
     @property
     def length(self) -> float:
-        """About the number of rungs that the path wants."""
+        """Return the length of the path, about the number of intervals that it needs."""
         return math.sqrt(self.trial.divergence)
 
     @property
     def is_close(self) -> bool:
-        """Whether the path is short enough for fixed step sizes and a ladder by its ends."""
+        """Return whether the path is short enough for the ladder that its ends give."""
         return self.has_arrived and self.length <= LONGEST_PATH
 
 
@@ -150,7 +150,7 @@ def _num_particles(dimension: int) -> int:
 def _spread(
     rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
 ) -> Float[Array, "N d"]:
-    """Move copies of the same few draws apart, at t = 0."""
+    """Move copies of the same draws apart by MALA at t = 0."""
     state, _ = adaptation.dual_averaging(
         rng_key,
         lambda h: tempered.tempered_mala(target, 0.0, h),
@@ -162,7 +162,7 @@ def _spread(
 
 
 class Trial(NamedTuple):
-    """What independent draws say of a reference before it is used.
+    """Assessment of a reference by independent draws.
 
     Attributes:
         divergence: symmetrised Kullback-Leibler divergence between reference and posterior, nats.
@@ -205,7 +205,7 @@ def assess(
 
 
 def _without_outliers(values: np.ndarray) -> np.ndarray:
-    """Values moved up to the lowest twentieth of the finite ones: a posterior sees none lower."""
+    """Return the values, cut below at the 5 % quantile of the finite ones."""
     possible = values[np.isfinite(values)]
     if not possible.size:
         return values
@@ -218,7 +218,7 @@ def _log_prob(reference: Reference, z: Array) -> Array:
 
 
 def ladder(trial: Trial) -> Float[Array, "K"]:
-    """As many rungs as the path is long, at equal thermodynamic length."""
+    """Return a ladder of equal thermodynamic length, of a rung for each unit of length."""
     num = 2 + int(math.sqrt(trial.divergence))
     return schedules.equal_length(schedules.uniform(2), jnp.asarray(trial.variances), num)
 
@@ -262,7 +262,7 @@ def prepare(
 
 
 def _without_tails(draws: Array) -> Array:
-    """Draws pulled in to twice the interquartile range: a covariance that exists."""
+    """Return draws clipped at twice the interquartile range, so that a covariance exists."""
     low, middle, high = jnp.quantile(draws, jnp.array([0.25, 0.5, 0.75]), axis=0)
     reach = 2 * (high - low)
     return jnp.clip(draws, middle - reach, middle + reach)
@@ -276,7 +276,7 @@ def run(
     budget: RunBudget,
     spent: EvaluationCount,
 ) -> recorder.Outcome:
-    """Record replica exchange from a reference, and independent draws of it beside.
+    """Run replica exchange from a reference, with independent draws of it beside.
 
     Args:
         rng_key: key of everything.
@@ -324,7 +324,7 @@ def _advance(
     num_steps: int,
     num_draws: int,
 ) -> recorder.Block:
-    """A block of replica exchange, and independent draws of the reference beside it."""
+    """Return a block of replica exchange, with independent draws of the reference."""
     run_key, draw_key = jax.random.split(rng_key)
     block = recorder.advance(run_key, _kernel(target, path), state, flow, num_steps)
     _, log_weights, _ = importance_draws(draw_key, target, path.reference, num_draws)

@@ -1,4 +1,4 @@
-r"""Annealed importance sampling with Langevin transitions, down a ladder and back up.
+r"""Annealed importance sampling with Langevin transitions, in both directions.
 
 With :math:`\ell(z)` the log-likelihood and :math:`T_k` a transition that leaves
 :math:`q_{t_k} \propto p\,e^{t_k\ell}` invariant, a forward chain starts at :math:`z_0 \sim q_0`,
@@ -7,7 +7,7 @@ moves :math:`z_k \sim T_k(z_{k-1})` for k = 1 ... K-1, and has the log weight
 .. math:: w = \sum_{k=0}^{K-2} (t_{k+1} - t_k)\,\ell(z_k), \qquad E[e^w] = Z = p(x)
 
 (Neal 2001): each position is weighed before it moves. The transitions here are reversible,
-so that the same walk backwards, from :math:`z_{K-1} \sim q_1` by :math:`z_{k-1} \sim T_k(z_k)`
+so that the same sequence backwards, from :math:`z_{K-1} \sim q_1` by :math:`z_{k-1} \sim T_k(z_k)`
 for k = K-1 ... 1, is its reversal in time, and
 
 .. math:: w = -\sum_{k=0}^{K-2} (t_{k+1} - t_k)\,\ell(z_k), \qquad E[e^w] = 1/Z.
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class AnnealedEstimate(NamedTuple):
-    """An estimate of log p(x) from independent weights, with what is needed to judge it.
+    """An estimate of log p(x) from independent weights, with diagnostics.
 
     Attributes:
         log_evidence: the estimate in nats, in expectation a lower bound from forward weights
@@ -137,7 +137,7 @@ def _as_log_weights(log_weights: Float[Array, "N"]) -> Float[Array, "N"]:
 
 
 def _effective_sample_size(weights: Float[Array, "N"]) -> Float[Array, ""]:
-    """Kish's, ``(Σ w)² / Σ w²``, and 0 without a positive weight."""
+    """Return Kish's ESS ``(Σ w)² / Σ w²``, or 0 without a positive weight."""
     squares = jnp.sum(weights**2)
     return jnp.where(squares > 0, weights.sum() ** 2 / jnp.where(squares > 0, squares, 1.0), 0.0)
 
@@ -151,7 +151,7 @@ def _pareto_k(log_weights: Float[Array, "N"]) -> Float[Array, ""]:
 
 
 class AnnealedRun(NamedTuple):
-    """Annealed chains, their weights, and what the weights say.
+    """Annealed chains, their weights, and the estimate from the weights.
 
     Attributes:
         log_weights: log weight of each chain in nats, (N,).
@@ -194,13 +194,13 @@ def anneal_weights(
     *,
     direction: Direction,
 ) -> tuple[Float[Array, "*chains"], TemperedState, Float[Array, "K-1"]]:
-    """Walk chains along a ladder with any Metropolis-adjusted kernel, and weigh them.
+    """Anneal chains along a ladder with any Metropolis-adjusted kernel, and return their weights.
 
     One scan over the temperatures; temperatures and settings are data. Call it inside
     ``jax.jit``: an eager call compiles its loop every time.
 
     Args:
-        rng_key: key of the walk.
+        rng_key: key of the chains.
         build_kernel: ``settings of one temperature -> algorithm`` on tempered states, such as
             ``lambda rung: te.tempered_mala(target, rung.temperatures, rung.step_size)``.
         state: chains at exact draws of the prior, or of the posterior for the way back.
@@ -242,7 +242,7 @@ def anneal_weights(
 
 
 def _intervals(tuning: Tuning) -> tuple[Float[Array, "K-1"], Tuning]:
-    """Length of each interval of the ladder, and the settings at its upper end."""
+    """Return the length of each interval of the ladder, and the settings at its upper end."""
     return jnp.diff(tuning.temperatures), jax.tree.map(lambda leaf: leaf[1:], tuning)
 
 
@@ -375,7 +375,7 @@ def reverse_annealed_importance_sampling(
         rng_key: key of the chains.
         target: log prior, up to a constant, and *full* log-likelihood, of one position.
         posterior_draws: exact draws of the posterior, pytree with a leading axis.
-        temperatures: ladder from 0 to 1, (K,); the chains walk it backwards.
+        temperatures: ladder from 0 to 1, (K,); the chains go through it backwards.
         step_size: MALA step size, scalar or (K,); that of ``t = 0`` is not used.
         num_steps: steps at each temperature, at least 1.
         inverse_mass_matrix: as for :func:`annealed_importance_sampling`.
@@ -434,8 +434,8 @@ def bidirectional_bounds(
 
     The bounds close as the ladder grows. The gap of the one-chain bounds is in
     expectation KL(forward | reverse) + KL(reverse | forward) of the two laws of whole
-    walks, and so at least the same two divergences between the posterior and where forward chains
-    end, unweighted (Grosse, Ancha and Roy 2016).
+    trajectories, and so at least the same two divergences between the posterior and where
+    forward chains end, unweighted (Grosse, Ancha and Roy 2016).
 
     Args:
         rng_key: key of all chains.
@@ -501,7 +501,7 @@ def annealing_step_sizes(
 ) -> Float[Array, "K"]:
     """Tune the step size of each temperature on pilot chains, which are then thrown away.
 
-    The chains walk down the ladder, tuned by dual averaging at each temperature from where
+    The chains go along the ladder, tuned by dual averaging at each temperature from where
     the last one left off. Weights need settings that do not depend on their own chains: give
     draws of the prior that :func:`annealed_importance_sampling` does not get, and another key.
 
@@ -672,7 +672,7 @@ def _tuning(
 def _on_every_rung(
     inverse_mass_matrix: Position | None, positions: Position, num_rungs: int
 ) -> Position | None:
-    """Diagonals with a leading axis of K, from one of them, or from K, or from 1."""
+    """Return diagonals with a leading axis of K, from one of them, or from K, or from 1."""
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     if inverse_mass_matrix is None:
         return None
@@ -691,7 +691,7 @@ def _on_every_rung(
 
 
 def _forms_of_a_diagonal(treedef: Any, positions: Position) -> list[list[tuple[int, ...]]]:
-    """Shapes of the leaves of one diagonal: like a position, or a flat vector."""
+    """Return the shapes that one diagonal may have: like a position, or a flat vector."""
     leaves = jax.tree.leaves(positions)
     like = [[leaf.shape[1:] for leaf in leaves]] if treedef == jax.tree.structure(positions) else []
     size = sum(leaf[0].size for leaf in leaves)

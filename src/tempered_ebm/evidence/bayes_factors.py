@@ -1,4 +1,4 @@
-"""What two or more evidences say about their models, in numbers and in words."""
+"""Bayes factors and posterior probabilities of models, from their evidences."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NUM_ERRORS = 2.0
 
 
 class Evidence(Protocol):
-    """What is read of an :class:`tempered_ebm.EvidenceReport`."""
+    """Anything with the evidence, error and warnings of an :class:`tempered_ebm.EvidenceReport`."""
 
     @property
     def log_evidence(self) -> float:
-        """Evidence in nats."""
+        """Log evidence in nats."""
 
     @property
     def standard_error(self) -> float:
@@ -34,7 +34,7 @@ class Evidence(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What speaks against it."""
+        """Reliability warnings."""
 
 
 def _category(twice_log: float) -> str:

@@ -35,7 +35,7 @@ _FEWEST_DRAWS = 20
 
 
 class ControlledDraws(NamedTuple):
-    """Log-likelihoods with what Stein features explain taken away.
+    """Log-likelihoods less what Stein features explain of them.
 
     Attributes:
         loglikelihoods: values with the means of ℓ and, where controlled, a smaller variance,
@@ -51,7 +51,7 @@ class ControlledDraws(NamedTuple):
 
 
 class ControlledEstimate(NamedTuple):
-    """An estimate of log p(x) with control variates, and what they explained.
+    """An estimate of log p(x) with control variates, and the variance that they explained.
 
     Attributes:
         estimate: the estimate; its ``mean_loglikelihood`` are the controlled means.
@@ -145,7 +145,7 @@ def controlled_draws(
     *,
     degree: int = 2,
 ) -> ControlledDraws:
-    r"""Take from log-likelihoods what Stein features explain, which leaves their means.
+    r"""Subtract from log-likelihoods what Stein features explain, which leaves their means.
 
     On every rung ℓ is regressed on the Stein features of the polynomials of a degree, in
     coordinates y in which the draws have mean 0 and covariance I:
@@ -242,7 +242,7 @@ def _integrate(
 def _ravel(
     name: str, tree: Position, shape: tuple[int, ...], dtype: jnp.dtype
 ) -> Float[Array, "K N d"]:
-    """Make one vector of every draw."""
+    """Return every draw as one vector."""
     leaves = [checks.real_array(name, leaf) for leaf in jax.tree.leaves(tree)]
     got = [leaf.shape for leaf in leaves]
     if not leaves or any(leaf[: len(shape)] != shape for leaf in got):
@@ -256,7 +256,7 @@ def _ravel(
 
 
 def _folds(num_draws: int, num_chains: int) -> Int[np.ndarray, "N"]:
-    """Fold of every draw: whole chains if there are as many, else blocks of the series."""
+    """Return the fold of every draw: whole chains if there are five, else blocks of the series."""
     draw, chain = np.divmod(np.arange(num_draws * num_chains), num_chains)
     if num_chains >= _FOLDS:
         return chain * _FOLDS // num_chains
@@ -264,7 +264,7 @@ def _folds(num_draws: int, num_chains: int) -> Int[np.ndarray, "N"]:
 
 
 def _sizes(d: int, degree: int, folds: Int[np.ndarray, "N"]) -> list[int]:
-    """Numbers of features of the sets to be tried: each set is the start of the next."""
+    """Return the sizes of the nested sets of features to try."""
     training = folds.size - np.bincount(folds, minlength=_FOLDS).max()
     everything = d * (d + 3) // 2
     if folds.size < _FEWEST_DRAWS:
@@ -302,7 +302,7 @@ def _control(
 
 
 def _r_squared(values: Float[Array, "N"], controlled: Float[Array, "S N"]) -> Float[Array, "S"]:
-    """Share of the variance that is gone."""
+    """Return the share of the variance that is explained."""
     return 1 - controlled.var(axis=1) / values.var()
 
 
@@ -336,7 +336,7 @@ def _explained(
 
 
 def stein_features(y: Float[Array, "N d"], g: Float[Array, "N d"], p: int) -> Float[Array, "N p"]:
-    """``ΔP + ∇P · g`` of the coordinates, of half their squares, and of their products.
+    """Return ``ΔP + ∇P · g`` of the coordinates, of half their squares, and of their products.
 
     Args:
         y: positions.
@@ -355,7 +355,7 @@ def stein_features(y: Float[Array, "N d"], g: Float[Array, "N d"], p: int) -> Fl
 def _whiten(
     y: Float[Array, "N d"], g: Float[Array, "N d"], share: Float[Array, "N"]
 ) -> tuple[Float[Array, "N d"], Float[Array, "N d"]]:
-    """Positions and gradients in coordinates of mean 0 and covariance I under the shares."""
+    """Return positions and gradients in coordinates of weighted mean 0 and covariance I."""
     centred = y - share @ y
     covariance = (centred * share[:, None]).T @ centred
     jitter = 10 * y.shape[1] * jnp.finfo(y.dtype).eps * jnp.diagonal(covariance)
@@ -369,7 +369,7 @@ def _ridge(
     variance: Float[Array, ""],
     number: Int[Array, ""],
 ) -> Float[Array, "p"]:
-    """Coefficients with the ridge of Hoerl, Kennard and Baldwin (1975)."""
+    """Return the coefficients with the ridge of Hoerl, Kennard and Baldwin (1975)."""
     p = gram.shape[0]
     least = 10 * p * jnp.finfo(gram.dtype).eps
     eigenvalues, vectors = jnp.linalg.eigh(gram)

@@ -31,7 +31,7 @@ _BATCHES = 32
 
 
 class EvidenceEstimate(NamedTuple):
-    """An estimate of log p(x) with what is needed to judge it.
+    """An estimate of log p(x) with its standard error, bounds and integrand.
 
     All values are in nats.
 
@@ -57,7 +57,7 @@ class EvidenceEstimate(NamedTuple):
 
 
 def batch_means_standard_error(series: Float[Array, "num_draws num_chains"]) -> Float[Array, ""]:
-    """Standard error of the mean of correlated series, by non-overlapping batch means.
+    """Return the standard error of the mean of correlated series, by non-overlapping batch means.
 
     Chains are taken as independent of each other. From 16 chains on, a chain is a batch,
     and the error sees whatever keeps chains apart. Fewer are cut into equally long
@@ -115,7 +115,7 @@ def with_chains(K: int, loglikelihoods: Float[Array, "K ..."]) -> Float[Array, "
 
 
 def trapezoid_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
-    """Weights ``w_k`` of the trapezoidal rule, so that ``∫ g dt ≈ Σ w_k g(t_k)``.
+    """Return weights ``w_k`` of the trapezoidal rule, so that ``∫ g dt ≈ Σ w_k g(t_k)``.
 
     Example:
         >>> import tempered_ebm as te
@@ -127,7 +127,7 @@ def trapezoid_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
 
 
 def simpson_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
-    r"""Weights of the composite Simpson rule on a ladder of any spacing.
+    r"""Return weights of the composite Simpson rule on a ladder of any spacing.
 
     The parabola through three temperatures with gaps a and b has the integral
 
@@ -188,7 +188,7 @@ def check_rule(rule: str) -> None:
 
 
 def _correction_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
-    """Weights ``c_k`` with ``-Σ h_k² (V_{k+1} - V_k) / 12 = Σ c_k V_k``."""
+    """Return weights ``c_k`` with ``-Σ h_k² (V_{k+1} - V_k) / 12 = Σ c_k V_k``."""
     twelfth = jnp.diff(temperatures) ** 2 / 12.0
     return jnp.pad(twelfth, (0, 1)) - jnp.pad(twelfth, (1, 0))
 
@@ -265,7 +265,7 @@ def integrate(
     deviations: Float[Array, "K num_draws num_chains"],
     squares: Float[Array, "K num_draws num_chains"],
 ) -> EvidenceEstimate:
-    """Apply a rule to the estimated integrand.
+    """Return the estimate of a rule, applied to the estimated integrand.
 
     Args:
         temperatures: ladder, shape (K,).
@@ -398,7 +398,7 @@ def gauss_legendre(
 
 
 def _null_rule(K: int) -> Float[Array, "K"]:
-    """Difference of the weights to those without the middle node, per weight of the rule.
+    """Return the difference to the weights without the middle node, per weight of the rule.
 
     It annihilates polynomials of degree K - 2, hence is a multiple of the divided difference
     over all nodes: of the barycentric weights ``(-1)^k sqrt((1 - x_k^2) w_k)`` of the nodes

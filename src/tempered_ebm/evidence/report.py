@@ -1,4 +1,4 @@
-"""What a run on a ladder says about log p(x), and whether to believe it."""
+"""Reports of evidence runs: every estimate, diagnostics, and reliability warnings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FEW_DRAWS = 100
 
 
 class Cost(NamedTuple):
-    """What an evidence run has spent.
+    """Cost of an evidence run.
 
     Attributes:
         gradient_evaluations: evaluations of the log prior and the log-likelihood with their
@@ -57,7 +57,7 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EvidenceReport:
-    """An estimate of log p(x), every other estimate beside it, and what speaks against them.
+    """An estimate of log p(x), every other estimate beside it, and reliability warnings.
 
     Attributes:
         method: name of the estimator that ``log_evidence`` is from.
@@ -77,9 +77,9 @@ class EvidenceReport:
         monotonicity_z: rise of the mean log-likelihood from each temperature to the next,
             in its standard errors, (K-1,); theory says never negative. On the path from a
             reference the log-likelihood is ``log p + ℓ - log r`` throughout.
-        warnings: what is wrong and what to do, in words.
+        warnings: what makes the estimate unreliable, and the remedy, in words.
         stopped: why the run ended.
-        cost: what it took.
+        cost: evaluations and seconds.
         loglikelihoods: the draws that it is all from, (K, num_draws, N).
         posterior: positions at t = 1, at most 200 of every block of steps: a pytree like one
             position behind axes of ensembles and draws, (N, S, ...).
@@ -103,22 +103,22 @@ class EvidenceReport:
 
     @property
     def estimate(self) -> EvidenceEstimate:
-        """The default estimate."""
+        """Return the estimate of the default method."""
         return self.estimates[self.method]
 
     @property
     def log_evidence(self) -> float:
-        """Evidence log p(x) in nats, by the default estimator."""
+        """Return log p(x) in nats, by the default estimator."""
         return float(self.estimate.log_evidence)
 
     @property
     def standard_error(self) -> float:
-        """Its Monte Carlo standard error in nats."""
+        """Return its Monte Carlo standard error in nats."""
         return float(self.estimate.standard_error)
 
     @property
     def between_ensembles_error(self) -> float:
-        """Standard error from the spread of the ensembles alone; NaN for a single one."""
+        """Return the standard error from the spread of the ensembles; NaN for a single one."""
         values = self.ensemble_log_evidence
         return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
 
@@ -154,7 +154,7 @@ class EvidenceReport:
         return plotting.evidence(self)
 
     def to_arviz(self) -> Any:
-        """Posterior draws, log-likelihoods along the ladder and the estimates, for ArviZ.
+        """Return posterior draws, log-likelihoods and estimates as ArviZ's inference data.
 
         Raises:
             ImportError: if ArviZ is not installed.
@@ -192,7 +192,7 @@ def _each_ensemble(
     draws: Float[Array, "K num_draws N"],
     extra: Float[Array, "M"],
 ) -> Float[Array, "N"]:
-    """MBAR on each ensemble with its share of the independent draws."""
+    """Return MBAR on each ensemble with its share of the independent draws."""
     num = draws.shape[2]
     shares = extra[: extra.size // num * num].reshape(num, -1)
 
@@ -268,7 +268,7 @@ def build(
 
 
 def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-1"]:
-    """Rise of the mean from each temperature to the next, in its standard errors."""
+    """Return the rise of the mean from each temperature to the next, in standard errors."""
     rise = np.diff(np.asarray(draws.mean(1), np.float64), axis=0)
     if draws.shape[2] > 1:
         error = rise.std(axis=1, ddof=1) / math.sqrt(draws.shape[2])
@@ -300,7 +300,7 @@ def _reliability_warnings(report: EvidenceReport, draws: Array) -> tuple[str, ..
 
 
 def _remedy(report: EvidenceReport) -> str:
-    """What brings neighbouring distributions closer."""
+    """Return advice that brings neighbouring distributions closer."""
     if report.path == "prior":
         return "raise num_temperatures"
     return "give more initial positions for a closer reference, or compare with path='prior'"

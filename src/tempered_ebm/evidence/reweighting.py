@@ -6,7 +6,7 @@ With :math:`h_k = t_{k+1} - t_k`, neighbouring normalisers obey
 
 so that log-likelihoods drawn on a ladder give log p(x) = log Z_1 - log Z_0 as a sum of
 logarithms of means. Standard errors linearise the estimate in the draws; the linear series,
-summed over the rungs draw by draw, is judged by batch means, since replica exchange
+summed over the rungs draw by draw, is found by batch means, since replica exchange
 correlates rungs.
 """
 
@@ -65,7 +65,7 @@ def stepping_stone(
 
     The ratio of normalisers is estimated without bias, its logarithm is not: by Jensen's
     inequality forward is biased low and reverse is biased high. Two values far apart
-    convict the ladder or the chains.
+    show that the ladder is too coarse, or that the chains have not mixed.
 
     Args:
         temperatures: ladder, shape (K,), strictly increasing from 0 to 1.
@@ -201,7 +201,7 @@ def pooled_log_weights(
     loglikelihoods: Float[Array, "K num_draws *num_chains"],
     rung: int = -1,
 ) -> Float[Array, "K num_draws *num_chains"]:
-    r"""Weigh the draws of all temperatures so that they stand for the law of one of them.
+    r"""Return weights with which the draws of all temperatures represent one of them.
 
     .. math:: w_n \propto \frac{e^{t_j \ell_n}}{\sum_k N_k e^{t_k \ell_n - F_k}}
 
@@ -245,7 +245,7 @@ def log_memberships(
     draws: Float[Array, "R N"],
     rungs: Int[Array, "R"],
 ) -> Float[Array, "R N K"]:
-    """Log probability that a draw of rung ``rungs[r]`` came from rung j.
+    """Return the log probability that a draw of rung ``rungs[r]`` came from rung j.
 
     Differences of temperatures and of normalisers are formed before they are multiplied,
     which keeps a log-likelihood of -1e6 at a temperature of 1e-8 within single precision.
@@ -266,7 +266,7 @@ class _Likelihood(NamedTuple):
     extra: Float[Array, "M"]
 
     def memberships(self, f: Array) -> tuple[Array, Array]:
-        """Those of the draws of the rungs, (K, N, K), and of the extra draws, (M, K)."""
+        """Return those of the draws of the rungs, (K, N, K), and of the extra draws, (M, K)."""
         rungs = jnp.arange(self.flat.shape[0])
         block = log_memberships(self.temperatures, f, self.log_numbers, self.flat, rungs)
         extra = log_memberships(
@@ -276,16 +276,16 @@ class _Likelihood(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Number of all draws."""
+        """Return the number of all draws."""
         return self.flat.size + self.extra.size
 
     def value(self, f: Array) -> Array:
-        """Mean log probability of the rungs that the draws really came from."""
+        """Return the mean log probability of the rungs that the draws came from."""
         block, extra = self.memberships(f)
         return (jnp.trace(block, axis1=0, axis2=2).sum() + extra[:, 0].sum()) / self.total
 
     def scores_and_hessian(self, f: Array) -> tuple[Array, Array, Array]:
-        """Scores draw by draw, of rungs and of extra draws, and minus the mean Hessian."""
+        """Return scores of the draws of rungs, of the extra draws, and minus the mean Hessian."""
         block, extra = (jnp.exp(logs) for logs in self.memberships(f))
         own = jnp.eye(f.size, dtype=f.dtype)
         rows = jnp.concatenate([block.reshape(-1, f.size), extra])
@@ -294,7 +294,7 @@ class _Likelihood(NamedTuple):
 
 
 def _stones(temperatures: Float[Array, "K"], draws: Float[Array, "K N"]) -> Float[Array, "K"]:
-    """Log normalisers halfway between forward and reverse stepping stones.
+    """Return log normalisers halfway between forward and reverse stepping stones.
 
     Means of the log-likelihood would do where it has light tails; a few draws of the prior at
     -1e9 put them, and Newton's method from there, beyond any convergence.
@@ -314,7 +314,7 @@ def solve(
     draws: Float[Array, "K num_draws num_chains"],
     extra: Float[Array, "M"],
 ) -> tuple[Float[Array, "K"], Float[Array, "num_draws num_chains"], Float[Array, "M"]]:
-    """Log normalisers relative to the first, and the linear series of the last.
+    """Return log normalisers relative to the first, and the linear series of the last.
 
     The log-likelihood ``Σ_k Σ_{n in k} log P_k(n)`` is concave; its gradient in F is the sum of
     ``P(n) - e_k(n)``. The means of the two series, of the rungs and of the extra draws, add
@@ -342,7 +342,7 @@ def _maximise(
     imbalance: float = 0.0,
     max_iterations: int = 100,
 ) -> Float[Array, "K"]:
-    """Newton's method with halved steps on the concave log-likelihood.
+    """Maximise the concave log-likelihood by Newton's method with halved steps.
 
     Args:
         model: the draws.

@@ -1,4 +1,4 @@
-"""The evidence in one call: explore, choose a path, run it frozen, and report."""
+"""Estimate the evidence in one call: explore, choose a path, run it frozen, and report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def log_evidence(
     pilot_rounds: int = 6,
     pilot_steps: int = 100,
 ) -> EvidenceReport:
-    r"""Estimate log p(x), with reasons to believe it or not.
+    r"""Estimate log p(x) by tempering, with diagnostics and reliability warnings.
 
     Particles are tempered from the prior to the posterior
     (:func:`tempered_ebm.evidence.exploration.explore`), and a mixture of normals and
@@ -225,7 +225,7 @@ def _evaluate(target: TemperedTarget, position: Array) -> tempered.TemperedState
 def _candidate(
     rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"], path: Path
 ) -> tuple[_reference_path.Candidate | None, str]:
-    """A reference to start from, unless none is wanted, and in words why or why not."""
+    """Return a reference to start from, or None, and the reason in words."""
     dimension, most = position.shape[1], _reference_path.LARGEST_DIMENSION
     if path == "prior":
         return None, "as requested"
@@ -247,7 +247,7 @@ def _candidate(
 
 
 def log_standard_normal(position: Position) -> Float[Array, ""]:
-    """Log density of N(0, I) at one position, over all its leaves."""
+    """Return the log density of N(0, I) at one position, over all its leaves."""
     leaves = jax.tree.leaves(position)
     squares = sum(jnp.sum(leaf**2) for leaf in leaves)
     return -0.5 * squares - 0.5 * math.log(2 * math.pi) * sum(leaf.size for leaf in leaves)

@@ -1,4 +1,4 @@
-"""What NumPyro's driver needs to know of each kernel."""
+"""Algorithms that :class:`tempered_ebm.numpyro.Kernel` can run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_POWER = 3.0
 
 
 class Algorithm(NamedTuple):
-    """A kernel as NumPyro's driver walks it.
+    """An algorithm as NumPyro's driver runs it.
 
     Attributes:
         build: ``(density, step_size, inverse_mass_matrix) -> SamplingAlgorithm``; the density
@@ -46,14 +46,14 @@ class Algorithm(NamedTuple):
     num_rungs: int | None = None
 
     def spread(self, position: Position) -> Position:
-        """Put a copy of a position on every rung."""
+        """Return a copy of a position on every rung."""
         if self.num_rungs is None:
             return position
         shape = (self.num_rungs,)
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape + leaf.shape), position)
 
     def cold(self, tree: Any) -> Any:
-        """Take the values of the rung at ``t = 1``."""
+        """Return the values of the rung at ``t = 1``."""
         return tree if self.num_rungs is None else jax.tree.map(lambda leaf: leaf[-1], tree)
 
 

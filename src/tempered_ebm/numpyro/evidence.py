@@ -1,4 +1,4 @@
-"""The evidence of a NumPyro model in one call."""
+"""Estimate the evidence of a NumPyro model in one call."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def log_evidence(
     options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> EvidenceReport:
-    r"""Estimate the log evidence of a NumPyro model, with reasons to believe it or not.
+    r"""Estimate the log evidence of a NumPyro model, with diagnostics and reliability warnings.
 
     .. math:: \log p(y) = \log \int \tilde p(u)\, e^{\ell(u)}\, du - \log \int \tilde p(u)\, du
 
@@ -140,7 +140,7 @@ def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
 
 
 def _from_the_prior(parts: SplitModel, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Have the path begin at a prior that is not normalised, so that its normaliser cancels."""
+    """Return options whose path begins at a prior that is not normalised: it cancels."""
     unnormalised = (*parts.unsampled_sites, *parts.sites.without_sampler)
     if not unnormalised:
         return dict(options)
@@ -175,7 +175,7 @@ def _remarks(parts: SplitModel) -> tuple[str, ...]:
 
 
 def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> dict[str, Array]:
-    """Prior draws at which both halves and their gradients are finite.
+    """Return prior draws at which both halves and their gradients are finite.
 
     A wide prior may overflow a likelihood, and a draw may round to the edge of its support.
     Leaving those out moves the starts, not what the chains converge to.

@@ -1,4 +1,4 @@
-"""The kernels here as a kernel of NumPyro's driver."""
+"""A kernel of NumPyro's driver that runs the algorithms of this library."""
 
 from __future__ import annotations
 

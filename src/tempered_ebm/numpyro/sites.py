@@ -1,4 +1,4 @@
-"""What a NumPyro model consists of, learnt from one run."""
+"""Sites of a NumPyro model, from one run of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BOUNDED = tuple(
 
 
 class Sites(NamedTuple):
-    """The sites of a model.
+    """Names and properties of the sites of a model.
 
     Attributes:
         latent: names of the latent sites.
@@ -74,7 +74,7 @@ class Sites(NamedTuple):
 
 
 def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
-    """Run a model once to learn its sites.
+    """Return the sites of a model, from one run of it.
 
     Raises:
         InputError: for a discrete latent site.
@@ -145,7 +145,7 @@ def _is_improper(fn: Any) -> bool:
 
 
 def _is_bounded(support: Any) -> bool:
-    """Whether a support has a finite volume; bounds that are traced count as finite."""
+    """Return whether a support has a finite volume; bounds that are traced count as finite."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]

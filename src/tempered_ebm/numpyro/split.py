@@ -1,4 +1,4 @@
-"""A NumPyro model as a tempered path in unconstrained space."""
+"""Split a NumPyro model into prior and likelihood, in unconstrained space."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 
 
 class SplitModel(NamedTuple):
-    """A NumPyro model taken apart.
+    """A NumPyro model, split into prior and likelihood.
 
     Attributes:
         target: log prior and log-likelihood of a dict of unconstrained latent sites. Sites
@@ -45,7 +45,7 @@ class SplitModel(NamedTuple):
         unsampled_sites: prior sites that ``sample_prior`` does not follow: factors, observed
             sites counted as prior, and latent sites whose log density is scaled. Where there
             are any, its draws are starting points rather than draws at ``t = 0``.
-        sites: what the model consists of, before it was taken apart.
+        sites: what the model consists of, before it was split.
     """
 
     target: TemperedTarget
@@ -65,7 +65,7 @@ def split(
     rng_key: PRNGKey | None = None,
     **kwargs: Any,
 ) -> SplitModel:
-    r"""Take a NumPyro model apart into prior and likelihood, in unconstrained space.
+    r"""Split a NumPyro model into prior and likelihood, in unconstrained space.
 
     .. math::
         \log p(u) = \sum_i \log p_i(g_i(u_i)) + \log|\det \nabla g_i(u_i)| + \text{factors},
@@ -140,7 +140,7 @@ def find_start(
     rng_key: PRNGKey,
     init_strategy: Callable = init_to_uniform,
 ) -> dict[str, Array]:
-    """Search an unconstrained position at which the model and its gradient are finite.
+    """Return an unconstrained position at which the model and its gradient are finite.
 
     With a batch of keys, search one for each.
 
@@ -174,7 +174,7 @@ def halves(
     rng_key: PRNGKey,
     example: dict[str, Array],
 ) -> TemperedTarget:
-    """Build the target of a model from its likelihood sites and an unconstrained position."""
+    """Return the target of a model from its likelihood sites and an unconstrained position."""
     shapes = {name: np.shape(value) for name, value in example.items()}
 
     def half(hides: Callable[[str], bool]) -> LogDensityFn:
