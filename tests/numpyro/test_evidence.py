@@ -55,7 +55,9 @@ def test_counts_with_a_gamma_rate_have_their_closed_form():
 @pytest.mark.statistical
 def test_doubles_have_the_closed_form_too():
     """In a process of its own, since JAX keeps traces when the precision changes."""
-    code = "from tests import checks_model_evidence as c; print(c.counts_with_a_gamma_rate())"
+    code = (
+        "from tests.models import checks_model_evidence as c; print(c.counts_with_a_gamma_rate())"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env={**os.environ, "JAX_ENABLE_X64": "1"},
@@ -237,7 +239,7 @@ def test_a_prior_without_a_sampler_is_refused_with_a_remedy():
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """As much of a report as the door reads."""
+    """The fields of a report that are read."""
 
     posterior: dict
     warnings: tuple[str, ...] = ()
@@ -256,7 +258,7 @@ def recorded(monkeypatch):
         calls.append(SimpleNamespace(target=target, start=initial_positions, options=options))
         return Report(one_draw_each(initial_positions), ("of the run",))
 
-    monkeypatch.setattr(evidence_runs, "log_evidence", record)
+    monkeypatch.setattr(te.evidence, "log_evidence", record)
     return calls
 
 
@@ -278,7 +280,7 @@ def test_the_path_begins_at_a_prior_that_is_not_normalised(monkeypatch):
         paths.append(path)
         return Report(one_draw_each(initial_positions))
 
-    monkeypatch.setattr(evidence_runs, "log_evidence", record)
+    monkeypatch.setattr(te.evidence, "log_evidence", record)
     start = {"z": jnp.zeros((4, 1))}
     te.numpyro.log_evidence(KEY, models.plates)
     te.numpyro.log_evidence(KEY, models.plates, options={"path": "reference"})

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 
 _SCALE = (

@@ -63,9 +63,12 @@ class EnergyPrior(Distribution):
         sampler: Callable[[PRNGKey, tuple[int, ...]], Array] | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        checks.function("logdensity_fn", logdensity_fn, "of one z")
-        if not (isinstance(event_shape, tuple) and all(isinstance(n, int) for n in event_shape)):
+        checks.function("negative_energy_fn", negative_energy_fn, "of one z")
+        if not isinstance(event_shape, tuple | list):
             raise InputError(f"event_shape must be a tuple of integers, got {event_shape!r}")
+        for size in event_shape:
+            checks.at_least("event_shape", size, 0)
+        event_shape = tuple(event_shape)
         if not isinstance(base, Distribution | None):
             raise InputError(f"base must be a NumPyro distribution or None, got {base!r}")
         if sampler is not None:
