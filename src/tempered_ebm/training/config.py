@@ -463,7 +463,7 @@ class BaseConfig:
 
     def scaled(self, factor: float) -> Self:
         """Return the configuration with learning rates and step sizes multiplied by ``factor``."""
-        groups = {name: group.scaled(factor) for name, group in self._groups().items()}
+        groups: Any = {name: group.scaled(factor) for name, group in self._groups().items()}
         return dataclasses.replace(self, **groups)
 
 

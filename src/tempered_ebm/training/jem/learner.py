@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,8 +108,9 @@ def build_learner(config: JEMConfig, dataset: ImageDataset) -> Learner:
         noise_key, replay_key, chain_key = jax.random.split(key, 3)
         x, label = shard_batch(images[index]), shard_batch(labels[index])
         noisy = x + goal.data_noise * jax.random.normal(noise_key, x.shape, x.dtype)
-        buffer, samples, density, of_chains = state.chains, (), {}, {}
-        classified = noisy
+        buffer, classified, of_chains = state.chains, noisy, {}
+        samples: tuple[Any, ...] = ()
+        density: dict[str, Any] = {}
         if config.has_density:
             start = build_start(config, dataset, images)
             batch = replay.sample(replay_key, buffer, len(index), start, config.replay.restart)
