@@ -144,8 +144,11 @@ def kill_and_compare(folder, whole, cache, lifetime, rng, kills):
     return killed, in_writing
 
 
-def main(runs, kills, seed, seconds):
-    """Kill so many runs, or as many as the time allows, and print the count."""
+def main(runs, kills, seed, seconds, least):
+    """Kill so many runs, or as many as the time allows, and print the count.
+
+    With ``least`` it goes on until there were so many kills in all.
+    """
     began, rng = time.monotonic(), random.Random(seed)
     total = in_writing = done = 0
     with tempfile.TemporaryDirectory() as temporary:
@@ -155,7 +158,7 @@ def main(runs, kills, seed, seconds):
             whole, start = make_run(home, name), time.monotonic()
             is_killed(spawn(whole, cache), 600)
             lifetime = time.monotonic() - start
-        while done < runs and time.monotonic() - began < seconds:
+        while (done < runs or total < least) and time.monotonic() - began < seconds:
             folder = make_run(home, f"run{done}")
             counts = kill_and_compare(folder, whole, cache, lifetime, rng, kills)
             total, in_writing = total + counts[0], in_writing + counts[1]
@@ -177,5 +180,6 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=3, help="kills of a run at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after")
+    parser.add_argument("--least", type=int, default=0, help="kills in all at least")
     wanted = parser.parse_args()
-    main(wanted.runs, wanted.kills, wanted.seed, wanted.seconds)
+    main(wanted.runs, wanted.kills, wanted.seed, wanted.seconds, wanted.least)

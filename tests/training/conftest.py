@@ -1,10 +1,22 @@
+"""What the tests of training share: compiled programs, learners, feature spaces, and one run."""
+
+import dataclasses
+import functools
+
 import jax
 import pytest
 
+from tempered_ebm.datasets import checksum
+from tempered_ebm.training import evaluation, run_folder
+from tests.training import runs
 
-@pytest.fixture(scope="module", autouse=True)
+
+@pytest.fixture(scope="package", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Runs of one configuration are compiled once and read back by the next test."""
+    """Programs are compiled once, and read back by the next learner of the same kind."""
+    if jax.config.jax_compilation_cache_dir:
+        yield
+        return
     settings = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -16,3 +28,55 @@ def compilation_cache(tmp_path_factory):
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+def _what_a_learner_depends_on(config):
+    ignored = ("run", "guard", "checkpoint", "data")
+    groups = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return config.kind, repr({name: group for name, group in groups.items() if name not in ignored})
+
+
+@pytest.fixture(scope="package", autouse=True)
+def learners_are_built_once():
+    """A learner is pure: one of the same options and data is traced once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for config in run_folder.CONFIGS.values():
+            task = type(run_folder.task_of(config()))
+            patch.setattr(task, "build_learner", _once(task.build_learner))
+        yield
+
+
+def _once(build):
+    known = {}
+
+    @functools.wraps(build)
+    def remembering(self, config, dataset):
+        key = (_what_a_learner_depends_on(config), checksum(dataset), dataset.x_train.shape)
+        if key not in known:
+            known[key] = build(self, config, dataset)
+        return known[key]
+
+    return remembering
+
+
+@pytest.fixture(scope="package", autouse=True)
+def feature_spaces_are_fitted_once():
+    """The classifier of the same images and labels is fitted once."""
+    known, fit = {}, evaluation.fit_features
+
+    def remembering(dataset):
+        key = (checksum(dataset), dataset.y_train is None)
+        if key not in known:
+            known[key] = fit(dataset)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "fit_features", remembering)
+        yield
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """A tiny run of the latent EBM that was never stopped, and how it ended; leave it as it is."""
+    folder = runs.create(tmp_path_factory.mktemp("whole"), "whole")
+    return folder, runs.train(folder)

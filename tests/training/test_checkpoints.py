@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
-from tempered_ebm.training import loop
+from tempered_ebm.training import loop, run_folder
 from tempered_ebm.training.checkpoints import (
     Checkpoints,
     CheckpointWriteError,
@@ -144,9 +144,10 @@ def test_a_checkpoint_of_another_model_is_named(folder):
         checkpoints.restore(1, params={"other": jnp.zeros(2)})
 
 
-def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_for_bit_the_same(tmp_path, monkeypatch):
-    whole = create(tmp_path, "whole")
-    expected = train(whole)
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_for_bit_the_same(
+    tmp_path, monkeypatch, whole
+):
+    folder, expected = whole
     stopped = create(tmp_path, "stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, 11)
@@ -155,12 +156,12 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_for_bit_the_same(tmp_
     with pytest.warns(UserWarning, match="checkpoints/11 is damaged"):
         resumed = train(stopped, resume=True)
     assert_same_tree(expected.params, resumed.params)
-    assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
+    assert_same_tree(without_seconds(folder.metrics), without_seconds(stopped.metrics))
 
 
-def test_a_run_with_nothing_but_damaged_checkpoints_is_named_and_kept(tmp_path):
-    folder = create(tmp_path)
-    train(folder)
+def test_a_run_with_nothing_but_damaged_checkpoints_is_named_and_kept(tmp_path, whole):
+    shutil.copytree(whole[0].path, tmp_path / "run")
+    folder = run_folder.open_run(tmp_path / "run")
     for step in (8, 12):
         os.truncate(files(folder.checkpoints, step)[-1], 5)
     for attempt in (loop.load_params, lambda run: train(run, resume=True)):

@@ -1,5 +1,11 @@
+"""The training loop: stopped, killed and resumed runs, and updates of the latent EBM."""
+
 import dataclasses
 import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +44,13 @@ VARIANTS = {
     "variant", ["posterior", "path", pytest.param("short run", marks=pytest.mark.slow)]
 )
 def test_a_stopped_and_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
-    tmp_path, monkeypatch, variant
+    tmp_path, monkeypatch, variant, request
 ):
-    whole = create(tmp_path, "whole", **VARIANTS[variant])
-    expected = train(whole)
+    if variant == "posterior":
+        folder, expected = request.getfixturevalue("whole")
+    else:
+        folder = create(tmp_path, "whole", **VARIANTS[variant])
+        expected = train(folder)
     stopped = create(tmp_path, "stopped", **VARIANTS[variant])
     with monkeypatch.context() as patch:
         stop_after(patch, 7)
@@ -51,12 +60,13 @@ def test_a_stopped_and_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     resumed = train(stopped, resume=True)
     assert resumed.is_finished
     assert_same_tree(expected.params, resumed.params)
-    assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
+    assert_same_tree(without_seconds(folder.metrics), without_seconds(stopped.metrics))
 
 
-def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(tmp_path, monkeypatch):
-    whole = create(tmp_path, "whole")
-    expected = train(whole)
+def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(
+    tmp_path, monkeypatch, whole
+):
+    folder, expected = whole
     killed = create(tmp_path, "killed")
     append = logging.append_row
 
@@ -72,12 +82,11 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(tmp_path,
     assert loop.load_params(killed)[1] == 8
     resumed = train(killed, resume=True)
     assert_same_tree(expected.params, resumed.params)
-    assert_same_tree(without_seconds(whole.metrics), without_seconds(killed.metrics))
+    assert_same_tree(without_seconds(folder.metrics), without_seconds(killed.metrics))
 
 
-def test_metrics_report_acceptance_rates_only_for_adjusted_chains(tmp_path):
-    unadjusted, adjusted = create(tmp_path, "ula"), create(tmp_path, "mala", **VARIANTS["path"])
-    train(unadjusted)
+def test_metrics_report_acceptance_rates_only_for_adjusted_chains(tmp_path, whole):
+    unadjusted, adjusted = whole[0], create(tmp_path, "mala", **VARIANTS["path"])
     train(adjusted)
     ula, mala = read_table(unadjusted.metrics), read_table(adjusted.metrics)
     assert not [name for name in ula if "acceptance" in name]
@@ -209,8 +218,8 @@ def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
     assert not np.array_equal(both.chains.prior[0], both.chains.prior[1])
 
 
-def test_a_run_that_died_before_its_first_checkpoint_resumes_from_the_start(tmp_path):
-    expected = train(create(tmp_path, "whole"))
+def test_a_run_that_died_before_its_first_checkpoint_resumes_from_the_start(tmp_path, whole):
+    _, expected = whole
     died = create(tmp_path, "died")
     append_row(died.metrics, {"step": 5, "loss": 1.0, "seconds": 1.0})
     with pytest.raises(te.InputError, match="holds no checkpoint"):
@@ -236,3 +245,23 @@ def test_a_run_whose_data_changed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "load_digits", lambda: changed)
     with pytest.raises(te.InputError, match=r"training data in digits have changed"):
         folder.load_dataset()
+
+
+def test_runs_killed_at_random_moments_end_bit_for_bit_like_one_that_was_left_alone():
+    """In a process of its own, which forks before JAX starts; ``--runs 200`` does it at length."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.kill_runs",
+        "--runs",
+        "3",
+        "--kills",
+        "4",
+        "--least",
+        "10",
+    ]
+    result = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(re.search(r"killed (\d+) times", result.stdout)[1]) >= 10  # Each was, at least once.

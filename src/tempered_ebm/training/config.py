@@ -31,7 +31,7 @@ from tempered_ebm.datasets import (
 from tempered_ebm.errors import InputError
 
 AnyDataset: TypeAlias = ImageDataset | PointDataset
-"""What a model can be trained on."""
+"""Data that a model can be trained on."""
 
 Dataset = Literal[
     "digits",
@@ -281,7 +281,7 @@ class AdamConfig(RateShape, BaseOptimizerConfig):
 
 @dataclass(frozen=True)
 class GuardConfig(Options):
-    """What to do when training goes wrong."""
+    """Limits of divergence, and rollbacks."""
 
     max_skipped: int = 10
     """Updates in a row with a gradient that is not finite after which the run rolls back; so does
@@ -313,7 +313,7 @@ class CheckpointConfig(Options):
     """Column of metrics.csv or validation.csv whose best checkpoint stays as well, such as
     validation_reconstruction_error. Default: none."""
     best_mode: Literal["min", "max"] = "min"
-    """Whether the smallest or the largest value is best."""
+    """Smallest or largest value as the best."""
 
     def validate(self) -> None:
         """Check every option of the group."""
@@ -322,7 +322,7 @@ class CheckpointConfig(Options):
 
 @dataclass(frozen=True)
 class LoggingConfig(Options):
-    """What is logged besides metrics.csv."""
+    """Logs besides metrics.csv."""
 
     validate_every: int = 0
     """Updates between rows of validation.csv, measured on held-out images; 0 for none."""
@@ -538,7 +538,7 @@ def resolve_data(data: DataConfig, dataset: AnyDataset) -> DataConfig:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Nested dictionary of plain JSON values."""
+    """Return a nested dictionary of plain JSON values."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

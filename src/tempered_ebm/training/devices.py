@@ -1,7 +1,7 @@
 """Devices and processes of a run: batches are divided over them, all else is on each of them.
 
-What an update divides it names by :func:`shard_batch`, which reads the mesh that is set while a
-function of :meth:`Devices.compile` is traced: no learner has to be told of devices.
+Learners call :func:`shard_batch` on what is divided. It reads the mesh that is set while a function
+of :meth:`Devices.compile` is traced, so that no learner takes an argument for it.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Devices:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the process that writes the run folder."""
+        """True in the process that writes the run folder."""
         return self.mesh is None or jax.process_index() == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether this is the only process."""
+        """True if there is no other process."""
         return self.mesh is None or jax.process_count() == 1
 
     def compile(self, function: Callable, *, donates: bool = False) -> Callable:
@@ -151,7 +151,7 @@ def start(config: ParallelConfig) -> Devices:
 
 
 def _chosen(per_process: int) -> list[jax.Device]:
-    """The first devices of every process."""
+    """Return the first devices of every process."""
     by_process: dict[int, list[jax.Device]] = {}
     for device in jax.devices():
         by_process.setdefault(device.process_index, []).append(device)

@@ -127,7 +127,7 @@ class Scorer(NamedTuple):
 
 @dataclass(frozen=True)
 class AnomalyRow:
-    """How well one score finds the held-out class among the test images.
+    """Detection of the held-out class among the test images by one score.
 
     Attributes:
         score: which.
@@ -340,7 +340,7 @@ def evaluate_latent(
 
 @dataclass(frozen=True)
 class OutlierRow:
-    """How well held-out images are told from one other set.
+    """Detection of one other set of images by the scores of a density.
 
     Attributes:
         images: the other set.

@@ -167,7 +167,7 @@ class InterruptFlag:
 
 
 class Job(NamedTuple):
-    """What all segments of a run have in common.
+    """Folder, data and devices of a run, the same for all its segments.
 
     Attributes:
         folder: the run folder.

@@ -121,7 +121,7 @@ class LangevinConfig(Options):
 
     @property
     def is_decoupled(self) -> bool:
-        """Whether the chains have another law than the one that a Metropolis test keeps."""
+        """True if the chains have another law than the one that a Metropolis test keeps."""
         return (self.final_step_size, self.noise_scale, self.max_drift) != (None, None, None)
 
     def validate(self) -> None:

@@ -190,7 +190,7 @@ def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: st
         reason: why, in words.
 
     Returns:
-        What happened, in words.
+        A sentence that tells of the rollback.
     """
     past = read_rollbacks(folder.events)
     scheduled = checkpoints.scheduled_steps()

@@ -1,4 +1,4 @@
-"""What changes during training, the optimiser that changes it, and a model as the loop sees it."""
+"""State of training, the optimiser that advances it, and a model as the loop sees it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def begin(
     *,
     averages: bool = False,
 ) -> TrainState:
-    """State before the first update.
+    """Return the state before the first update.
 
     Args:
         params: initial parameters.
@@ -106,24 +106,24 @@ def advance(
 
 
 def _decay(decay: float | None, step: Array) -> Array:
-    """The decay, less in the beginning: initial parameters are soon forgotten."""
+    """Return the decay, less in the beginning: initial parameters are soon forgotten."""
     return jnp.minimum(0.0 if decay is None else decay, (1.0 + step) / (10.0 + step))
 
 
 def sampling_params(state: TrainState) -> Params:
-    """Parameters to sample and evaluate with: the moving average if one is kept."""
+    """Return the parameters to sample with: the moving average if one is kept."""
     return state.params if state.average is None else state.average
 
 
 def consecutive_skips(state: TrainState) -> Int[Array, ""]:
-    """Number of updates skipped in a row until now."""
+    """Return the number of updates skipped in a row until now."""
     return state.optimizer_state.notfinite_count
 
 
 def rate_schedule(
     name: RateSchedule, initial: float, num_steps: int, config: RateShape
 ) -> optax.Schedule:
-    """Learning rate as a function of the number of updates made.
+    """Return the learning rate as a function of the number of updates made.
 
     Args:
         name: which family.
@@ -147,7 +147,7 @@ def rate_schedule(
 def adamw(
     schedule: optax.Schedule, b1: float, weight_decay: float, clip: float | None
 ) -> optax.GradientTransformation:
-    """AdamW at the rates of a schedule, with first-moment decay ``b1``, after clipping."""
+    """Return AdamW at the rates of a schedule, with first-moment decay ``b1``, after clipping."""
     step = optax.adamw(schedule, b1=b1, weight_decay=weight_decay)
     return step if clip is None else optax.chain(optax.clip_by_global_norm(clip), step)
 
@@ -158,7 +158,7 @@ def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTra
 
 
 def build_adam(config: AdamConfig) -> optax.GradientTransformation:
-    """AdamW for all parameters; an update that is not finite is skipped.
+    """Return AdamW for all parameters; an update that is not finite is skipped.
 
     Args:
         config: its options, resolved.

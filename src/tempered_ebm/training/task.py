@@ -88,7 +88,7 @@ class Evaluated(NamedTuple):
 class Task(Protocol):
     """A kind of model: how it is built, sampled and evaluated.
 
-    Every method takes the resolved configuration of a run. What this class implements suits a model
+    Every method takes the resolved configuration of a run. The defaults of this class suit a model
     without chains, classes or density of observations.
 
     Attributes:

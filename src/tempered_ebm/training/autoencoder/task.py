@@ -54,7 +54,7 @@ class AutoencoderEvaluation:
         log_normalizer_by_importance: log Z by independent draws of N(0, I).
         energy_distance: of codes from chains to held-out codes.
         energy_distance_of_normal: of draws of N(0, I) to held-out codes.
-        warnings: what speaks against the normaliser; empty if nothing was noticed.
+        warnings: why the normaliser should not be trusted; empty if nothing was noticed.
     """
 
     step: int

@@ -130,12 +130,12 @@ class DataChainConfig(LangevinConfig):
 
     @property
     def has_ladder(self) -> bool:
-        """Whether every chain is a ladder of replicas."""
+        """True if every chain is a ladder of replicas."""
         return self.num_temperatures is not None and self.num_temperatures > 1
 
     @property
     def is_adjusted(self) -> bool:
-        """Whether steps are Metropolis-adjusted."""
+        """True if steps are Metropolis-adjusted."""
         return self.metropolis or self.has_ladder
 
     def validate(self) -> None:
@@ -157,7 +157,7 @@ class DataReplayConfig(BufferConfig):
     """Replay buffer of persistent chains."""
 
     start: Start = "uniform"
-    """Where new chains start: uniform in the box of the data, from the normal of their mean and
+    """Start of new chains: uniform in the box of the data, from the normal of their mean and
     standard deviation, or at a data point."""
 
 
@@ -183,7 +183,7 @@ class DataEBMConfig(BaseConfig):
 
     @property
     def is_persistent(self) -> bool:
-        """Whether chains go on from update to update."""
+        """True if chains go on from update to update."""
         return self.objective.objective == "persistent"
 
     def validate(self) -> None:
@@ -303,7 +303,7 @@ def _anatomy(*, steps: int, restart: float, capacity: int) -> DataEBMConfig:
 
 
 def _images(dataset: Dataset, network: Network, num_steps: int) -> DataEBMConfig:
-    """For an accelerator."""
+    """Return a configuration for an accelerator."""
     return DataEBMConfig(
         data=AnyDataConfig(dataset=dataset),
         model=DataModelConfig(network=network, width=64, depth=2),
@@ -315,7 +315,7 @@ def _images(dataset: Dataset, network: Network, num_steps: int) -> DataEBMConfig
 
 
 def _small_gray(dataset: Dataset) -> DataEBMConfig:
-    """For two CPU cores."""
+    """Return a configuration for two CPU cores."""
     return DataEBMConfig(
         data=AnyDataConfig(dataset=dataset),
         model=DataModelConfig(network="mlp", width=512, depth=2),
@@ -326,7 +326,7 @@ def _small_gray(dataset: Dataset) -> DataEBMConfig:
 
 
 def _small_colour(dataset: Dataset, num_steps: int) -> DataEBMConfig:
-    """For two CPU cores."""
+    """Return a configuration for two CPU cores."""
     return DataEBMConfig(
         data=AnyDataConfig(dataset=dataset),
         model=DataModelConfig(network="residual", width=8, depth=1),

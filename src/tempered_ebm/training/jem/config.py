@@ -106,7 +106,7 @@ class JEMReplayConfig(BufferConfig):
     """Replay buffer of persistent chains; each slot keeps its class."""
 
     start: Start = "uniform"
-    """Where new chains start: uniform in the box of the data, from the normal of the pixels of
+    """Start of new chains: uniform in the box of the data, from the normal of the pixels of
     their class, or at a data point."""
 
 
@@ -124,7 +124,7 @@ class JEMConfig(BaseConfig):
 
     @property
     def has_density(self) -> bool:
-        """Whether more than the classifier is trained."""
+        """True if more than the classifier is trained."""
         return self.objective.density != "none"
 
     def validate(self) -> None:

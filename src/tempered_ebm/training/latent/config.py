@@ -141,7 +141,7 @@ class EstimatorConfig(Options):
 
     @property
     def uses_ladder(self) -> bool:
-        """Whether training draws at every temperature."""
+        """True if training draws at every temperature."""
         return self.estimator != "posterior" or self.replica_exchange
 
     @property
@@ -216,7 +216,7 @@ class LatentOptimizerConfig(BaseOptimizerConfig):
 
 @dataclass(frozen=True)
 class RateConfig(RateShape):
-    """How learning rates change from their initial values."""
+    """Schedules of the learning rates."""
 
     prior_rate_schedule: RateSchedule = "cosine"
     """Learning rate of the energy network: constant; cosine, to 0 at the end; warmup_cosine, up

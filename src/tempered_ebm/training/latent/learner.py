@@ -102,7 +102,7 @@ def build_optimizer(
     rates: RateConfig | None = None,
     update: UpdateConfig | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW for each network; an update that is not finite is skipped.
+    """Return AdamW for each network; an update that is not finite is skipped.
 
     The energy network uses a first-moment decay of 0.5, as in Pang et al. (2020).
 

@@ -1,6 +1,5 @@
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -37,6 +36,30 @@ OTHERS = {
 }
 
 
+DIVIDED = """
+import jax, jax.numpy as jnp
+from tempered_ebm.training.config import ParallelConfig
+from tempered_ebm.training.devices import shard_batch, start
+devices = start(ParallelConfig(devices=4))
+x = jax.jit(lambda x: shard_batch(x, 1))(jnp.zeros((3, 8, 2)))
+assert len(x.addressable_shards) == 1  # No mesh is set outside of Devices.compile.
+with jax.set_mesh(devices.mesh):
+    x = jax.jit(lambda x: shard_batch(x, 1))(jnp.zeros((3, 8, 2)))
+assert {s.data.shape for s in x.addressable_shards} == {(3, 2, 2)}
+assert len(x.addressable_shards) == 4
+y = devices.compile(lambda x: shard_batch(x, 1) + 1)(x)
+assert y.is_fully_replicated and len(y.addressable_shards) == 4
+assert "all-gather" in devices.compile(lambda x: shard_batch(x, 1) + 1).lower(x).compile().as_text()
+try:
+    devices.require_divisible(10)
+except ValueError as error:
+    assert str(error) == '--batch-size must be a multiple of the 4 devices, got 10'
+else:
+    raise AssertionError
+"""
+"""A batch is really divided, and must divide evenly; checked in the process of ``alone``."""
+
+
 def command(folder, name, *arguments, devices=1, options=TINY):
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
@@ -68,52 +91,85 @@ def assert_close_ends(left, right, atol=2e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=atol), left, right)
 
 
+def in_one_process(script, devices):
+    """Run Python code where JAX sees so many devices, after a function ``run(line, *more)``."""
+    prelude = (
+        "import shlex, shutil, sys\n"
+        "from pathlib import Path\n"
+        "from tempered_ebm import cli\n"
+        "def run(*arguments):\n"
+        "    try:\n"
+        "        cli.main([str(argument) for argument in arguments])\n"
+        "    except SystemExit as stop:\n"
+        "        assert not stop.code, arguments\n"
+    )
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", prelude + script], env={**os.environ, "XLA_FLAGS": flags}, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    finish(process)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
+    """Runs on one device and on several, in one process with eight; the last goes on on two."""
     folder = tmp_path_factory.mktemp("parallel")
-    finish(command(folder, "alone"))
+    lines = [
+        ("alone", TINY),
+        ("posterior8", [*TINY, "--devices", "8"]),
+        ("jem1", shlex.split(OTHERS["jem"])),
+        ("jem4", [*shlex.split(OTHERS["jem"]), "--devices", "4"]),
+    ]
+    script = "".join(
+        f"run(*{[*options, '--output-dir', str(folder), '--name', name]!r})\n"
+        for name, options in lines
+    )
+    script += (
+        f"moved = Path({str(folder / 'moved')!r})\n"
+        f"shutil.copytree({str(folder / 'alone')!r}, moved)\n"
+        "(moved / 'checkpoints' / '12.manifest.json').unlink()\n"
+        "run('train', '--no-evaluate', '--devices', 2, '--resume', moved)\n"
+    )
+    in_one_process(script + DIVIDED, 8)
     return folder
 
 
-@pytest.mark.parametrize("estimator", ["posterior", pytest.param("path", marks=pytest.mark.slow)])
-def test_eight_devices_end_as_one_does(alone, estimator):
-    names = [f"{estimator}{count}" for count in (1, 8)]
-    extra = ("--estimator", estimator, "--num-temperatures", 3)
-    if estimator == "posterior":
-        names[0] = "alone"
-    else:
-        finish(command(alone, names[0], *extra))
-    finish(command(alone, names[1], *extra, "--devices", 8, devices=8))
-    assert_close_ends(end(alone, names[0]), end(alone, names[1]))
+def test_eight_devices_end_as_one_does(alone):
+    assert_close_ends(end(alone, "alone"), end(alone, "posterior8"))
 
 
-@pytest.mark.parametrize(
-    "kind", ["jem", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(OTHERS)[1:])]
-)
+@pytest.mark.slow
+def test_a_ladder_on_eight_devices_ends_as_on_one(alone):
+    extra = ("--estimator", "path", "--num-temperatures", 3)
+    finish(
+        command(alone, "path1", *extra),
+        command(alone, "path8", *extra, "--devices", 8, devices=8),
+    )
+    assert_close_ends(end(alone, "path1"), end(alone, "path8"))
+
+
+# Adam divides by the size of the gradient, rounding included: a tenth of one of its steps.
+ROUNDING = 1e-4
+
+
+def test_a_joint_model_on_four_devices_ends_as_on_one(alone):
+    assert_close_ends(end(alone, "jem1"), end(alone, "jem4"), atol=ROUNDING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(OTHERS)[1:])
 def test_other_models_on_four_devices_end_as_on_one(kind, tmp_path):
     options = shlex.split(OTHERS[kind])
     finish(
         command(tmp_path, "one", options=options),
         command(tmp_path, "four", "--devices", 4, devices=4, options=options),
     )
-    # Adam divides by the size of the gradient, rounding included: a tenth of one of its steps.
-    assert_close_ends(end(tmp_path, "one"), end(tmp_path, "four"), atol=1e-4)
+    assert_close_ends(end(tmp_path, "one"), end(tmp_path, "four"), atol=ROUNDING)
 
 
 def test_a_run_goes_on_on_other_devices(alone):
     """Another number of devices may round differently, and nothing more."""
-    shutil.copytree(alone / "alone", alone / "moved")
-    checkpoints = alone / "moved" / "checkpoints"
-    (checkpoints / "12.manifest.json").unlink()
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    finish(
-        subprocess.Popen(
-            [sys.executable, "-m", "tempered_ebm", "train", "--no-evaluate", "--devices", "2",
-             "--resume", alone / "moved"],
-            env={**os.environ, "XLA_FLAGS": flags}, cwd=ROOT,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-    )  # fmt: skip
     assert_close_ends(end(alone, "alone"), end(alone, "moved"))
 
 
@@ -143,31 +199,6 @@ def test_two_processes_stop_together_when_one_of_them_is_asked_to(alone):
     assert "go on with: tempered-ebm train --resume" in complaints[0]
     run = run_folder.open_run(alone / "stopped")
     assert loop.load_params(run)[1] == read_table(run.metrics)["step"][-1]
-
-
-def test_a_batch_is_really_divided_and_must_divide_evenly():
-    code = (
-        "import jax, jax.numpy as jnp\n"
-        "from tempered_ebm.training.config import ParallelConfig\n"
-        "from tempered_ebm.training.devices import shard_batch, start\n"
-        "devices = start(ParallelConfig(devices=4))\n"
-        "with jax.set_mesh(devices.mesh):\n"
-        "    x = jax.jit(lambda x: shard_batch(x, 1))(jnp.zeros((3, 8, 2)))\n"
-        "assert {s.data.shape for s in x.addressable_shards} == {(3, 2, 2)}\n"
-        "assert len(x.addressable_shards) == 4\n"
-        "y = devices.compile(lambda x: shard_batch(x, 1) + 1)(x)\n"
-        "assert y.is_fully_replicated and len(y.addressable_shards) == 4\n"
-        "try:\n"
-        "    devices.require_divisible(10)\n"
-        "except ValueError as error:\n"
-        "    assert str(error) == '--batch-size must be a multiple of the 4 devices, got 10'\n"
-        "else:\n"
-        "    raise AssertionError\n"
-    )
-    flags = "--xla_force_host_platform_device_count=8"
-    subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "XLA_FLAGS": flags}, cwd=ROOT, check=True
-    )
 
 
 BAD = {

@@ -1,4 +1,4 @@
-"""A class that training never saw is looked for among the held-out images."""
+"""Measurements that models share: anomalies by a held-out class, and outliers."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from tempered_ebm.training import evaluation, loop, run_folder
 from tempered_ebm.training.config import DataConfig, load_dataset
 from tempered_ebm.training.evaluation import Scorer
 from tempered_ebm.training.latent import task
-from tests.training.runs import tiny_config
+from tests.training.runs import DIGITS, tiny_config
 
 DATA = DataConfig(held_out_label=3, validation=0.1)
 
@@ -86,3 +86,50 @@ def test_images_far_from_the_data_have_the_larger_scores(tmp_path):
     mild, wild = np.zeros((6, 8, 8, 1), np.float32), np.full((6, 8, 8, 1), 3.0, np.float32)
     for scorer in scorers.values():
         assert scorer.score(wild).min() > scorer.score(mild).max()
+
+
+def test_other_images_are_none_of_the_data():
+    x = DIGITS.x_test[:20]
+    others = evaluation.other_images(np.random.default_rng(0), x)
+    assert set(others) == {"shuffled pixels", "uniform noise", "inverted images"}
+    shuffled = others["shuffled pixels"].reshape(20, -1)
+    np.testing.assert_array_equal(np.sort(shuffled), np.sort(x.reshape(20, -1)))
+    assert not np.array_equal(others["shuffled pixels"], x)
+    np.testing.assert_array_equal(others["inverted images"], -x)
+
+
+def test_areas_count_pairs_in_the_right_order():
+    """Three of the four pairs are ordered as they should be; the second score has them reversed."""
+    x, other = np.array([1.0, 3.0]), np.array([0.0, 2.0])
+    (row,) = evaluation.outlier_rows(lambda x: {"score": x, "reversed": -x}, x, {"other": other})
+    assert row == evaluation.OutlierRow("other", {"score": 0.75, "reversed": 0.25})
+    assert evaluation.outlier_lines([row])[1].split() == ["other", "0.7500", "0.2500"]
+    assert evaluation.outlier_lines([]) == []
+
+
+def archive(path, shape, n=10):
+    images = np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
+    np.savez(path, x_train=images, x_test=images[:4])
+    return path
+
+
+def test_files_are_brought_to_the_shape_of_the_model(tmp_path):
+    paths = [archive(tmp_path / "gray.npz", (8, 8)), archive(tmp_path / "colour.npz", (16, 16, 3))]
+    others = evaluation.load_others(paths, (8, 8, 1), 3)
+    assert {name: x.shape for name, x in others.items()} == {
+        "gray": (3, 8, 8, 1),
+        "colour": (3, 8, 8, 1),
+    }
+    np.savez(tmp_path / "tested.npz", x_test=np.load(paths[0])["x_test"])
+    alone = evaluation.load_others([tmp_path / "tested.npz"], (8, 8, 1), 3)["tested"]
+    np.testing.assert_array_equal(alone, others["gray"])
+    expected = np.load(paths[0])["x_test"][:3, ..., None] / 127.5 - 1
+    np.testing.assert_allclose(others["gray"], expected, atol=1e-6)
+
+
+def test_files_that_do_not_fit_are_named(tmp_path):
+    gray = archive(tmp_path / "gray.npz", (8, 8))
+    with pytest.raises(te.InputError, match=r"gray.npz must hold images .* shape \(8, 8, 3\)"):
+        evaluation.load_others([gray], (8, 8, 3), 5)
+    with pytest.raises(te.InputError, match="got gray twice"):
+        evaluation.load_others([gray, gray], (8, 8, 1), 5)
