@@ -25,6 +25,7 @@ from tempered_ebm.training.devices import Devices
 from tempered_ebm.training.logging import Records, write_evaluation
 from tempered_ebm.training.run_folder import RunFolder
 from tempered_ebm.training.state import SKIPPED, Learner, TrainState, consecutive_skips
+from tempered_ebm.training.task import TrainedModel
 from tempered_ebm.types import Params
 
 BuildLearner = Callable[[Any], Learner]
@@ -393,6 +394,13 @@ def load_params(folder: RunFolder, *, best: bool = False) -> tuple[Params, int]:
         checkpoints.close()
 
 
+def load_trained(folder: RunFolder, *, best: bool = False) -> TrainedModel:
+    """Return the model of a checkpoint of a run; see :func:`load_params`."""
+    params, step = load_params(folder, best=best)
+    config = settled_config(folder, step)
+    return TrainedModel(config, params, step, folder.event_shape, folder.load_dataset)
+
+
 def settled_config(folder: RunFolder, step: int) -> BaseConfig:
     """Return the configuration in effect at a checkpoint: rollbacks make rates smaller."""
     known = read_manifest(folder.checkpoints, step)
@@ -428,6 +436,7 @@ def evaluate(
     """
     past = rollback.read_rollbacks(folder.events)
     config = rollback.scaled_config(folder.config, len(past))
-    evaluated = folder.task.evaluate(config, dataset, params, step, seed=seed, others=others)
+    trained = TrainedModel(config, params, step, folder.event_shape, lambda: dataset)
+    evaluated = folder.task.evaluate(trained, dataset, seed=seed, others=others)
     write_evaluation(folder, evaluated)
     return evaluated.table

@@ -244,16 +244,15 @@ def _prepare(folder: RunFolder, config: RestorationConfig) -> _Work:
             f"--num-images must be at most the {len(images)} held-out images, got "
             f"{config.num_images}"
         )
-    params, step = loop.load_params(folder, best=config.best)
-    settled = loop.settled_config(folder, step)
-    model = folder.task.density(settled, folder.event_shape, config.num_steps)
+    trained = loop.load_trained(folder, best=config.best)
+    model = folder.task.density(trained.config, folder.event_shape, config.num_steps)
     assert model is not None
 
     def fresh(rng_key: Array) -> Array:
-        chains = folder.task.trajectory(settled, folder, params, rng_key, config.num_images, 1)
+        chains = folder.task.trajectory(trained, rng_key, config.num_images, 1)
         return chains.show(chains.initial)
 
-    return _Work(model, params, jnp.asarray(images[: config.num_images]), fresh)
+    return _Work(model, trained.params, jnp.asarray(images[: config.num_images]), fresh)
 
 
 def _on_host(*arrays: Array) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tempered_ebm.models import DataEBM
 
+Labels: TypeAlias = np.ndarray | None
+"""The class of every chain, or None for the default of a model."""
 NUM_PICTURED = 100
 """Chains that are drawn during training."""
 
@@ -60,17 +62,22 @@ class Trajectory(NamedTuple):
         )
 
 
-class DataSource(Protocol):
-    """The data of a run: their shape, and how they are loaded where they are needed."""
+class TrainedModel(NamedTuple):
+    """Parameters of a run and what they are used with.
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
-        ...
+    Attributes:
+        config: resolved configuration, with the step sizes in effect.
+        params: parameters.
+        step: updates behind them.
+        event_shape: shape of one observation.
+        load_dataset: loads the data of the run, for chains that start from them.
+    """
 
-    def load_dataset(self) -> AnyDataset:
-        """Load the data."""
-        ...
+    config: Any
+    params: Params
+    step: int
+    event_shape: tuple[int, ...]
+    load_dataset: Callable[[], AnyDataset]
 
 
 class Evaluated(NamedTuple):
@@ -88,7 +95,7 @@ class Evaluated(NamedTuple):
 class Task(Protocol):
     """A kind of model: how it is built, sampled and evaluated.
 
-    Every method takes the resolved configuration of a run. The defaults of this class suit a model
+    Configurations are resolved ones. The defaults of this class suit a model
     without chains, classes or density of observations.
 
     Attributes:
@@ -108,20 +115,12 @@ class Task(Protocol):
         ...
 
     def generate(
-        self,
-        config: Any,
-        source: DataSource,
-        params: Params,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: np.ndarray | None = None,
+        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return draws from the trained model.
 
         Args:
-            config: resolved configuration.
-            source: of the data of the run, which are loaded if chains start from them.
-            params: parameters.
+            trained: the model.
             rng_key: key of starts and chains.
             num_samples: number of draws.
             label: the class of each draw, for a model that has :meth:`num_classes`.
@@ -133,34 +132,23 @@ class Task(Protocol):
 
     def trajectory(
         self,
-        config: Any,
-        source: DataSource,
-        params: Params,
+        trained: TrainedModel,
         rng_key: PRNGKey,
         num_samples: int,
         num_frames: int,
-        label: np.ndarray | None = None,
+        label: Labels = None,
     ) -> Trajectory:
         """Return chains that start as those of :meth:`generate` do."""
         raise NotImplementedError
 
     def evaluate(
-        self,
-        config: Any,
-        dataset: Any,
-        params: Params,
-        step: int,
-        *,
-        seed: int = 0,
-        others: Sequence[Path] = (),
+        self, trained: TrainedModel, dataset: Any, *, seed: int = 0, others: Sequence[Path] = ()
     ) -> Evaluated:
         """Return measurements of a trained model.
 
         Args:
-            config: resolved configuration.
+            trained: the model.
             dataset: its data.
-            params: its parameters.
-            step: updates behind them.
             seed: seed of all draws.
             others: npz files of other data sets, if the model takes them.
 

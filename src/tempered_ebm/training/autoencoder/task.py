@@ -25,9 +25,10 @@ from tempered_ebm.training.autoencoder.learner import (
 from tempered_ebm.training.config import with_sampling_steps
 from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import (
-    DataSource,
     Evaluated,
+    Labels,
     Task,
+    TrainedModel,
     Trajectory,
     require_finite,
     steps_per_frame,
@@ -106,33 +107,27 @@ class AutoencoderTask(Task):
         return init_params(config, event_shape, rng_key)
 
     def generate(
-        self,
-        config: AutoencoderConfig,
-        source: DataSource,
-        params: AutoencoderEBMParams,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: np.ndarray | None = None,
+        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return probabilities of white pixels, brought to [-1, 1], at codes from long chains."""
-        model = build_model(config, source.event_shape, sampling=True)
+        config, params = trained.config, trained.params
+        model = build_model(config, trained.event_shape, sampling=True)
         images = np.asarray(2 * model.generate(rng_key, params, num_samples) - 1)
         require_finite(images, "chains on codes")
         return images
 
     def trajectory(
         self,
-        config: AutoencoderConfig,
-        source: DataSource,
-        params: AutoencoderEBMParams,
+        trained: TrainedModel,
         rng_key: PRNGKey,
         num_samples: int,
         num_frames: int,
-        label: np.ndarray | None = None,
+        label: Labels = None,
     ) -> Trajectory:
         """Return chains on codes from N(0, I), shown as the images they decode to."""
+        config, params = trained.config, trained.params
         steps = steps_per_frame(config.chain.sampling_steps, num_frames)
-        model = build_model(with_sampling_steps(config, steps), source.event_shape, sampling=True)
+        model = build_model(with_sampling_steps(config, steps), trained.event_shape, sampling=True)
         return Trajectory(
             jax.random.normal(rng_key, (num_samples, model.latent_dim)),
             lambda key, z: model.codes.run_chains(key, params.prior, z).position,
@@ -142,15 +137,14 @@ class AutoencoderTask(Task):
 
     def evaluate(
         self,
-        config: AutoencoderConfig,
+        trained: TrainedModel,
         dataset: ImageDataset,
-        params: AutoencoderEBMParams,
-        step: int,
         *,
         seed: int = 0,
         others: Sequence[Path] = (),
     ) -> Evaluated:
         """Measure the reconstruction of images and the density of codes."""
+        config, params, step = trained.config, trained.params, trained.step
         model = build_model(config, dataset.event_shape, sampling=True)
         keys = jax.random.split(jax.random.key(seed), 5)
         x = binarized(config, jnp.asarray(dataset.x_test[:_MOST_CODES]))

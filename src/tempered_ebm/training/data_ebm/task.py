@@ -29,9 +29,10 @@ from tempered_ebm.training.data_ebm.learner import (
 from tempered_ebm.training.evaluation import DistanceRow, FeatureSpace, OutlierRow
 from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import (
-    DataSource,
     Evaluated,
+    Labels,
     Task,
+    TrainedModel,
     Trajectory,
     require_finite,
     steps_per_frame,
@@ -65,29 +66,23 @@ class DataEBMTask(Task):
         return build_model(config, event_shape).init(rng_key)
 
     def generate(
-        self,
-        config: DataEBMConfig,
-        source: DataSource,
-        params: Params,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: np.ndarray | None = None,
+        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return ends of chains of ``sampling_steps`` that start like new chains of training."""
-        return generate(config, source.load_dataset().x_train, params, rng_key, num_samples)
+        config, params = trained.config, trained.params
+        return generate(config, trained.load_dataset().x_train, params, rng_key, num_samples)
 
     def trajectory(
         self,
-        config: DataEBMConfig,
-        source: DataSource,
-        params: Params,
+        trained: TrainedModel,
         rng_key: PRNGKey,
         num_samples: int,
         num_frames: int,
-        label: np.ndarray | None = None,
+        label: Labels = None,
     ) -> Trajectory:
         """Return chains, or ladders shown by their replicas at the model."""
-        x_train = source.load_dataset().x_train
+        config, params = trained.config, trained.params
+        x_train = trained.load_dataset().x_train
         steps = steps_per_frame(config.chain.sampling_steps, num_frames)
         model = build_model(with_sampling_steps(config, steps), x_train.shape[1:], sampling=True)
         return Trajectory(
@@ -109,15 +104,14 @@ class DataEBMTask(Task):
 
     def evaluate(
         self,
-        config: DataEBMConfig,
+        trained: TrainedModel,
         dataset: AnyDataset,
-        params: Params,
-        step: int,
         *,
         seed: int = 0,
         others: Sequence[Path] = (),
     ) -> Evaluated:
         """Measure the likelihood of points, or distances and scores of images."""
+        config, params, step = trained.config, trained.params, trained.step
         if isinstance(dataset, PointDataset):
             return evaluate_points(config, dataset, params, step, seed=seed)
         return evaluate_images(config, dataset, params, step, seed=seed, others=others)

@@ -22,9 +22,10 @@ from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.jem.learner import build_learner, build_model, build_start
 from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import (
-    DataSource,
     Evaluated,
+    Labels,
     Task,
+    TrainedModel,
     Trajectory,
     require_finite,
     steps_per_frame,
@@ -56,33 +57,27 @@ class JEMTask(Task):
         return config.model.num_classes or 0
 
     def generate(
-        self,
-        config: JEMConfig,
-        source: DataSource,
-        params: Params,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: np.ndarray | None = None,
+        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return ends of chains of ``sampling_steps`` on p(x|y), by default all classes in turn.
 
         The chains of a model whose density is marginal are given a class, too.
         """
-        dataset: Any = source.load_dataset()
+        config, params = trained.config, trained.params
+        dataset: Any = trained.load_dataset()
         return generate(config, dataset, params, rng_key, num_samples, label)
 
     def trajectory(
         self,
-        config: JEMConfig,
-        source: DataSource,
-        params: Params,
+        trained: TrainedModel,
         rng_key: PRNGKey,
         num_samples: int,
         num_frames: int,
-        label: np.ndarray | None = None,
+        label: Labels = None,
     ) -> Trajectory:
         """Return chains on p(x|y), by default all classes in turn."""
-        dataset: Any = source.load_dataset()
+        config, params = trained.config, trained.params
+        dataset: Any = trained.load_dataset()
         steps = steps_per_frame(config.chain.sampling_steps, num_frames)
         model = build_model(with_sampling_steps(config, steps), dataset.event_shape, sampling=True)
         classes = _classes(config, num_samples, label)
@@ -107,15 +102,14 @@ class JEMTask(Task):
 
     def evaluate(
         self,
-        config: JEMConfig,
+        trained: TrainedModel,
         dataset: ImageDataset,
-        params: Params,
-        step: int,
         *,
         seed: int = 0,
         others: Sequence[Path] = (),
     ) -> Evaluated:
         """Measure the classifier, and the density of held-out and other images."""
+        config, params, step = trained.config, trained.params, trained.step
         model = build_model(config, dataset.event_shape)
         loaded = evaluation.load_others(others, dataset.event_shape, _MOST_IMAGES)
         x = dataset.x_test[:_MOST_IMAGES]

@@ -23,9 +23,10 @@ from tempered_ebm.training.latent.config import LatentConfig
 from tempered_ebm.training.latent.learner import build_learner, build_model
 from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import (
-    DataSource,
     Evaluated,
+    Labels,
     Task,
+    TrainedModel,
     Trajectory,
     require_finite,
     steps_per_frame,
@@ -57,16 +58,11 @@ class LatentTask(Task):
         return build_model(config, event_shape).init(rng_key)
 
     def generate(
-        self,
-        config: LatentConfig,
-        source: DataSource,
-        params: LatentEBMParams,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: np.ndarray | None = None,
+        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return images from the learned prior, by chains of ``sampling_steps``."""
-        shape: Any = source.event_shape
+        config, params = trained.config, trained.params
+        shape: Any = trained.event_shape
         model = build_model(config, shape, sampling=True)
         images = np.asarray(model.generate(rng_key, params, num_samples))
         _require_finite("prior", images)
@@ -74,16 +70,15 @@ class LatentTask(Task):
 
     def trajectory(
         self,
-        config: LatentConfig,
-        source: DataSource,
-        params: LatentEBMParams,
+        trained: TrainedModel,
         rng_key: PRNGKey,
         num_samples: int,
         num_frames: int,
-        label: np.ndarray | None = None,
+        label: Labels = None,
     ) -> Trajectory:
         """Return prior chains from N(0, I), shown as images."""
-        shape: Any = source.event_shape
+        config, params = trained.config, trained.params
+        shape: Any = trained.event_shape
         steps = steps_per_frame(config.chain.sampling_steps, num_frames)
         model = build_model(with_sampling_steps(config, steps), shape, sampling=True)
         return Trajectory(
@@ -95,10 +90,8 @@ class LatentTask(Task):
 
     def evaluate(
         self,
-        config: LatentConfig,
+        trained: TrainedModel,
         dataset: ImageDataset,
-        params: LatentEBMParams,
-        step: int,
         *,
         seed: int = 0,
         others: Sequence[Path] = (),
@@ -107,6 +100,7 @@ class LatentTask(Task):
 
         Sampling chains have ``sampling_steps`` steps and start from N(0, I).
         """
+        config, params, step = trained.config, trained.params, trained.step
         model = build_model(config, dataset.image_shape, sampling=True)
         root = jax.random.key(seed)
         sets_key, reconstruction_key, evidence_key = jax.random.split(root, 3)

@@ -17,7 +17,7 @@ from tempered_ebm.training.evaluation import Scorer, in_batches
 from tempered_ebm.training.latent.config import LatentChainConfig
 from tempered_ebm.training.latent.task import estimate_evidence, matched_normal
 from tempered_ebm.training.state import Learner
-from tempered_ebm.training.task import DataSource, Evaluated, Task
+from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel
 from tempered_ebm.training.vae.config import VAEConfig
 from tempered_ebm.training.vae.learner import build_learner, build_model, init_params
 from tempered_ebm.types import PRNGKey
@@ -38,24 +38,17 @@ class VAETask(Task):
         return init_params(config, event_shape, rng_key)
 
     def generate(
-        self,
-        config: VAEConfig,
-        source: DataSource,
-        params: VAEParams,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: np.ndarray | None = None,
+        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return images at latent vectors from N(0, I)."""
-        shape: Any = source.event_shape
+        config, params = trained.config, trained.params
+        shape: Any = trained.event_shape
         return np.asarray(build_model(config, shape).generate(rng_key, params, num_samples))
 
     def evaluate(
         self,
-        config: VAEConfig,
+        trained: TrainedModel,
         dataset: ImageDataset,
-        params: VAEParams,
-        step: int,
         *,
         seed: int = 0,
         others: Sequence[Path] = (),
@@ -65,6 +58,7 @@ class VAETask(Task):
         The log-evidence is estimated by tempering from N(0, I), as that of a latent EBM is; the
         encoder has no part in it.
         """
+        config, params, step = trained.config, trained.params, trained.step
         model = build_model(config, dataset.image_shape)
         keys = jax.random.split(jax.random.key(seed), 6)
         num_samples = min(len(dataset.x_train), evaluation.MOST_IMAGES)
