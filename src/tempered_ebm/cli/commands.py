@@ -213,10 +213,9 @@ class Sample(OfRun):
         if self.animate and not task.has_chains:
             raise InputError(f"--animate needs a model with chains, and {folder.path} has none")
         label = self._labels(folder)
-        params, step = loop.load_params(folder, best=self.checkpoint == "best")
-        config = loop.settled_config(folder, step)
+        trained = loop.load_trained(folder, best=self.checkpoint == "best")
         key = jax.random.key(self.seed)
-        x = task.generate(config, folder, params, key, self.num_samples, label=label)
+        x = task.generate(trained, key, self.num_samples, label)
         title = "draws from the model"
         if x.ndim == 4:
             figure = plotting.image_panels({title: x[:400]})
@@ -231,9 +230,7 @@ class Sample(OfRun):
             num_chains = min(self.num_samples, _ANIMATED)
             if label is not None:
                 label = label[:num_chains]
-            trajectory = task.trajectory(
-                config, folder, params, start_key, num_chains, self.num_frames, label=label
-            )
+            trajectory = task.trajectory(trained, start_key, num_chains, self.num_frames, label)
             gif = trajectory.animation(chain_key, self.num_frames)
             _files.write_atomically(folder.path / "samples.gif", gif)
         print(f"{len(x)} draws in {folder.path / 'samples.npz'}, picture beside it")
