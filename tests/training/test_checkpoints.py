@@ -164,12 +164,12 @@ def test_a_run_with_nothing_but_damaged_checkpoints_is_named_and_kept(tmp_path, 
     folder = run_folder.open_run(tmp_path / "run")
     for step in (8, 12):
         os.truncate(files(folder.checkpoints, step)[-1], 5)
-    for attempt in (loop.load_params, lambda run: train(run, resume=True)):
+    for go_on in (loop.load_params, lambda run: train(run, resume=True)):
         with (
             pytest.warns(UserWarning, match="is damaged"),
             pytest.raises(te.InputError, match=r"checkpoints/12 and every checkpoint before"),
         ):
-            attempt(folder)
+            go_on(folder)
     assert (folder.checkpoints / "8").is_dir()
 
 

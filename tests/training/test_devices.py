@@ -72,8 +72,8 @@ def command(folder, name, *arguments, devices=1, options=TINY):
 
 def finish(*processes):
     for process in processes:
-        _, complaint = process.communicate(timeout=300)
-        assert process.returncode == 0, complaint
+        _, message = process.communicate(timeout=300)
+        assert process.returncode == 0, message
 
 
 def end(folder, name):
@@ -96,10 +96,10 @@ def in_one_process(script, devices):
     prelude = (
         "import shlex, shutil, sys\n"
         "from pathlib import Path\n"
-        "from tempered_ebm import cli\n"
+        "from tempered_ebm.cli.main import main\n"
         "def run(*arguments):\n"
         "    try:\n"
-        "        cli.main([str(argument) for argument in arguments])\n"
+        "        main([str(argument) for argument in arguments])\n"
         "    except SystemExit as stop:\n"
         "        assert not stop.code, arguments\n"
     )
@@ -194,9 +194,9 @@ def test_two_processes_stop_together_when_one_of_them_is_asked_to(alone):
     while time.monotonic() < deadline and not (table.exists() and table.stat().st_size > 1000):
         time.sleep(0.1)
     processes[1].terminate()
-    complaints = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [130, 130], complaints
-    assert "go on with: tempered-ebm train --resume" in complaints[0]
+    messages = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], messages
+    assert "go on with: tempered-ebm train --resume" in messages[0]
     run = run_folder.open_run(alone / "stopped")
     assert loop.load_params(run)[1] == read_table(run.metrics)["step"][-1]
 

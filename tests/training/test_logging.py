@@ -80,7 +80,7 @@ def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
     assert [path.name for path in folder.figures.iterdir()] == ["chains-00000012.png"]
 
 
-LOGGING = LoggingConfig(gradients_every=5, gradient_batches=3)
+GRADIENTS = LoggingConfig(gradients_every=5, gradient_batches=3)
 
 
 @pytest.mark.parametrize("estimator", ["covariance", "pooled"])
@@ -91,7 +91,7 @@ def test_a_run_with_swaps_logs_its_gradients_and_resumes_bit_for_bit(
         "learning": configs.EstimatorConfig(
             estimator=estimator, replica_exchange=True, num_temperatures=3
         ),
-        "logging": LOGGING,
+        "logging": GRADIENTS,
     }
     whole = create(tmp_path, "whole", **settings)
     expected = train(whole)
@@ -122,6 +122,6 @@ def test_chains_too_few_for_the_covariance_are_named():
     ("name", "value"), [("gradients_every", -1), ("gradient_batches", 1), ("gradient_repeats", 1)]
 )
 def test_bad_settings_of_the_records_are_named(name, value):
-    config = configs.LatentConfig(logging=dataclasses.replace(LOGGING, **{name: value}))
+    config = configs.LatentConfig(logging=dataclasses.replace(GRADIENTS, **{name: value}))
     with pytest.raises(te.InputError, match=f"--{name.replace('_', '-')} must be an integer >="):
         config.validate()

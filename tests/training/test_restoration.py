@@ -103,7 +103,7 @@ def data_config(path, name="data", **groups):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Tiny runs of both kinds."""
-    path = tmp_path_factory.mktemp("mended")
+    path = tmp_path_factory.mktemp("restored")
     jem = jem_configs.JEMConfig(
         model=jem_configs.JEMModelConfig(width=4, depth=1),
         chain=jem_configs.JEMChainConfig(steps=2, sampling_steps=4),
@@ -223,9 +223,9 @@ def test_wrong_use_is_one_line_before_anything_is_loaded(runs, monkeypatch, caps
     monkeypatch.setattr(loop, "load_params", None)
     command, *options = WRONG[message]
     assert run(command, runs / "data", *options) == 2
-    complaint = capsys.readouterr().err
-    assert message in complaint
-    assert complaint.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["inpaint", "denoise"])
@@ -279,7 +279,7 @@ def test_chains_of_one_class_follow_its_logit(runs):
     assert not np.array_equal(drawn, turns)
 
 
-def test_a_ladder_is_mended_by_adjusted_chains(tmp_path):
+def test_a_ladder_is_restored_by_adjusted_chains(tmp_path):
     config = dataclasses.replace(
         data_config(tmp_path),
         chain=data_configs.DataChainConfig(num_temperatures=3, sampling_steps=4),

@@ -185,7 +185,7 @@ def test_a_rolled_back_run_resumes_bit_for_bit(recovered, tmp_path, monkeypatch)
 
 
 def test_after_a_rollback_the_noise_is_another(tmp_path):
-    """A learner whose loss is a number drawn by its key, and infinite in the first attempt."""
+    """A learner whose loss is a number drawn by its key, and infinite before the first rollback."""
     optimizer = optax.apply_if_finite(optax.sgd(0.0), 10**6)
 
     def build_learner(config):

@@ -1,9 +1,8 @@
 """Checkpoints of a run: written by Orbax, complete with their manifest, verified before use.
 
-Orbax's ``CheckpointManager`` is not used for retention and best-of: it removes old checkpoints
-before its ``save`` returns, when the new one has no manifest yet. A run that is killed there, or
-whose disk is full, would be left without a verified checkpoint (with ``--keep-last 1``), and what
-it keeps could not be the newest of the schedule beside what an interrupt left.
+Orbax's ``CheckpointManager`` is not used for retention and best-of: its ``save`` removes the old
+checkpoint before it returns, when the new one has no manifest yet. A run of ``--keep-last 1`` that
+is killed there, or whose disk is full, would be left without a verified checkpoint.
 """
 
 from __future__ import annotations
