@@ -57,6 +57,7 @@ def test_the_table_and_the_picture(tmp_path, capsys, monkeypatch):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_library_keeps_to_the_budget_and_is_charged_for_everything():
     problem = make("skewed-gamma")
     result = ours.DEFAULT.estimate(np.arange(2), problem, 20_000)

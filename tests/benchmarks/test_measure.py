@@ -48,8 +48,16 @@ def work(**more):
     )
 
 
-def test_ratios_are_formed_pair_by_pair_against_each_of_ours():
-    rows = {row["competitor"]: row for row in measure.rows(work(), 3)}
+@pytest.fixture(scope="module")
+def measured():
+    """Rows of ``work`` after three rounds, on the clock that sleepers move."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure.time, "perf_counter", lambda: sum(CLOCK))
+        return measure.rows(work(), 3)
+
+
+def test_ratios_are_formed_pair_by_pair_against_each_of_ours(measured):
+    rows = {row["competitor"]: row for row in measured}
     assert rows["slow"]["ratio"] == {
         "tempered_ebm": [3.0, 3.0, 3.0],
         "tempered_ebm, other noise": [6.0, 6.0, 6.0],
@@ -70,8 +78,8 @@ def test_a_failure_of_ours_is_an_error():
         measure.rows(Work("a work", {"tempered_ebm": broken, "slow": sleeper(1.0)}), 1)
 
 
-def test_the_table_says_what_was_met_and_what_was_skipped():
-    rows = measure.rows(work(), 3)
+def test_the_table_says_what_was_met_and_what_was_skipped(measured):
+    rows = measured
     text = tables.markdown(rows)
     assert "3.00 [3.00, 3.00]; 6.00 [6.00, 6.00] | ≥ 4: met" in text
     assert "skipped: not available: no module named peer" in text
@@ -118,10 +126,10 @@ def test_peak_memory_sees_a_large_array():
     assert peak is None or peak > size / 2 or jax.default_backend() != "cpu"
 
 
-def test_the_page_gets_its_tables():
+def test_the_page_gets_its_tables(measured):
     from benchmarks import results_page
 
-    rows = [{"suite": "kernels", **row} for row in measure.rows(work(), 3)]
+    rows = [{"suite": "kernels", **row} for row in measured]
     started = [{"name": "import jax", "seconds": [1, 2, 3], "ratio": [1, 1, 1]}]
     results = {
         "rows": rows, "environment": {"jax": "0.0"}, "repeats": 3, "seconds": 1, "startup": started,

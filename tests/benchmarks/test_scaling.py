@@ -46,15 +46,6 @@ ENTRY %main (a: f32[64,10], b: f32[]) -> (f32[64,10], f32[]) {
 """  # noqa: E501
 
 
-def in_a_process(code, count):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
-    return json.loads(done.stdout)
-
-
 def test_collectives_of_a_program_written_by_hand():
     found = communication.collectives(HLO)
     assert set(found) == {
@@ -83,44 +74,63 @@ def test_bytes_of_shapes(shape, expected):
     assert communication.num_bytes(shape) == expected
 
 
-def test_collectives_of_compiled_programs():
-    code = """
-import json, jax, jax.numpy as jnp
+ON_EIGHT_DEVICES = """
+import json, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import PartitionSpec as P
-from benchmarks.scaling import communication
-from tempered_ebm import sharding
-mesh = sharding.data_mesh()
+import tempered_ebm as te
+from benchmarks.scaling import communication, works
+from tempered_ebm import densities, sharding
+from tempered_ebm.training.devices import Devices
+mesh = sharding.data_mesh(jax.devices()[:4])
 def found(local, out):
     f = jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=out, check_vma=False)
     return communication.collectives(jax.jit(f).lower(jnp.ones((8, 5))).compile().as_text())
 total = lambda x: jax.lax.psum(x, "data")
 loop = lambda x: jax.lax.fori_loop(0, 7, lambda i, x: jnp.sin(total(x)), x)
-print(json.dumps([
+programs = [
     found(total, P()), found(loop, P()), found(jnp.sin, P("data")),
     found(lambda x: jax.lax.all_gather(x, "data"), P()),
-]))
+]
+devices = Devices(mesh)
+totals = {
+    name: communication.totals(communication.collectives(work.build(devices, 8).text))
+    for name, work in works.WORKS.items()
+}
+kernel = te.mala(densities.eight_gaussians().logdensity_fn, 0.01)
+start = np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32)
+run = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 30).position)
+positions = [
+    run(
+        jax.random.key(0), sharding.shard_chains(start, sharding.data_mesh(jax.devices()[:n]))
+    ).tolist()
+    for n in (1, 2, 4, 8)
+]
+print(json.dumps({"programs": programs, "totals": totals, "positions": positions}))
 """
-    once, looped, none, gathered = in_a_process(code, 4)
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices():
+    """What three tests ask of one process: devices are given to a process when JAX starts."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", ON_EIGHT_DEVICES], cwd=ROOT, check=True, stdout=subprocess.PIPE,
+        text=True, env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_collectives_of_compiled_programs(on_eight_devices):
+    once, looped, none, gathered = on_eight_devices["programs"]
     assert once == [["all-reduce", 2 * 5 * 4, 1, False]]
     assert looped == [["all-reduce", 2 * 5 * 4, 7, True]]
     assert none == []
     assert gathered == [["all-gather", 8 * 5 * 4, 1, False]]
 
 
-def test_sampling_communicates_nothing_and_a_batch_only_outside_the_chains():
+def test_sampling_communicates_nothing_and_a_batch_only_outside_the_chains(on_eight_devices):
     """Every work of the suite on 4 devices; chains are loops, the gradient is none."""
-    code = """
-import json, jax
-from benchmarks.scaling import communication, works
-from tempered_ebm import sharding
-from tempered_ebm.training.devices import Devices
-devices = Devices(sharding.data_mesh())
-print(json.dumps({
-    name: communication.totals(communication.collectives(work.build(devices, 8).text))
-    for name, work in works.WORKS.items()
-}))
-"""
-    found = in_a_process(code, 4)
+    found = dict(on_eight_devices["totals"])
     update = found.pop("training update")
     assert len(found) == 4
     assert not any(found.values()), found
@@ -128,23 +138,10 @@ print(json.dumps({
     assert not any(total["in_loop"] for total in update.values()), update
 
 
-def test_positions_do_not_depend_on_the_number_of_devices():
+def test_positions_do_not_depend_on_the_number_of_devices(on_eight_devices):
     """float32: other blocks of a loop may round differently, which 30 steps do not amplify much."""
-    code = """
-import json, jax, numpy as np
-import tempered_ebm as te
-from tempered_ebm import densities as toy
-kernel = te.mala(toy.eight_gaussians().logdensity_fn, 0.01)
-start = np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32)
-run = jax.jit(lambda key, z: te.inference.short_run(key, kernel, z, 30).position)
-print(json.dumps([
-    run(
-        jax.random.key(0), te.sharding.shard_chains(start, te.sharding.data_mesh(jax.devices()[:n]))
-    ).tolist()
-    for n in (1, 2, 4, 8)
-]))
-"""
-    one, *others = map(np.array, in_a_process(code, 8))
+    one, *others = map(np.array, on_eight_devices["positions"])
+    assert len(others) == 3
     assert np.abs(one).max() > 0.1
     for other in others:
         np.testing.assert_allclose(other, one, atol=1e-5)
