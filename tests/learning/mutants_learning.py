@@ -71,7 +71,7 @@ def deviations_that_carry_a_gradient(patch):
     patch.setattr(jax.lax, "stop_gradient", lambda x: x)
 
 
-@caught_by(checks.learning_gradient, "pooled", batch=60)
+@caught_by(checks.learning_gradient, "pooled", batch=30)
 def weights_shared_by_all_observations(patch):
     correct = estimators.posterior_weights
 
