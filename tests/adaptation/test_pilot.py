@@ -15,8 +15,9 @@ def name(path):
     return next(key for key, value in gt.REFERENCE_PATHS.items() if value is path)
 
 
+@pytest.mark.slow  # The closed forms of the ladder guard the quick tests.
 @pytest.mark.statistical
-@pytest.mark.parametrize("path", [SKEWED, pytest.param(GAUSSIAN, marks=pytest.mark.slow)], ids=name)
+@pytest.mark.parametrize("path", [SKEWED, GAUSSIAN], ids=name)
 def test_it_finds_the_ladder_of_equal_length(path):
     checks.ladder_of_equal_length(path)
 
@@ -184,7 +185,7 @@ def test_metrics_of_badly_scaled_coordinates_are_their_variances(scale):
     "dtype",
     [
         "bfloat16",
-        "float64",
+        pytest.param("float64", marks=pytest.mark.slow),
         pytest.param("float16", marks=pytest.mark.slow),
         pytest.param("float32", marks=pytest.mark.slow),
     ],

@@ -101,7 +101,7 @@ def assert_equal(left, right):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-6), left, right)
 
 
-EVERY_BATCH = [(name, (5,)) for name in checks.KERNELS] + [("mala", ()), ("mala", (2, 3))]
+EVERY_BATCH = tuple(zip(checks.KERNELS, ((5,), (), (2, 3), (5,), (5,)), strict=True))
 
 
 @pytest.mark.parametrize(("name", "chains"), EVERY_BATCH)

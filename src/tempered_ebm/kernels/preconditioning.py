@@ -60,7 +60,7 @@ def rmsprop(decay: float = 0.99, damping: float = 1e-5) -> Preconditioner:
     checks.positive("damping", damping)
     checks.in_unit_interval("decay", decay)
     if decay == 1:
-        raise InputError("decay must be in [0, 1), got 1")
+        raise InputError(f"decay must be in [0, 1), got {decay}")
 
     def init(position: Position) -> Position:
         return jax.tree.map(jnp.ones_like, position)
