@@ -34,7 +34,7 @@ def test_a_whole_job_is_within_its_error():
 @functools.cache
 def report(name, path, precise):
     truth = gt.REFERENCE_PATHS[name]
-    options = {"num_samples": 40}
+    options = {"num_samples": 100}
     if path == "prior":
         options |= {"num_temperatures": 6, "pilot_rounds": 4, "pilot_steps": 50}
     with jax.enable_x64(precise):
@@ -45,8 +45,7 @@ def report(name, path, precise):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("path", ["reference", "prior"])
-@PATHS
-def test_single_and_double_precision_agree(name, path):
+def test_single_and_double_precision_agree(path, name="skewed_gamma"):
     single, double = (report(name, path, precise) for precise in (False, True))
     assert single.estimate.log_evidence.dtype == np.float32
     assert double.estimate.log_evidence.dtype == np.float64

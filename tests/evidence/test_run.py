@@ -148,9 +148,9 @@ def test_one_compilation_serves_every_key():
         return path.target.loglikelihood_fn(z)
 
     target = te.TemperedTarget(path.target.logprior_fn, loglikelihood)
-    te.log_evidence(jax.random.key(0), target, prior_draws(path, 256), num_samples=10)
+    te.log_evidence(jax.random.key(0), target, prior_draws(path, 256), num_samples=100)
     first = len(traces)
-    te.log_evidence(jax.random.key(1), target, prior_draws(path, 256, seed=1), num_samples=10)
+    te.log_evidence(jax.random.key(1), target, prior_draws(path, 256, seed=1), num_samples=100)
     assert len(traces) - first <= 2, traces  # its shape is looked at, and its program
 
 
@@ -227,10 +227,10 @@ def test_an_interrupt_reports_what_there_is(monkeypatch):
     monkeypatch.setattr(recorder, "_standard_error", interrupted)
     path = gt.SKEWED_GAMMA
     report = te.log_evidence(
-        jax.random.key(0), path.target, prior_draws(path, 4), num_temperatures=4, num_samples=50,
+        jax.random.key(0), path.target, prior_draws(path, 20), num_temperatures=5, num_samples=100,
         target_standard_error=0.01, **QUICK,
     )  # fmt: skip
-    assert "interrupted after 50 steps" in report.stopped
+    assert "interrupted after 100 steps" in report.stopped
     assert np.isfinite(report.log_evidence)
 
 
