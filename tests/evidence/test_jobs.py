@@ -45,7 +45,8 @@ def report(name, path, precise):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("path", ["reference", "prior"])
-def test_single_and_double_precision_agree(path, name="skewed_gamma"):
+def test_single_and_double_precision_agree(path):
+    name = "skewed_gamma"
     single, double = (report(name, path, precise) for precise in (False, True))
     assert single.estimate.log_evidence.dtype == np.float32
     assert double.estimate.log_evidence.dtype == np.float64
