@@ -12,6 +12,7 @@ from tempered_ebm import inference, learning, schedules
 from tempered_ebm.kernels import mala, replica_exchange
 from tempered_ebm.learning import GradientStatistics
 from tempered_ebm.models import LatentEBM, LatentEBMParams
+from tempered_ebm.study.config import MeasureConfig
 from tempered_ebm.training.latent.learner import Chains, Gradient
 from tempered_ebm.types import PRNGKey
 
@@ -45,11 +46,8 @@ def measure_gradient(
     temperatures: Float[Array, "K"] | None,
     images: Float[Array, "n ..."],
     index: Int[Array, "num_batches batch"],
-    *,
-    num_repeats: int,
-    apart_steps: int,
-    reference_steps: int,
-    with_reference: bool | Bool[Array, ""] = True,
+    settings: MeasureConfig,
+    with_reference: bool | Bool[Array, ""],
 ) -> GradientRecord:
     """Repeat the gradient of an update on several minibatches, and compare it with a reference.
 
@@ -66,29 +64,29 @@ def measure_gradient(
         temperatures: ladder, or None.
         images: training images.
         index: images of the minibatches.
-        num_repeats: estimates per minibatch.
-        apart_steps: steps by which prior chains are moved apart before.
-        reference_steps: steps of the reference chains.
-        with_reference: whether these run; without them no bias is measured.
+        settings: estimates per minibatch, steps by which prior chains are moved apart before
+            (those of sampling), and steps of the reference chains.
+        with_reference: whether the reference chains run; without them no bias is measured.
     """
     apart_key, repeat_key, reference_key = jax.random.split(rng_key, 3)
     num_batches = index.shape[0]
     # The run has one set of prior chains; started from it, the minibatches would share their noise.
     prior = jnp.broadcast_to(chains.prior, (num_batches, *chains.prior.shape))
-    prior = inference.short_run(apart_key, model.prior_kernel(params), prior, apart_steps).position
+    kernel, apart_steps = model.prior_kernel(params), settings.sampling_steps
+    prior = inference.short_run(apart_key, kernel, prior, apart_steps).position
 
     def once(key: PRNGKey, prior: Array, index: Array) -> tuple:
         result = gradient(key, params, chains._replace(prior=prior), temperatures, images, index)
         return result.gradient, result.draws.posterior.loglikelihood
 
-    keys = jax.random.split(repeat_key, (num_batches, num_repeats))
+    keys = jax.random.split(repeat_key, (num_batches, settings.gradient_repeats))
     repeated = jax.vmap(once, in_axes=(0, None, None))
     estimates, ell = jax.vmap(repeated)(keys, prior, index)
 
     def compared() -> dict[str, GradientStatistics]:
         starts = chains.posterior[index, -1, 0]
         reference = reference_gradients(
-            reference_key, model, params, images[index], starts, prior, reference_steps
+            reference_key, model, params, images[index], starts, prior, settings.reference_steps
         )
         return learning.gradient_statistics(estimates, reference)
 

@@ -124,20 +124,8 @@ def build_program(
 
         def one(args: tuple) -> GradientRecord:
             key, params, chains, ladder = args
-            return measure_gradient(
-                key,
-                model,
-                gradient,
-                params,
-                chains,
-                ladder,
-                runs.images,
-                index,
-                num_repeats=settings.gradient_repeats,
-                apart_steps=settings.sampling_steps,
-                reference_steps=settings.reference_steps,
-                with_reference=with_reference,
-            )
+            chain_state = (params, chains, ladder, runs.images, index)
+            return measure_gradient(key, model, gradient, *chain_state, settings, with_reference)
 
         return jax.lax.map(one, (keys, state.params, state.chains, runs.temperatures))
 
