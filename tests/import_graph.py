@@ -22,12 +22,14 @@ class Import(NamedTuple):
         target: the imported module; the package's ``__init__`` if a name of it is imported.
         name: the imported name, or None where the module itself is imported.
         line: line number in the importing file.
+        in_function: whether it is made when a function is called.
     """
 
     source: str
     target: str
     name: str | None
     line: int
+    in_function: bool
 
     def __str__(self) -> str:
         name = f" ({self.name})" if self.name else ""
@@ -63,14 +65,18 @@ def _of_statement(node: ast.AST, known: dict[str, Path]) -> list[tuple[str, str 
 
 def imports() -> list[Import]:
     """Return every import of one module of the package by another."""
-    known = modules()
-    return [
-        Import(source, target, name, node.lineno)
-        for source, path in known.items()
-        for node in ast.walk(ast.parse(path.read_text()))
-        for target, name in _of_statement(node, known)
-        if target != source
-    ]
+    known, found = modules(), []
+    for source, path in known.items():
+        tree = ast.parse(path.read_text())
+        functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))
+        inner = {id(node) for function in functions for node in ast.walk(function)}
+        found += [
+            Import(source, target, name, node.lineno, id(node) in inner)
+            for node in ast.walk(tree)
+            for target, name in _of_statement(node, known)
+            if target != source
+        ]
+    return found
 
 
 def circles(edges: set[tuple[str, str]]) -> list[list[str]]:
