@@ -14,8 +14,6 @@ PYTHON ?= $(shell for minor in 13 12 11; do for name in python3.$$minor python3 
 	"$$name" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $$minor) or \
 	sys.implementation.name != 'cpython')" >/dev/null 2>&1 && { echo "$$name"; exit; }; done; done)
 
-NIGHTLY := https://us-python.pkg.dev/ml-oss-artifacts-published/jax/simple/
-
 .PHONY: demo test test-oldest test-nightly test-slow test-all lint format types wheel clean
 
 demo: $(VENV)/.installed
@@ -33,10 +31,11 @@ test-all: test test-slow lint types
 test-oldest:
 	$(MAKE) test JAX='jax==0.10.0'
 
-# What JAX will be, past the bound of the package.
+# What JAX will be, past the bound of the package. Set PIP_EXTRA_INDEX_URL to JAX's index of nightly
+# builds; without it this takes the newest pre-release.
 test-nightly:
 	$(MAKE) .venv-nightly/.installed VENV=.venv-nightly
-	.venv-nightly/bin/python -m pip install --quiet --upgrade --pre --extra-index-url $(NIGHTLY) jax jaxlib
+	.venv-nightly/bin/python -m pip install --quiet --upgrade --pre jax jaxlib
 	$(MAKE) test VENV=.venv-nightly
 
 lint: $(VENV)/.installed
