@@ -14,7 +14,7 @@ PYTHON ?= $(shell for minor in 13 12 11; do for name in python3.$$minor python3 
 	"$$name" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $$minor) or \
 	sys.implementation.name != 'cpython')" >/dev/null 2>&1 && { echo "$$name"; exit; }; done; done)
 
-.PHONY: demo test test-oldest test-nightly test-slow test-all lint format types wheel clean
+.PHONY: demo test test-docs test-oldest test-nightly test-slow test-all lint format types wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tempered-ebm train
@@ -22,10 +22,14 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+# The examples of README, docs/ and docstrings.
+test-docs: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(WORKERS) -m docs
+
 test-slow: $(VENV)/.installed-slow
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
 
-test-all: test test-slow lint types
+test-all: test lint types test-docs test-slow
 
 # The oldest JAX that the package admits; `make test` has the newest.
 test-oldest:

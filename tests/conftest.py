@@ -53,6 +53,13 @@ def default_interrupt():
     signal.signal(signal.SIGINT, before)
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the examples of docstrings like those of the pages: they run apart from the tests."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("docs")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Count the statistical decisions of a test, which must be marked as statistical."""

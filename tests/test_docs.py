@@ -15,6 +15,7 @@ def pages_with_code():
     return [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.name)
 def test_code_blocks_run_in_order(page):
     namespace: dict = {}
