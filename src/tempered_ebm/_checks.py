@@ -88,6 +88,12 @@ def positive(name: str, value: Any) -> None:
     _require(name, value, lambda v: np.isfinite(v) & (v > 0), "positive and finite")
 
 
+def all_positive(**values: Any) -> None:
+    """Require finite values above zero of several arguments, given by name."""
+    for name, value in values.items():
+        positive(name, value)
+
+
 def positive_leaves(name: str, tree: Any) -> None:
     """Require finite values above zero in every leaf of a pytree; None has no leaf."""
     for leaf_name, leaf in _named_leaves(tree):

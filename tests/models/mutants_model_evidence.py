@@ -66,8 +66,8 @@ def observations_in_reverse(patch):
 def tempered_loglikelihoods_recorded(patch):
     record = latent_evidence._loglikelihood_draws
 
-    def tempered(rng_key, target, temperatures, *args, **kwargs):
-        draws = record(rng_key, target, temperatures, *args, **kwargs)
+    def tempered(rng_key, model, params, x, temperatures, *args):
+        draws = record(rng_key, model, params, x, temperatures, *args)
         return draws * jnp.sqrt(temperatures)[:, None, None, None]
 
     patch.setattr(latent_evidence, "_loglikelihood_draws", tempered)

@@ -137,7 +137,7 @@ def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
     job = next(j for j in configs.jobs(config) if j.cells[0].has_ladder)
     replicas = build_replicas(config, job, dataset)
     keys, ladders, images = replicas.runs
-    start = replicas.init()
+    start = replicas.program.init(replicas.runs, replicas.num_temperatures)
     alone = jax.tree.map(lambda leaf: leaf[1], start)
     update = jax.jit(replicas.program.update)
     for i in range(2):

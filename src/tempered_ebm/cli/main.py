@@ -77,11 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         print_error(str(error))
         status = 2
-    except OSError as error:
-        is_named = error.filename is not None and error.strerror is not None
+    except (OSError, DivergedError) as error:
+        is_named = isinstance(error, OSError) and error.filename and error.strerror
         print_error(f"{error.filename}: {error.strerror}" if is_named else str(error))
-        status = 1
-    except DivergedError as error:
-        print_error(str(error))
         status = 1
     raise SystemExit(status)

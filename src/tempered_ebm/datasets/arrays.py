@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections import Counter
 from pathlib import Path
@@ -81,7 +82,7 @@ def load_npz(path: Path | str) -> ImageDataset:
     labels = {
         key: _to_labels(path, key, arrays[key], len(images["x_" + key[2:]]))
         for key in arrays
-        if key.startswith("y_") and "x_" + key[2:] in images
+        if key.startswith("y_") and f"x_{key[2:]}" in images
     }
     if "x_test" not in images:
         train, test = split_indices(len(images["x_train"]))
@@ -96,13 +97,7 @@ def load_npz(path: Path | str) -> ImageDataset:
             f"x_test in {path} has images of shape {images['x_test'].shape[1:]}; expected "
             f"{images['x_train'].shape[1:]}, as in x_train"
         )
-    return ImageDataset(
-        path.stem,
-        images["x_train"],
-        images["x_test"],
-        labels.get("y_train"),
-        labels.get("y_test"),
-    )
+    return ImageDataset(path.stem, **images, **labels)
 
 
 def load_npz_held_out(path: Path | str) -> ImageDataset:
@@ -158,7 +153,8 @@ def load_arrays(path: Path | str) -> dict[str, Any]:
         {'x': array([0.5, 1.5]), 'count': array([3, 4])}
     """
     path = _checks.path("path", path)
-    readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_json}
+    read_npz = functools.partial(_files.read_npz, "data file")
+    readers = {".npz": read_npz, ".csv": _read_csv, ".json": _read_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"data file {path} must end in .npz, .csv or .json")
@@ -179,10 +175,6 @@ def _numbers(path: Path, name: str, value: Any) -> Any:
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} in {path} must hold numbers, got dtype {array.dtype}")
     return array.item() if array.ndim == 0 else array
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    return dict(_files.read_npz("data file", path))
 
 
 def _text(path: Path) -> str:

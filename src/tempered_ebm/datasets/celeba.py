@@ -6,13 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tempered_ebm.datasets.dataset import (
-    ImageDataset,
-    LabelledPixels,
-    assemble,
-    assemble_with_held_out,
-    require_folder,
-)
+from tempered_ebm.datasets import dataset as data
+from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.datasets.pictures import PictureSettings, read_pictures
 from tempered_ebm.datasets.preprocess import ResizeMethod
 from tempered_ebm.errors import InputError
@@ -63,11 +58,11 @@ def load_celeba(
     pixels, partition = open_celeba(
         data_dir, image_size, grayscale=grayscale, method=method, cache_dir=cache_dir
     )
-    images = LabelledPixels(pixels, None)
+    images = data.LabelledPixels(pixels, None)
     if partition is None:
-        return assemble_with_held_out("celeba", images)
+        return data.assemble_with_held_out("celeba", images)
     train, validation, test = (images.take(partition == number) for number in range(3))
-    return assemble("celeba", train, test, validation if len(validation.pixels) else None)
+    return data.assemble("celeba", train, test, validation if len(validation.pixels) else None)
 
 
 def open_celeba(
@@ -94,7 +89,7 @@ def open_celeba(
     Raises:
         InputError: as for :func:`load_celeba`.
     """
-    root = require_folder(data_dir)
+    root = data.require_folder(data_dir)
     settings = PictureSettings(image_size, grayscale, method).validate()
     folder = root / _IMAGES
     if not folder.is_dir():

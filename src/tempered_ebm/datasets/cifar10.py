@@ -10,14 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tempered_ebm.datasets.dataset import (
-    ImageDataset,
-    LabelledPixels,
-    assemble,
-    first_line,
-    label_pixels,
-    require_folder,
-)
+from tempered_ebm.datasets import dataset as data
+from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.errors import InputError
 
 _PIXELS = 3 * 32 * 32
@@ -52,7 +46,7 @@ def load_cifar10(data_dir: Path | str) -> ImageDataset:
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: data_dir nowhere does not exist; expected a folder
     """
-    root = require_folder(data_dir)
+    root = data.require_folder(data_dir)
     for ending, read in ((".bin", _read_binary), ("", _read_pickle)):
         for path in (root, *(root / name for name in _SUBFOLDERS)):
             train = _batches(path, ending)
@@ -60,7 +54,7 @@ def load_cifar10(data_dir: Path | str) -> ImageDataset:
                 test = path / f"test_batch{ending}"
                 if not test.is_file():
                     raise InputError(f"data_dir {path} has {train[0].name} but no {test.name}")
-                return assemble("cifar10", _concatenate([read(f) for f in train]), read(test))
+                return data.assemble("cifar10", _concatenate([read(f) for f in train]), read(test))
     raise InputError(
         f"data_dir {root} has no CIFAR-10: expected data_batch_1.bin and so on, or data_batch_1 "
         "and so on"
@@ -73,17 +67,17 @@ def _batches(path: Path, ending: str) -> list[Path]:
     return [file for _, file in sorted(found)]
 
 
-def _concatenate(batches: list[LabelledPixels]) -> LabelledPixels:
+def _concatenate(batches: list[data.LabelledPixels]) -> data.LabelledPixels:
     labels = [batch.labels for batch in batches if batch.labels is not None]
     pixels = [batch.pixels for batch in batches]
-    return LabelledPixels(np.concatenate(pixels), np.concatenate(labels))
+    return data.LabelledPixels(np.concatenate(pixels), np.concatenate(labels))
 
 
 def _images(planes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def _read_binary(file: Path) -> LabelledPixels:
+def _read_binary(file: Path) -> data.LabelledPixels:
     content = np.fromfile(file, np.uint8)
     if content.size == 0 or content.size % (1 + _PIXELS):
         raise InputError(
@@ -91,7 +85,7 @@ def _read_binary(file: Path) -> LabelledPixels:
             f"{_PIXELS} pixels each"
         )
     records = content.reshape(-1, 1 + _PIXELS)
-    return label_pixels(str(file), _images(records[:, 1:]), records[:, 0], 10)
+    return data.label_pixels(str(file), _images(records[:, 1:]), records[:, 0], 10)
 
 
 _NDARRAY = "numpy.ndarray"
@@ -138,12 +132,12 @@ class _PlainUnpickler(pickle._Unpickler):
         return (lambda *arguments: value(*arguments)) if callable(value) else value
 
 
-def _read_pickle(file: Path) -> LabelledPixels:
+def _read_pickle(file: Path) -> data.LabelledPixels:
     try:
         items = _PlainUnpickler(io.BytesIO(file.read_bytes()), encoding="bytes").load().items()
         tree = {key.decode() if isinstance(key, bytes) else key: value for key, value in items}
     except Exception as error:  # A damaged byte can lead to any exception.
-        raise InputError(f"{file} cannot be read as a pickle: {first_line(error)}") from error
+        raise InputError(f"{file} cannot be read as a pickle: {data.first_line(error)}") from error
     for key in ("data", "labels"):
         if key not in tree:
             raise InputError(f"{file} has no entry {key}; it holds {', '.join(map(str, tree))}")
@@ -156,4 +150,4 @@ def _read_pickle(file: Path) -> LabelledPixels:
         raise InputError(f"labels in {file} are no list of integers")
     if not all(0 <= label < 10 for label in labels):
         raise InputError(f"labels in {file} run from {min(labels)} to {max(labels)}; expected 0-9")
-    return label_pixels(f"labels in {file}", _images(pixels), np.array(labels, np.int32), 10)
+    return data.label_pixels(f"labels in {file}", _images(pixels), np.array(labels, np.int32), 10)

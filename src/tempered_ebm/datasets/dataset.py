@@ -274,5 +274,4 @@ def assemble(
 
 def assemble_with_held_out(name: str, whole: LabelledPixels) -> ImageDataset:
     """Return a data set of these pixels, of which the fixed fifth is held out."""
-    train, test = split_indices(len(whole.pixels))
-    return assemble(name, whole.take(train), whole.take(test))
+    return assemble(name, *map(whole.take, split_indices(len(whole.pixels))))

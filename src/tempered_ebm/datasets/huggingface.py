@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 
 from tempered_ebm import _checks
-from tempered_ebm.datasets.dataset import (
-    ImageDataset,
-    LabelledPixels,
-    assemble,
-    first_line,
-    split_indices,
-)
+from tempered_ebm.datasets import dataset as data
+from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.datasets.pictures import PictureSettings, to_pixels
 from tempered_ebm.datasets.preprocess import ResizeMethod
 from tempered_ebm.errors import InputError
@@ -80,8 +75,8 @@ def load_huggingface(
     label = name.rstrip("/").rsplit("/", 1)[-1]
     train = found["train"]
     if "test" not in found:
-        train, found["test"] = (train.take(index) for index in split_indices(len(train.pixels)))
-    return assemble(label, train, found["test"], found.get("validation"))
+        train, found["test"] = map(train.take, data.split_indices(len(train.pixels)))
+    return data.assemble(label, train, found["test"], found.get("validation"))
 
 
 def _open(name: str, *, is_folder: bool) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def _open(name: str, *, is_folder: bool) -> dict[str, Any]:
     try:
         found = package.load_from_disk(name) if is_folder else package.load_dataset(name)
     except Exception as error:  # Of files, hub or network: any kind.
-        raise InputError(f"datasets cannot load {name}: {first_line(error)}") from error
+        raise InputError(f"datasets cannot load {name}: {data.first_line(error)}") from error
     return dict(found) if isinstance(found, dict) else {"train": found}
 
 
@@ -111,7 +106,7 @@ def _first_is_gray(table: Any, where: str) -> bool:
     return len(table) > 0 and table[0][column].mode in ("1", "L")
 
 
-def _read_split(table: Any, settings: PictureSettings, where: str) -> LabelledPixels:
+def _read_split(table: Any, settings: PictureSettings, where: str) -> data.LabelledPixels:
     column = _image_column(table, where)
     if len(table) < 2:
         raise InputError(f"{where} has {len(table)} images; expected at least 2")
@@ -129,4 +124,4 @@ def _read_split(table: Any, settings: PictureSettings, where: str) -> LabelledPi
             )
         labels.append(None if key is None else example[key])
     is_labelled = all(isinstance(label, int) and label >= 0 for label in labels)
-    return LabelledPixels(np.stack(rows), np.array(labels, np.int32) if is_labelled else None)
+    return data.LabelledPixels(np.stack(rows), np.array(labels, np.int32) if is_labelled else None)

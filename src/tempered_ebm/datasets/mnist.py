@@ -12,13 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tempered_ebm import _checks
-from tempered_ebm.datasets.dataset import (
-    ImageDataset,
-    LabelledPixels,
-    assemble,
-    label_pixels,
-    require_folder,
-)
+from tempered_ebm.datasets import dataset as data
+from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.errors import InputError
 
 _UNSIGNED_BYTE = 0x08
@@ -73,13 +68,13 @@ def load_kmnist(data_dir: Path | str) -> ImageDataset:
 
 
 def _load(name: str, data_dir: Path | str) -> ImageDataset:
-    path = require_folder(data_dir)
+    path = data.require_folder(data_dir)
     files = [
         _find(path, f"{prefix}-{kind}-ubyte")
         for prefix in ("train", "t10k")
         for kind in ("images-idx3", "labels-idx1")
     ]
-    return assemble(name, _read_images(*files[:2]), _read_images(*files[2:]))
+    return data.assemble(name, _read_images(*files[:2]), _read_images(*files[2:]))
 
 
 def _find(data_dir: Path, name: str) -> Path:
@@ -89,13 +84,13 @@ def _find(data_dir: Path, name: str) -> Path:
     raise InputError(f"data_dir {data_dir} has no file {name} or {name}.gz")
 
 
-def _read_images(image_file: Path, label_file: Path) -> LabelledPixels:
+def _read_images(image_file: Path, label_file: Path) -> data.LabelledPixels:
     images, labels = read_idx(image_file), read_idx(label_file)
     if images.shape[1:] != (28, 28):
         raise InputError(f"{image_file} holds shape {images.shape}; expected (n, 28, 28)")
     if labels.ndim != 1:
         raise InputError(f"{label_file} holds shape {labels.shape}; expected (n,)")
-    return label_pixels(str(label_file), images[..., None], labels, 10)
+    return data.label_pixels(str(label_file), images[..., None], labels, 10)
 
 
 def read_idx(path: Path | str) -> UInt8[np.ndarray, "*shape"]:

@@ -17,14 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tempered_ebm import _checks, _files
-from tempered_ebm.datasets.dataset import (
-    ImageDataset,
-    LabelledPixels,
-    assemble,
-    assemble_with_held_out,
-    first_line,
-    require_folder,
-)
+from tempered_ebm.datasets import dataset as data
+from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.datasets.preprocess import ResizeMethod, crop_box, pillow_filter, require_method
 from tempered_ebm.errors import InputError
 
@@ -106,20 +100,20 @@ def load_folder(
         >>> te.datasets.load_folder(path, image_size=4).x_train.shape
         (8, 4, 4, 3)
     """
-    root = require_folder(data_dir)
+    root = data.require_folder(data_dir)
     name = root.absolute().name
     settings = PictureSettings(image_size, grayscale, method).validate()
     if not ((root / "train").is_dir() and (root / "test").is_dir()):
         files, labels = _list_pictures(root, None)
         pixels = read_pictures(files, root, settings, cache_dir)
-        return assemble_with_held_out(name, LabelledPixels(pixels, labels))
+        return data.assemble_with_held_out(name, data.LabelledPixels(pixels, labels))
     classes = _class_names(root / "train")
     listed = [_list_pictures(root / split, classes) for split in ("train", "test")]
     train, test = (
-        LabelledPixels(read_pictures(files, root, settings, cache_dir), labels)
+        data.LabelledPixels(read_pictures(files, root, settings, cache_dir), labels)
         for files, labels in listed
     )
-    dataset = assemble(name, train, test)
+    dataset = data.assemble(name, train, test)
     if dataset.x_test.shape[1:] != dataset.image_shape:
         raise InputError(
             f"{listed[1][0][0]} has shape {dataset.x_test.shape[1:]}; expected "
@@ -209,7 +203,7 @@ def read_picture(path: Path, settings: PictureSettings) -> UInt8[np.ndarray, "h 
             return to_pixels(picture, settings)
     except Exception as error:  # A damaged byte can make a decoder raise any exception.
         raise InputError(
-            f"{path} cannot be read as a picture, expected PNG or JPEG: {first_line(error)}"
+            f"{path} cannot be read as a picture, expected PNG or JPEG: {data.first_line(error)}"
         ) from error
 
 

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tempered_ebm.datasets.dataset import (
-    ImageDataset,
-    LabelledPixels,
-    assemble,
-    first_line,
-    label_pixels,
-    require_folder,
-)
+from tempered_ebm.datasets import dataset as data
+from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.errors import InputError
 
 
@@ -39,15 +33,15 @@ def load_svhn(data_dir: Path | str) -> ImageDataset:
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: data_dir nowhere does not exist; expected a folder
     """
-    path = require_folder(data_dir)
+    path = data.require_folder(data_dir)
     files = [path / f"{split}_32x32.mat" for split in ("train", "test")]
     for file in files:
         if not file.is_file():
             raise InputError(f"data_dir {path} has no file {file.name}")
-    return assemble("svhn", *map(_read_images, files))
+    return data.assemble("svhn", *map(_read_images, files))
 
 
-def _read_images(file: Path) -> LabelledPixels:
+def _read_images(file: Path) -> data.LabelledPixels:
     arrays = _read(file)
     pixels, labels = arrays["X"], arrays["y"]
     if pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3) or pixels.dtype != np.uint8:
@@ -67,7 +61,7 @@ def _read_images(file: Path) -> LabelledPixels:
             f"y in {file} runs from {labels.min()} to {labels.max()}; expected 1 to 10"
         )
     images = np.ascontiguousarray(np.moveaxis(pixels, 3, 0))
-    return label_pixels(f"y in {file}", images, labels % 10, 10)
+    return data.label_pixels(f"y in {file}", images, labels % 10, 10)
 
 
 def _are_whole(array: np.ndarray) -> bool:
@@ -84,7 +78,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         arrays = loadmat(file, appendmat=False, variable_names=("X", "y"))
     except Exception as error:  # SciPy lets whatever a damaged byte leads to through.
         raise InputError(
-            f"{file} cannot be read as a MATLAB 5 file: {first_line(error)}"
+            f"{file} cannot be read as a MATLAB 5 file: {data.first_line(error)}"
         ) from error
     for key in ("X", "y"):
         if not isinstance(arrays.get(key), np.ndarray):

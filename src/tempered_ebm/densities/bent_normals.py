@@ -61,8 +61,7 @@ def ring(radius: float = 2.0, scale: float = 0.2) -> ToyDensity:
         >>> toy.ring().sample(jax.random.key(0), 5).shape
         (5, 2)
     """
-    checks.positive("scale", scale)
-    checks.positive("radius", radius)
+    checks.all_positive(scale=scale, radius=radius)
     if not radius >= 8 * scale:
         raise InputError(f"radius must be at least 8 * scale = {8 * scale}, got {radius}")
 
@@ -106,8 +105,7 @@ def rings(radii: Sequence[float] = (1.0, 2.0, 3.0), scale: float = 0.1) -> ToyDe
         >>> toy.rings().sample(jax.random.key(0), 5).shape
         (5, 2)
     """
-    checks.positive("scale", scale)
-    checks.positive("radii", radii)
+    checks.all_positive(scale=scale, radii=radii)
     if not len(radii) or min(radii) < 8 * scale:
         raise InputError(f"radii must each be at least 8 * scale = {8 * scale}, got {radii}")
     radius = np.asarray(radii, np.float64)
@@ -211,8 +209,7 @@ def rosenbrock(a: float = 1.0, b: float = 100.0, temperature: float = 1.0) -> To
         >>> float(toy.rosenbrock().logdensity_fn(jnp.zeros(2)))
         -1.0
     """
-    checks.positive("b", b)
-    checks.positive("temperature", temperature)
+    checks.all_positive(b=b, temperature=temperature)
     if not math.isfinite(a):
         raise InputError(f"a must be finite, got {a}")
     scale, noise_scale = math.sqrt(temperature / 2), math.sqrt(temperature / (2 * b))

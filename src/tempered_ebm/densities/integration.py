@@ -72,12 +72,8 @@ def _axis(limits: tuple[float, float], num_intervals: int) -> tuple[np.ndarray, 
     return lines, weights, coarse, ends
 
 
-def _call(fn: Callable, z: Array) -> Array:
-    return fn(z)
-
-
 # A module-level jit: the data of a `Partial` are its arguments, so that one compilation serves all.
-_call_with_data = jax.jit(_call)
+_call_with_data = jax.jit(lambda fn, z: fn(z))
 
 
 def _evaluator(logdensity_fn: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:

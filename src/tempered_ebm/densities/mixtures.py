@@ -91,8 +91,7 @@ def eight_gaussians(radius: float = 2.0, scale: float = 0.2) -> ToyDensity:
         >>> toy.eight_gaussians().sample(jax.random.key(0), 5).shape
         (5, 2)
     """
-    checks.positive("radius", radius)
-    checks.positive("scale", scale)
+    checks.all_positive(radius=radius, scale=scale)
     return _equal_mixture("eight_gaussians", on_circle(radius, 8), scale, separate=True)
 
 
@@ -131,9 +130,7 @@ def pinwheel(
         (5, 2)
     """
     checks.at_least("arms", arms, 1)
-    checks.positive("radius", radius)
-    checks.positive("radial_scale", radial_scale)
-    checks.positive("tangential_scale", tangential_scale)
+    checks.all_positive(radius=radius, radial_scale=radial_scale, tangential_scale=tangential_scale)
     rays = on_circle(1.0, arms)
 
     def logdensity(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
@@ -240,8 +237,7 @@ def swiss_roll(scale: float = 0.1, turns: float = 1.5) -> ToyDensity:
         >>> toy.swiss_roll().sample(jax.random.key(0), 5).shape
         (5, 2)
     """
-    checks.positive("scale", scale)
-    checks.positive("turns", turns)
+    checks.all_positive(scale=scale, turns=turns)
     line = _spiral(1.5 * np.pi, (1.5 + 2 * turns) * np.pi, 0.2)
     return _equal_mixture("swiss_roll", _evenly_along(line, scale), scale)
 
@@ -271,8 +267,7 @@ def spirals(arms: int = 2, scale: float = 0.1, turns: float = 1.5) -> ToyDensity
         (5, 2)
     """
     checks.at_least("arms", arms, 1)
-    checks.positive("scale", scale)
-    checks.positive("turns", turns)
+    checks.all_positive(scale=scale, turns=turns)
     arm = _evenly_along(_spiral(0.0, 2 * np.pi * turns, 1 / 3), scale)
     means = np.concatenate([_rotated(arm, 2 * np.pi * k / arms) for k in range(arms)])
     return _equal_mixture("spirals", means, scale)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from scipy import special
 
 from tempered_ebm import _checks as checks
-from tempered_ebm.densities.density import TAIL, ToyDensity
+from tempered_ebm.densities.density import TAIL, ToyDensity, box_around
 from tempered_ebm.densities.integration import Bounds
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import PRNGKey
@@ -94,9 +94,7 @@ def double_well(
         >>> float(toy.double_well().logdensity_fn(jnp.ones(2)))
         1.25
     """
-    checks.positive("quartic", quartic)
-    checks.positive("quadratic", quadratic)
-    checks.positive("stiffness", stiffness)
+    checks.all_positive(quartic=quartic, quadratic=quadratic, stiffness=stiffness)
     limit = 2 * quadratic**1.5 / (3 * math.sqrt(3 * quartic))
     if not abs(tilt) < limit:
         raise InputError(f"tilt must be below {limit:g} in magnitude, got {tilt}")
@@ -210,8 +208,7 @@ def gamma_pair(shape: float = 3.0, rate: float = 2.0) -> ToyDensity:
         >>> float(toy.gamma_pair().logdensity_fn(jnp.zeros(2)))
         -4.0
     """
-    checks.positive("shape", shape)
-    checks.positive("rate", rate)
+    checks.all_positive(shape=shape, rate=rate)
 
     def logdensity(z: Float[Array, "... 2"]) -> Float[Array, "..."]:
         return jnp.sum(shape * z - rate * jnp.exp(z), -1)
@@ -253,11 +250,12 @@ def _exponents(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _XX * dx**2 + _XY * dx * dy + _YY * dy**2
 
 
-def _cell_grid(bounds: Bounds, offset: float) -> tuple[np.ndarray, np.ndarray, float, float]:
+def _cell_centres(bounds: Bounds) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return both coordinates of the centre of every cell, and the cells' width and height."""
     (x0, x1), (y0, y1) = bounds
     width, height = (x1 - x0) / _CELLS, (y1 - y0) / _CELLS
-    x = x0 + (np.arange(_CELLS) + offset) * width
-    y = y0 + (np.arange(_CELLS) + offset) * height
+    x = x0 + (np.arange(_CELLS) + 0.5) * width
+    y = y0 + (np.arange(_CELLS) + 0.5) * height
     return *np.meshgrid(x, y, indexing="ij"), width, height
 
 
@@ -266,11 +264,7 @@ def _muller_brown_bounds(temperature: float) -> Bounds:
     x, y = np.meshgrid(np.linspace(-4.0, 3.0, 141), np.linspace(-3.0, 4.5, 151), indexing="ij")
     energy = np.exp(_exponents(x, y)) @ _HEIGHT
     low = energy < energy.min() + 32 * temperature
-    margin = 0.05
-    (x0, x1), (y0, y1) = (
-        (float(a[low].min()) - margin, float(a[low].max()) + margin) for a in (x, y)
-    )
-    return (x0, x1), (y0, y1)
+    return box_around(np.stack([x[low], y[low]], -1), 0.05)
 
 
 def _cell_table(bounds: Bounds, temperature: float) -> _Table:
@@ -279,7 +273,7 @@ def _cell_table(bounds: Bounds, temperature: float) -> _Table:
     A concave exponent lies below its tangent plane, and a convex one above it; the first
     three, of the wells, are concave and the last, of the confinement, is convex.
     """
-    x, y, width, height = _cell_grid(bounds, 0.5)
+    x, y, width, height = _cell_centres(bounds)
     dx, dy = x[..., None] - _CENTRE_X, y[..., None] - _CENTRE_Y
     slope = 0.5 * width * np.abs(2 * _XX * dx + _XY * dy)
     slope += 0.5 * height * np.abs(2 * _YY * dy + _XY * dx)
@@ -361,7 +355,7 @@ def muller_brown(temperature: float = 20.0) -> ToyDensity:
         z = jnp.array([x0, y0]) + place * jnp.array([width, height])
         return z, logdensity(z) - log_bound[row, column]
 
-    x, y, width, height = _cell_grid(bounds, 0.5)
+    x, y, width, height = _cell_centres(bounds)
     log_values = -(np.exp(_exponents(x, y)) @ _HEIGHT) / temperature
     peak = float(log_values.max())
     mass = np.exp(log_values - peak)

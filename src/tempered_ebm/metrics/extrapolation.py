@@ -87,10 +87,6 @@ def extrapolate_to_infinity(
     _checks.key("rng_key", rng_key)
     _checks.at_least("num_samples", num_samples, 1)
     numbers = _part_numbers(parts)
-    if len(numbers) < 2 or numbers[0] < 1 or any(b >= c for b, c in itertools.pairwise(numbers)):
-        raise InputError(
-            f"parts must be at least two integers that increase from 1 or more, got {tuple(parts)}"
-        )
     if num_samples < 2 * numbers[-1]:
         raise InputError(
             f"num_samples must be at least {2 * numbers[-1]}, two for each of {numbers[-1]} "
@@ -117,11 +113,14 @@ def _permutations(rng_key: Array, number: int, length: int) -> Int[Array, "numbe
 
 def _part_numbers(parts: Sequence[int]) -> list[int]:
     try:
-        return [int(b) for b in parts]
+        numbers = [int(b) for b in parts]
     except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) < 2 or numbers[0] < 1 or any(b >= c for b, c in itertools.pairwise(numbers)):
         raise InputError(
             f"parts must be at least two integers that increase from 1 or more, got {parts!r}"
-        ) from None
+        )
+    return numbers
 
 
 def frechet_distance_infinity(
@@ -166,7 +165,7 @@ def frechet_distance_infinity(
     if not isinstance(reference, FeatureMoments):
         reference = feature_moments(check_features("reference", reference))
     check_same_dimension("reference", len(reference.mean), features.shape[1])
-    smallest = len(features) // max(_part_numbers(parts), default=1)
+    smallest = len(features) // _part_numbers(parts)[-1]
     if 2 <= smallest <= features.shape[1]:
         warnings.warn(
             f"features hold {len(features)} vectors, so the smallest parts hold {smallest}, no "

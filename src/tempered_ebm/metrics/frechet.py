@@ -14,8 +14,6 @@ from tempered_ebm import _checks, _files
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.features import check_features, check_same_dimension
 
-_NAMES = ("num_vectors", "mean", "sum_of_products")
-
 
 class FeatureMoments(NamedTuple):
     """Mean and covariance of feature vectors, from which a Fréchet distance is computed.
@@ -186,12 +184,7 @@ def save_feature_moments(path: Path | str, moments: FeatureMoments) -> None:
     """
     require_moments("moments", moments)
     with _files.open_atomically(_checks.path("path", path)) as file:
-        np.savez(
-            file,
-            num_vectors=np.int64(moments.num_vectors),
-            mean=moments.mean,
-            sum_of_products=moments.sum_of_products,
-        )
+        np.savez(file, **moments._asdict())
 
 
 def load_feature_moments(path: Path | str) -> FeatureMoments:
@@ -205,11 +198,11 @@ def load_feature_moments(path: Path | str) -> FeatureMoments:
             misshapen or not finite. The message names the file and the array.
     """
     arrays = _files.read_npz("reference statistics", _checks.path("path", path))
-    for name in _NAMES:
+    for name in FeatureMoments._fields:
         if name not in arrays:
             found = ", ".join(sorted(arrays)) or "nothing"
             raise InputError(f"reference statistics {path} have no array {name}; found {found}")
-    count, mean, products = (arrays[name] for name in _NAMES)
+    count, mean, products = (arrays[name] for name in FeatureMoments._fields)
     if count.shape != () or count.dtype.kind not in "iu" or count < 1:
         raise InputError(f"num_vectors in {path} must be an integer >= 1, got {count}")
     if mean.ndim != 1 or products.shape != 2 * mean.shape:
@@ -217,7 +210,7 @@ def load_feature_moments(path: Path | str) -> FeatureMoments:
             f"mean and sum_of_products in {path} must have shapes (d,) and (d, d), got "
             f"{mean.shape} and {products.shape}"
         )
-    for name, array in zip(_NAMES[1:], (mean, products), strict=True):
+    for name, array in zip(FeatureMoments._fields[1:], (mean, products), strict=True):
         if array.dtype != np.float64 or not np.isfinite(array).all():
             raise InputError(f"{name} in {path} must be finite float64, got {array.dtype}")
     return FeatureMoments(int(count), mean, products)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from tempered_ebm.metrics.image_networks import (
-    ImageNetwork,
-    Lookup,
-    conv_norm,
-    linear,
-    load_network,
-    tensor_shapes,
-)
+from tempered_ebm.metrics import image_networks as networks
+from tempered_ebm.metrics.image_networks import ImageNetwork
 
 _INPUT_SIZE = 299
 _NUM_CLASSES = 1008
@@ -26,32 +21,13 @@ _Unit = Callable[..., Array]
 """Function from activations, name, channels and kernel to activations."""
 
 
-def _unit(lookup: Lookup, block: str = "") -> _Unit:
+def _unit(lookup: networks.Lookup, block: str = "") -> _Unit:
     """Return the layer of convolution, batch normalisation and ReLU in a block of this name."""
     prefix = f"{block}." if block else ""
 
-    def unit(
-        x: Array,
-        name: str,
-        channels: int,
-        kernel: tuple[int, int] = (1, 1),
-        *,
-        stride: int = 1,
-        padding: str = "SAME",
-    ) -> Array:
-        full = prefix + name
-        return jax.nn.relu(
-            conv_norm(
-                lookup,
-                x,
-                f"{full}.conv",
-                f"{full}.bn",
-                channels,
-                kernel,
-                stride=stride,
-                padding=padding,
-            )
-        )
+    def unit(x: Array, name: str, *shape: Any, **options: Any) -> Array:
+        conv, norm = f"{prefix}{name}.conv", f"{prefix}{name}.bn"
+        return jax.nn.relu(networks.conv_norm(lookup, x, conv, norm, *shape, **options))
 
     return unit
 
@@ -74,7 +50,7 @@ def _concatenate(*branches: Array) -> Array:
     return jnp.concatenate(branches, axis=-1)
 
 
-def _block_35(lookup: Lookup, x: Array, name: str, pool_channels: int) -> Array:
+def _block_35(lookup: networks.Lookup, x: Array, name: str, pool_channels: int) -> Array:
     unit = _unit(lookup, name)
     five = unit(unit(x, "branch5x5_1", 48), "branch5x5_2", 64, (5, 5))
     three = unit(unit(x, "branch3x3dbl_1", 64), "branch3x3dbl_2", 96, (3, 3))
@@ -83,7 +59,7 @@ def _block_35(lookup: Lookup, x: Array, name: str, pool_channels: int) -> Array:
     return _concatenate(unit(x, "branch1x1", 64), five, three, pool)
 
 
-def _block_35_to_17(lookup: Lookup, x: Array, name: str) -> Array:
+def _block_35_to_17(lookup: networks.Lookup, x: Array, name: str) -> Array:
     unit = _unit(lookup, name)
     single = unit(x, "branch3x3", 384, (3, 3), stride=2, padding="VALID")
     double = unit(unit(x, "branch3x3dbl_1", 64), "branch3x3dbl_2", 96, (3, 3))
@@ -91,7 +67,7 @@ def _block_35_to_17(lookup: Lookup, x: Array, name: str) -> Array:
     return _concatenate(single, double, _max_pool(x))
 
 
-def _block_17(lookup: Lookup, x: Array, name: str, width: int) -> Array:
+def _block_17(lookup: networks.Lookup, x: Array, name: str, width: int) -> Array:
     unit = _unit(lookup, name)
     wide, tall = (1, 7), (7, 1)
     seven = unit(unit(x, "branch7x7_1", width), "branch7x7_2", width, wide)
@@ -103,7 +79,7 @@ def _block_17(lookup: Lookup, x: Array, name: str, width: int) -> Array:
     return _concatenate(unit(x, "branch1x1", 192), seven, double, pool)
 
 
-def _block_17_to_8(lookup: Lookup, x: Array, name: str) -> Array:
+def _block_17_to_8(lookup: networks.Lookup, x: Array, name: str) -> Array:
     unit = _unit(lookup, name)
     three = unit(x, "branch3x3_1", 192)
     three = unit(three, "branch3x3_2", 320, (3, 3), stride=2, padding="VALID")
@@ -113,7 +89,7 @@ def _block_17_to_8(lookup: Lookup, x: Array, name: str) -> Array:
     return _concatenate(three, seven, _max_pool(x))
 
 
-def _block_8(lookup: Lookup, x: Array, name: str, pool: Callable[[Array], Array]) -> Array:
+def _block_8(lookup: networks.Lookup, x: Array, name: str, pool: Callable[[Array], Array]) -> Array:
     unit = _unit(lookup, name)
     three = unit(x, "branch3x3_1", 384)
     double = unit(unit(x, "branch3x3dbl_1", 448), "branch3x3dbl_2", 384, (3, 3))
@@ -127,7 +103,7 @@ def _block_8(lookup: Lookup, x: Array, name: str, pool: Callable[[Array], Array]
     )
 
 
-def _stem(lookup: Lookup, x: Array) -> Array:
+def _stem(lookup: networks.Lookup, x: Array) -> Array:
     unit = _unit(lookup)
     x = unit(x, "Conv2d_1a_3x3", 32, (3, 3), stride=2, padding="VALID")
     x = unit(x, "Conv2d_2a_3x3", 32, (3, 3), padding="VALID")
@@ -136,7 +112,7 @@ def _stem(lookup: Lookup, x: Array) -> Array:
     return _max_pool(unit(x, "Conv2d_4a_3x3", 192, (3, 3), padding="VALID"))
 
 
-def _forward(lookup: Lookup, images: Array) -> tuple[Array, Array]:
+def _forward(lookup: networks.Lookup, images: Array) -> tuple[Array, Array]:
     if images.shape[1:3] != (_INPUT_SIZE, _INPUT_SIZE):
         shape = (images.shape[0], _INPUT_SIZE, _INPUT_SIZE, 3)
         images = jax.image.resize(images, shape, "bilinear", antialias=False)
@@ -151,13 +127,13 @@ def _forward(lookup: Lookup, images: Array) -> tuple[Array, Array]:
     # A maximum, not the average of the paper, because the network of the literature has one here.
     x = _block_8(lookup, x, "Mixed_7c", lambda y: _max_pool(y, stride=1, padding="SAME"))
     features = x.mean(axis=(1, 2))
-    product, bias = linear(lookup, features, "fc", _NUM_CLASSES)
+    product, bias = networks.linear(lookup, features, "fc", _NUM_CLASSES)
     return features, product + bias
 
 
-def _probabilities(lookup: Lookup, features: Array, logits: Array) -> Array:
+def _probabilities(lookup: networks.Lookup, features: Array, logits: Array) -> Array:
     """Return the softmax without the bias, as in the inception scores of the literature."""
-    return jax.nn.softmax(linear(lookup, features, "fc", _NUM_CLASSES)[0])
+    return jax.nn.softmax(networks.linear(lookup, features, "fc", _NUM_CLASSES)[0])
 
 
 def inception_v3_tensors() -> dict[str, tuple[int, ...]]:
@@ -169,7 +145,7 @@ def inception_v3_tensors() -> dict[str, tuple[int, ...]]:
         >>> len(shapes), shapes["fc.weight"]
         (472, (1008, 2048))
     """
-    return tensor_shapes(_forward)
+    return networks.tensor_shapes(_forward)
 
 
 def inception_v3(weights_file: Path | str, *, batch_size: int = 32) -> ImageNetwork:
@@ -202,4 +178,4 @@ def inception_v3(weights_file: Path | str, *, batch_size: int = 32) -> ImageNetw
             ...
         tempered_ebm.errors.InputError: weights file nowhere.pth does not exist, or is no file
     """
-    return load_network(_forward, _probabilities, weights_file, batch_size)
+    return networks.load_network(_forward, _probabilities, weights_file, batch_size)

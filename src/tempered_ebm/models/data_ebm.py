@@ -244,14 +244,7 @@ class DataEBM:
         )
         acceptance, swaps = moments.mean
         gradient = state.logprior_grad[-1] + state.loglikelihood_grad[-1]
-        axes = tuple(range(1, gradient.ndim))
-        end = ChainEnd(
-            position=state.position[-1],
-            negative_energy=state.loglikelihood[-1],
-            gradient=gradient,
-            gradient_norm=jnp.sqrt(jnp.sum(gradient**2, axes)),
-            statistic=acceptance[-1],
-        )
+        end = _chain_end(state.position[-1], state.loglikelihood[-1], gradient, acceptance[-1])
         return LadderEnd(jnp.moveaxis(state.position, 0, 1), end, swaps)
 
     def contrastive_loss(
@@ -330,12 +323,12 @@ def run_chain(
         chain.num_steps,
         statistic_fn=lambda _, info: info.acceptance_rate if chain.metropolis else info.drift_norm,
     )
-    axes = tuple(range(1, initial.ndim))
-    gradient = state.logdensity_grad
-    return ChainEnd(
-        position=state.position,
-        negative_energy=negative_energy_fn(state.position),
-        gradient=gradient,
-        gradient_norm=jnp.sqrt(jnp.sum(gradient**2, axes)),
-        statistic=moments.mean,
-    )
+    negative_energy = negative_energy_fn(state.position)
+    return _chain_end(state.position, negative_energy, state.logdensity_grad, moments.mean)
+
+
+def _chain_end(
+    position: Array, negative_energy: Array, gradient: Array, statistic: Array
+) -> ChainEnd:
+    norm = jnp.sqrt(jnp.sum(gradient**2, tuple(range(1, gradient.ndim))))
+    return ChainEnd(position, negative_energy, gradient, norm, statistic)

@@ -187,8 +187,7 @@ class LatentEBM:
         if value.shape not in (lead, (*lead, 1)):
             raise InputError(
                 f"prior_network returned shape {value.shape} for latent vectors of shape "
-                f"{z.shape}; "
-                f"expected one value each, {lead} or {(*lead, 1)}"
+                f"{z.shape}; expected one value each, {lead} or {(*lead, 1)}"
             )
         return value.reshape(lead)
 
@@ -262,7 +261,7 @@ class LatentEBM:
         temperatures: Float[Array, "K"],
     ) -> SamplingAlgorithm:
         """Return the kernel of the posterior chains, all temperatures in one batch."""
-        if self._exchanges(temperatures):
+        if self.replica_exchange and temperatures.shape[0] > 1:
             return replica_exchange.as_top_level_api(
                 self.target(params, x),
                 temperatures,
@@ -272,54 +271,27 @@ class LatentEBM:
         build = tempered.tempered_mala if self.metropolis else tempered.tempered_ula
         return build(self.target(params, x), temperatures, self.step_sizes(temperatures))
 
-    def _exchanges(self, temperatures: Float[Array, "K"]) -> bool:
-        return self.replica_exchange and temperatures.shape[0] > 1
-
     def _run(
         self,
         rng_key: PRNGKey,
         kernel: SamplingAlgorithm,
-        position: Array,
         num_steps: int,
-        *,
-        exchanges: bool = False,
-    ) -> _ChainEnds:
-        def statistics(state: Any, info: Any) -> tuple[Array, Array | None]:
-            local = info.acceptance_rate if self.metropolis else info.drift_norm
-            return local, info.swap_acceptance_rate if exchanges else None
-
-        state, moments = inference.run_with_moments(
-            rng_key, kernel, kernel.init(position), num_steps, statistic_fn=statistics
-        )
-        return _ChainEnds(state, *moments.mean)
-
-    def _run_prior(
-        self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
-    ) -> _ChainEnds:
-        start_key, run_key = jax.random.split(rng_key)
-        if initial is None:
-            initial = jax.random.normal(start_key, (num_samples, self.latent_dim))
-        return self._run(run_key, self.prior_kernel(params), initial, self.prior_chain.num_steps)
-
-    def _run_posterior(
-        self,
-        rng_key: PRNGKey,
-        params: LatentEBMParams,
-        x: Array,
-        temperatures: Array,
         shape: tuple[int, ...],
         initial: Array | None,
     ) -> _ChainEnds:
+        """Run chains from ``initial``, or from draws of N(0, I) of this shape."""
         start_key, run_key = jax.random.split(rng_key)
         if initial is None:
             initial = jax.random.normal(start_key, shape)
-        return self._run(
-            run_key,
-            self.posterior_kernel(params, x, temperatures),
-            initial,
-            self.posterior_chain.num_steps,
-            exchanges=self._exchanges(temperatures),
+
+        def statistics(state: Any, info: Any) -> tuple[Array, Array | None]:
+            local = info.acceptance_rate if self.metropolis else info.drift_norm
+            return local, getattr(info, "swap_acceptance_rate", None)
+
+        state, moments = inference.run_with_moments(
+            run_key, kernel, kernel.init(initial), num_steps, statistic_fn=statistics
         )
+        return _ChainEnds(state, *moments.mean)
 
     def sample_prior(
         self,
@@ -348,7 +320,9 @@ class LatentEBM:
     def _sample_prior(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
     ) -> Array:
-        return self._run_prior(rng_key, params, num_samples, initial).state.position
+        kernel, num_steps = self.prior_kernel(params), self.prior_chain.num_steps
+        shape = (num_samples, self.latent_dim)
+        return self._run(rng_key, kernel, num_steps, shape, initial).state.position
 
     def sample_posterior(
         self,
@@ -381,21 +355,16 @@ class LatentEBM:
             lead = () if temperatures is None else ladder.shape
             _require_shape("initial", initial, (*lead, x.shape[0], self.latent_dim))
             initial = initial.reshape(shape)
-        z = self._sample_posterior(rng_key, params, x, ladder, shape, initial)
+        z = self._sample_posterior(rng_key, params, x, ladder, initial)
         return z[0] if temperatures is None else z
 
-    @functools.partial(jax.jit, static_argnames=("self", "shape"))
+    @functools.partial(jax.jit, static_argnames="self")
     def _sample_posterior(
-        self,
-        rng_key: PRNGKey,
-        params: LatentEBMParams,
-        x: Array,
-        temperatures: Array,
-        shape: tuple[int, ...],
-        initial: Array | None,
+        self, rng_key: PRNGKey, params: LatentEBMParams, x: Array, t: Array, initial: Array | None
     ) -> Array:
-        ends = self._run_posterior(rng_key, params, x, temperatures, shape, initial)
-        return ends.state.position
+        kernel, num_steps = self.posterior_kernel(params, x, t), self.posterior_chain.num_steps
+        shape = (t.shape[0], x.shape[0], self.latent_dim)
+        return self._run(rng_key, kernel, num_steps, shape, initial).state.position
 
     def generate(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int
@@ -480,19 +449,24 @@ class LatentEBM:
         initial_prior: Array | None,
     ) -> Draws:
         posterior_key, prior_key = jax.random.split(rng_key)
-        shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
-        posterior = self._run_posterior(posterior_key, params, x, ladder, shape, initial_posterior)
-        prior = self._run_prior(prior_key, params, num_prior, initial_prior)
-        state = posterior.state
+        posterior = self._run(
+            posterior_key,
+            self.posterior_kernel(params, x, ladder),
+            self.posterior_chain.num_steps,
+            (ladder.shape[0], num_chains, x.shape[0], self.latent_dim),
+            initial_posterior,
+        )
+        prior = self._run(
+            prior_key,
+            self.prior_kernel(params),
+            self.prior_chain.num_steps,
+            (num_prior, self.latent_dim),
+            initial_prior,
+        )
+        fields = tempered.TemperedState._fields
         return Draws(
             ladder,
-            tempered.TemperedState(
-                state.position,
-                state.logprior,
-                state.loglikelihood,
-                state.logprior_grad,
-                state.loglikelihood_grad,
-            ),
+            tempered.TemperedState(*(getattr(posterior.state, name) for name in fields)),
             prior.state,
             posterior.statistic,
             prior.statistic,
@@ -631,12 +605,10 @@ class LatentEBM:
         """
         return latent_evidence.log_evidence(
             rng_key,
-            self.target,
+            self,
             params,
             x,
-            self.latent_dim,
-            self.step_sizes,
-            temperatures=schedules.power(24, 5.0) if temperatures is None else temperatures,
+            schedules.power(24, 5.0) if temperatures is None else temperatures,
             num_chains=num_chains,
             num_warmup=num_warmup,
             num_samples=num_samples,

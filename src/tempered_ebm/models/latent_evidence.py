@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,18 +21,18 @@ from tempered_ebm.types import Params, PRNGKey
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
 
+    from tempered_ebm.models.latent_ebm import LatentEBM
+
 _LEAST_SWAP_RATE = 0.1
 
 
 def log_evidence(
     rng_key: PRNGKey,
-    target_fn: Callable[[Params, Array], TemperedTarget],
+    model: LatentEBM,
     params: Params,
     x: Float[Array, "batch ..."],
-    latent_dim: int,
-    step_size_fn: Callable[[Array], Array],
-    *,
     temperatures: Float[Array, "K"],
+    *,
     num_chains: int,
     num_warmup: int,
     num_samples: int,
@@ -42,12 +41,10 @@ def log_evidence(
 
     Args:
         rng_key: key of all chains.
-        target_fn: ``(params, x) -> target`` for positions (..., batch, latent_dim); compiled once
-            for each such function.
+        model: the model, for each of which the run is compiled once; its ``step_sizes`` are the
+            first guess at each temperature.
         params: parameters of the model.
         x: observations; the leading axis is the batch.
-        latent_dim: dimension of the positions.
-        step_size_fn: first guess of the step size at each temperature.
         temperatures: ladder.
         num_chains: independent chains per observation and temperature.
         num_warmup: discarded steps per temperature, in the annealing and again after it.
@@ -58,45 +55,47 @@ def log_evidence(
     for name, count in counts.items():
         checks.at_least(name, count, 1)
     ladder = schedules.validate(temperatures)
-    draws = _draws(
-        rng_key,
-        target_fn,
-        params,
-        x,
-        ladder,
-        step_size_fn,
-        (num_chains, x.shape[0], latent_dim),
-        num_warmup,
-        num_samples,
-    )
+    draws = _loglikelihood_draws(rng_key, model, params, x, ladder, *counts.values())
     _warn_of_rare_swaps(ladder, draws)
     return _estimate_each(ladder, draws)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("target_fn", "step_size_fn", "shape", "num_warmup", "num_samples")
-)
-def _draws(
+@functools.partial(jax.jit, static_argnames=("model", "num_chains", "num_warmup", "num_samples"))
+def _loglikelihood_draws(
     rng_key: PRNGKey,
-    target_fn: Callable[[Params, Array], TemperedTarget],
+    model: LatentEBM,
     params: Params,
     x: Array,
     temperatures: Array,
-    step_size_fn: Callable[[Array], Array],
-    shape: tuple[int, int, int],
+    num_chains: int,
     num_warmup: int,
     num_samples: int,
 ) -> Float[Array, "K num_samples num_chains batch"]:
+    """Return log-likelihoods along replica exchange on a batch of ladders, one for every chain.
+
+    Chains are annealed along the ladder for their starts; step sizes are tuned per temperature
+    while all of them warm up and swap, and then frozen.
+    """
     start_key, run_key = jax.random.split(rng_key)
-    return _loglikelihood_draws(
-        run_key,
-        target_fn(params, x),
-        temperatures,
-        step_size_fn(temperatures),
-        jax.random.normal(start_key, shape),
-        num_warmup=num_warmup,
-        num_samples=num_samples,
+    target, initial_step_sizes = model.target(params, x), model.step_sizes(temperatures)
+    position = jax.random.normal(start_key, (num_chains, x.shape[0], model.latent_dim))
+
+    def build(step_size: Array) -> SamplingAlgorithm:
+        return replica_exchange.as_top_level_api(target, temperatures, step_size)
+
+    anneal_key, warmup_key, run_key = jax.random.split(run_key, 3)
+    starts = _anneal(anneal_key, target, temperatures, initial_step_sizes, position, num_warmup)
+    state, step_size = dual_averaging(
+        warmup_key, build, build(initial_step_sizes).init(starts), initial_step_sizes, num_warmup
     )
+    _, loglikelihoods = inference.trace(
+        run_key,
+        build(step_size),
+        state,
+        num_samples,
+        statistic_fn=lambda state, info: state.loglikelihood,
+    )
+    return loglikelihoods.swapaxes(0, 1)
 
 
 @jax.jit
@@ -129,41 +128,6 @@ def _anneal(
 
     keys = jax.random.split(rng_key, temperatures.shape[0])
     return jax.lax.scan(run, position, (temperatures, step_sizes, keys))[1]
-
-
-def _loglikelihood_draws(
-    rng_key: PRNGKey,
-    target: TemperedTarget,
-    temperatures: Float[Array, "K"],
-    initial_step_sizes: Float[Array, "K"],
-    position: Float[Array, "*chains d"],
-    *,
-    num_warmup: int,
-    num_samples: int,
-) -> Float[Array, "K num_samples *chains"]:
-    r"""Return log-likelihoods along replica exchange on a batch of ladders.
-
-    Chains are annealed along the ladder for their starts; step sizes are tuned per
-    temperature while all of them warm up and swap, and then frozen. Every chain has a ladder
-    of its own, so that each may have its own data. Positions have shape (\*chains, d).
-    """
-
-    def build(step_size: Array) -> SamplingAlgorithm:
-        return replica_exchange.as_top_level_api(target, temperatures, step_size)
-
-    anneal_key, warmup_key, run_key = jax.random.split(rng_key, 3)
-    starts = _anneal(anneal_key, target, temperatures, initial_step_sizes, position, num_warmup)
-    state, step_size = dual_averaging(
-        warmup_key, build, build(initial_step_sizes).init(starts), initial_step_sizes, num_warmup
-    )
-    _, loglikelihoods = inference.trace(
-        run_key,
-        build(step_size),
-        state,
-        num_samples,
-        statistic_fn=lambda state, info: state.loglikelihood,
-    )
-    return loglikelihoods.swapaxes(0, 1)
 
 
 def _warn_of_rare_swaps(

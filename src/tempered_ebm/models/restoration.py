@@ -115,8 +115,7 @@ def denoise(
         >>> te.models.denoise(ebm, jax.random.key(1), params, jnp.ones((5, 2)), 0.1).shape
         (5, 2)
     """
-    checks.positive("noise_scale", noise_scale)
-    checks.positive("prior_weight", prior_weight)
+    checks.all_positive(noise_scale=noise_scale, prior_weight=prior_weight)
     require_shape("noisy", noisy, model.event_shape)
     return _denoise(model, rng_key, params, noisy, noise_scale, prior_weight)
 
@@ -169,8 +168,7 @@ def denoising_chain(
         0.2
     """
     require_chain("chain", chain)
-    checks.positive("noise_scale", noise_scale)
-    checks.positive("prior_weight", prior_weight)
+    checks.all_positive(noise_scale=noise_scale, prior_weight=prior_weight)
 
     def both(step_size: float) -> float:
         return 1 / (prior_weight / step_size + 1 / noise_scale**2)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tempered_ebm.errors import InputError
 from tempered_ebm.plotting.densities import scatter
-from tempered_ebm.plotting.figures import GREY, INK, SECOND, figure_with_axes, remove_box
+from tempered_ebm.plotting.figures import GREY, INK, SECOND, figure_with_axes, remove_box, to_png
 from tempered_ebm.plotting.images import image_panels, show_images
 
 _DPI = 80
@@ -33,11 +33,8 @@ def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5, num_colors: int =
 
     if not figures:
         raise InputError("figures must hold at least one frame, got none")
-    frames = []
-    for figure in figures:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI)
-        frames.append(Image.open(buffer).convert("RGB").quantize(num_colors))
+    pictures = (Image.open(io.BytesIO(to_png(figure, dpi=_DPI))) for figure in figures)
+    frames = [picture.convert("RGB").quantize(num_colors) for picture in pictures]
     durations = [int(1000 * seconds)] * len(frames)
     durations[-1] *= 4
     result = io.BytesIO()

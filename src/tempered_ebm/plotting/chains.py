@@ -12,16 +12,9 @@ from matplotlib.figure import Figure
 from tempered_ebm import _checks as checks
 from tempered_ebm import diagnostics
 from tempered_ebm.errors import InputError
-from tempered_ebm.plotting.figures import (
-    GREY,
-    INK,
-    SECOND,
-    empty_figure,
-    figure_with_axes,
-    remove_box,
-)
+from tempered_ebm.plotting import figures
 
-_COLORS = np.array([GREY, SECOND, INK])
+_COLORS = np.array([figures.GREY, figures.SECOND, figures.INK])
 _LEGEND = ("has seen no end yet", "comes from the prior", "comes from the posterior")
 
 
@@ -51,9 +44,9 @@ def short_run(trace: diagnostics.EnergyTrace) -> Figure:
     if len(shape) != 2:
         raise InputError(f"trace must hold arrays of shape (num_steps, num_chains), got {shape}")
     drift = diagnostics.energy_drift(trace)
-    figure, (left, right) = figure_with_axes(1, 2, 9.0, 3.4)
-    _draw_band(left, np.asarray(trace.energy), INK, "energy")
-    _draw_band(right, np.asarray(trace.gradient_norm), SECOND, "gradient norm")
+    figure, (left, right) = figures.figure_with_axes(1, 2, 9.0, 3.4)
+    _draw_band(left, np.asarray(trace.energy), figures.INK, "energy")
+    _draw_band(right, np.asarray(trace.gradient_norm), figures.SECOND, "gradient norm")
     figure.suptitle(
         f"{shape[1]} chains; the energy drifts by {float(drift.drift_per_step):+.3g} a step "
         f"over the second half (z = {float(drift.drift_z_score):+.1f})",
@@ -65,11 +58,11 @@ def short_run(trace: diagnostics.EnergyTrace) -> Figure:
 def _draw_band(axis: Axes, values: np.ndarray, color: str, label: str) -> None:
     steps = np.arange(1, len(values) + 1)
     mean, deviation = values.mean(-1), values.std(-1, ddof=1)
-    axis.axvspan(steps[len(steps) // 2], steps[-1], color=GREY, alpha=0.12, linewidth=0)
+    axis.axvspan(steps[len(steps) // 2], steps[-1], color=figures.GREY, alpha=0.12, linewidth=0)
     axis.fill_between(steps, mean - deviation, mean + deviation, color=color, alpha=0.2)
     axis.plot(steps, mean, color=color, linewidth=1.5)
     axis.set(xlabel="step", ylabel=label, xlim=(steps[0], steps[-1]))
-    remove_box(axis)
+    figures.remove_box(axis)
 
 
 def replica_flow(
@@ -104,7 +97,7 @@ def replica_flow(
     states = states.reshape(*states.shape[:2], -1)
     num_rungs = states.shape[1]
     num_lines = min(num_lines, num_rungs)
-    figure = empty_figure(9.5, 1.2 + 1.1 * num_lines)
+    figure = figures.empty_figure(9.5, 1.2 + 1.1 * num_lines)
     names = [f"replica {i}" for i in range(num_lines)]
     axes: dict[str, Axes] = figure.subplot_mosaic(
         [[name, "flow"] for name in names], width_ratios=[2.4, 1]
@@ -143,7 +136,7 @@ def _draw_replica(axis: Axes, rungs: np.ndarray, num_rungs: int) -> None:
     margin = 0.06 * num_rungs
     axis.set(xlim=(0, max(rungs.size - 1, 1)), ylim=(-margin, num_rungs - 1 + margin))
     axis.set_yticks([0, num_rungs - 1])
-    remove_box(axis)
+    figures.remove_box(axis)
 
 
 def _draw_flow_fraction(axis: Axes, flow: diagnostics.ReplicaFlow) -> None:
@@ -155,10 +148,11 @@ def _draw_flow_fraction(axis: Axes, flow: diagnostics.ReplicaFlow) -> None:
     together = np.where(from_prior + from_posterior > 0, from_prior / seen, np.nan)
     fractions = np.asarray(flow.flow_fraction).reshape(num_rungs, -1)
     if fractions.shape[1] > 1:
-        axis.plot(rungs, fractions[:, :20], color=GREY, linewidth=0.5, alpha=0.5)
-    axis.plot(rungs, together, color=INK, marker="o", markersize=3.5, linewidth=1.4)
+        axis.plot(rungs, fractions[:, :20], color=figures.GREY, linewidth=0.5, alpha=0.5)
+    axis.plot(rungs, together, color=figures.INK, marker="o", markersize=3.5, linewidth=1.4)
     if num_rungs > 3:
-        axis.plot(rungs[[1, -2]], together[[1, -2]], color=SECOND, linestyle="--", linewidth=1.2)
+        inner = [1, -2]
+        axis.plot(rungs[inner], together[inner], "--", color=figures.SECOND, linewidth=1.2)
     axis.set(xlabel="rung k", ylim=(-0.03, 1.03))
     axis.set_title("flow fraction $f_k$: comes from the prior", fontsize=9)
-    remove_box(axis)
+    figures.remove_box(axis)

@@ -37,10 +37,8 @@ def show_images(
 ) -> None:
     """Draw images in [-1, 1] as tiles on axes of a figure."""
     canvas = tile(images, num_columns)
-    if canvas.shape[-1] == 1:
-        axis.imshow(canvas[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    else:
-        axis.imshow(canvas, interpolation="nearest")
+    # Of images in colour the map and its limits are ignored.
+    axis.imshow(canvas.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set_title(title, fontsize=11)
     axis.set_axis_off()
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tempered_ebm.plotting.figures import GREY, PALETTE, empty_figure, figure_with_axes, remove_box
-from tempered_ebm.plotting.images import tile
+from tempered_ebm.plotting.images import show_images
 from tempered_ebm.study.folder import Table, mean, over_repeats
 
 OFF = "off"
@@ -162,22 +162,13 @@ def _plot_ends(
         marker, size = _marker(rows, estimators)
         color = colors[ladder_label(rows)]
         means = mean(rows[x]), mean(rows[y])
-        (x_error, y_error) = (np.nan_to_num(m.error) for m in means)
-        # A bar on a logarithmic axis must end above zero.
-        low = {
-            name: min(error, 0.9 * m.value) if name in limited else error
-            for name, m, error in zip((x, y), means, (x_error, y_error))
-        }
-        at = (means[0].value, means[1].value)
-        axis.errorbar(
-            *at,
-            xerr=[[low[x]], [x_error]],
-            yerr=[[low[y]], [y_error]],
-            fmt=marker,
-            color=color,
-            markersize=size,
-            linewidth=1,
-        )
+        at, bars = [m.value for m in means], {}
+        for name, bar, m in zip((x, y), ("xerr", "yerr"), means):
+            error = np.nan_to_num(m.error)
+            # A bar on a logarithmic axis must end above zero.
+            below = min(error, 0.9 * m.value) if name in limited else error
+            bars[bar] = [[below], [error]]
+        axis.errorbar(*at, **bars, fmt=marker, color=color, markersize=size, linewidth=1)
         if with_runs:
             axis.plot(rows[x], rows[y], marker, color=color, alpha=0.25, markersize=4, mew=0)
             number = str(means[0].number)
@@ -281,7 +272,6 @@ def cell_samples(cells: Mapping[str, np.ndarray]) -> Figure:
     for axis in axes:
         axis.set_axis_off()
     for axis, (title, images) in zip(axes, cells.items()):
-        canvas = tile(images[:36].astype(np.float32) / 127.5 - 1, 6)
-        axis.imshow(canvas.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        show_images(axis, images[:36].astype(np.float32) / 127.5 - 1, 6, "")
         axis.set_title(title, fontsize=7)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import stats
 
 from tempered_ebm.study.figures import OFF, ladder_label
 from tempered_ebm.study.folder import Table, mean
@@ -85,8 +86,6 @@ def _bias(ends: Table) -> list[str]:
 
 
 def _power(ends: Table) -> list[str]:
-    from scipy import stats
-
     sentences = []
     ladder = ends.where(schedule="power")
     for estimator in dict.fromkeys(ladder["estimator"].tolist()):
@@ -108,8 +107,6 @@ def _power(ends: Table) -> list[str]:
 
 
 def _quality(ends: Table) -> list[str]:
-    from scipy import stats
-
     measured = ends.measured("frechet")
     off = measured.where(schedule=OFF)["frechet"]
     if len(off) < 2:
@@ -132,8 +129,6 @@ def _quality(ends: Table) -> list[str]:
 
 
 def _correlation(ends: Table) -> list[str]:
-    from scipy import stats
-
     measured = ends.measured("frechet", "all_variance")
     best = np.min(measured["frechet"], initial=np.inf)
     close = measured.rows(measured["frechet"] < _SIMILAR_QUALITY * best)

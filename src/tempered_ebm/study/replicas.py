@@ -55,12 +55,13 @@ class Program(NamedTuple):
     """The functions of a job, compiled once for all data sets and ladders of one shape.
 
     Attributes:
-        init: ``(runs, num_temperatures) -> state``.
+        init: ``(runs, num_temperatures) -> state``, the initial state of every run.
         update: the update of a single run.
         advance: ``(state, runs, index) -> state``, with index of shape (updates, runs, batch).
         measure: ``(state, runs, index, with_reference) -> record``.
-        generate: ``(state, runs) -> images``.
-        final_draws: ``(state, runs) -> draws``.
+        generate: ``(state, runs) -> images``, draws from the learned prior of every run.
+        final_draws: ``(state, runs) -> draws`` of latent vectors of the first training images at
+            every temperature.
     """
 
     init: Callable[[Runs, int], TrainState]
@@ -188,10 +189,6 @@ class Replicas:
         """Length of the ladders, 1 without one."""
         return self.job.cells[0].num_temperatures
 
-    def init(self) -> TrainState:
-        """Return the initial state of every run."""
-        return self.program.init(self.runs, self.num_temperatures)
-
     def advance(self, state: TrainState, start: int, num_updates: int) -> TrainState:
         """Train every run from update ``start`` on; ``state`` is donated."""
         seed, repeats = self.config.place.seed, self.job.repeats
@@ -213,14 +210,6 @@ class Replicas:
         rng = np.random.default_rng([self.config.place.seed, update, 7])
         index = rng.permutation(n)[: number * size].reshape(number, size)
         return jax.device_get(self.program.measure(state, self.runs, index, with_reference))
-
-    def generate(self, state: TrainState) -> Float[np.ndarray, "runs m h w c"]:
-        """Draw images from the learned prior of every run."""
-        return np.asarray(self.program.generate(state, self.runs))
-
-    def final_draws(self, state: TrainState) -> FinalDraws:
-        """Draw latent vectors of the first training images at every temperature."""
-        return jax.device_get(self.program.final_draws(state, self.runs))
 
     def evaluations(self, num_updates: int) -> int:
         """Count the gradients of the likelihood that the posterior chains of one run take."""

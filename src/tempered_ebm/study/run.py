@@ -142,7 +142,8 @@ def run_job(
     """
     replicas = build_replicas(config, job, dataset)
     num_runs = len(job.cells) * job.repeats
-    state = replicas.init()
+    program, runs = replicas.program, replicas.runs
+    state = program.init(runs, replicas.num_temperatures)
     settings = config.measure
     every, count = settings.record_every, config.runs.num_steps // settings.record_every
     with_images = _spread(settings.num_quality, count)
@@ -157,7 +158,7 @@ def run_job(
         record = replicas.measure_gradients(state, done, i in with_reference)
         records.append(record)
         if i in with_images:
-            images = replicas.generate(state)
+            images = np.asarray(program.generate(state, runs))
         sums = jax.device_get(state.metric_sums)
         state = state._replace(metric_sums=jax.tree.map(np.zeros_like, sums))
         shared = {
@@ -198,7 +199,7 @@ def _arrays(
     replicas: Replicas, state: TrainState, records: list[GradientRecord], images: np.ndarray
 ) -> dict[str, np.ndarray]:
     job, ladders = replicas.job, replicas.runs.temperatures
-    draws = replicas.final_draws(state)
+    draws = jax.device_get(replicas.program.final_draws(state, replicas.runs))
     pixels = np.round((images[:, :_SAMPLES_KEPT] + 1) * 127.5).clip(0, 255)
     by_run = {
         "ladder": np.ones((len(images), 1)) if ladders is None else np.asarray(ladders),
