@@ -49,7 +49,7 @@ def load_model(name: str) -> Model:
 
 
 def _import_module(name: str) -> ModuleType:
-    with _search_also(Path.cwd()), _naming_failures(name):
+    with _importing(name, Path.cwd()):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -68,28 +68,23 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"model file {path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    with _search_also(path.resolve().parent), _naming_failures(str(path)):
+    with _importing(str(path), path.resolve().parent):
         spec.loader.exec_module(module)
     return module
 
 
 @contextlib.contextmanager
-def _search_also(folder: Path) -> Iterator[None]:
+def _importing(name: str, folder: Path) -> Iterator[None]:
+    """Look for modules in a folder too, and let errors name what is imported."""
     sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-@contextlib.contextmanager
-def _naming_failures(name: str) -> Iterator[None]:
     try:
         yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{name} cannot be imported: {in_one_line(error)}") from error
+    finally:
+        sys.path.remove(str(folder))
 
 
 def passed_through(error: BaseException, file: str | None) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,12 @@ from tempered_ebm.types import Params, PRNGKey
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
 
-    from tempered_ebm.models.latent_ebm import LatentEBM
-
 _LEAST_SWAP_RATE = 0.1
 
 
 def log_evidence(
     rng_key: PRNGKey,
-    model: LatentEBM,
+    model: Any,
     params: Params,
     x: Float[Array, "batch ..."],
     temperatures: Float[Array, "K"],
@@ -41,8 +39,8 @@ def log_evidence(
 
     Args:
         rng_key: key of all chains.
-        model: the model, for each of which the run is compiled once; its ``step_sizes`` are the
-            first guess at each temperature.
+        model: an object with ``target``, ``step_sizes`` (the first guess at each temperature) and
+            ``latent_dim``, such as :class:`LatentEBM`; the run is compiled once for each.
         params: parameters of the model.
         x: observations; the leading axis is the batch.
         temperatures: ladder.
@@ -63,7 +61,7 @@ def log_evidence(
 @functools.partial(jax.jit, static_argnames=("model", "num_chains", "num_warmup", "num_samples"))
 def _loglikelihood_draws(
     rng_key: PRNGKey,
-    model: LatentEBM,
+    model: Any,
     params: Params,
     x: Array,
     temperatures: Array,
