@@ -262,11 +262,9 @@ def frechet_distance_from_moments(moments_a: FeatureMoments, moments_b: FeatureM
         4.0
     """
     for name, moments in (("moments_a", moments_a), ("moments_b", moments_b)):
-        require_moments(name, moments)
-    check_same_dimension("moments_b", len(moments_b.mean), len(moments_a.mean))
-    for name, moments in (("moments_a", moments_a), ("moments_b", moments_b)):
-        if moments.num_vectors < 2:
+        if require_moments(name, moments).num_vectors < 2:
             raise InputError(f"{name} must be of at least 2 vectors, got {moments.num_vectors}")
+    check_same_dimension("moments_b", len(moments_b.mean), len(moments_a.mean))
     return _distance(moments_a, moments_b, "moments_a", "moments_b")
 
 

@@ -105,9 +105,7 @@ def _line_with_band(axis: Axes, rows: Table, name: str, color: tuple, limit: flo
         axis.fill_between(steps, values - errors, values + errors, color=color, alpha=0.2, lw=0)
 
 
-def quality_against_variance(
-    table: Table, quality: str = "frechet", noise: str = "all_variance"
-) -> Figure:
+def quality_against_variance(table: Table) -> Figure:
     """Plot Fréchet distance against the variance of the gradient: a point for each cell's end.
 
     Points are means over repeats with one standard error either way; the number beside
@@ -115,7 +113,8 @@ def quality_against_variance(
     Cells beyond thirty times a median are named in the corner and not drawn.
     """
     figure, (axis,) = figure_with_axes(1, 1, 7.4, 4.6)
-    _plot_ends(axis, table, noise, quality, limited=(noise, quality), with_runs=True)
+    columns = ("all_variance", "frechet")
+    _plot_ends(axis, table, *columns, limited=columns, with_runs=True)
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("variance of the learning gradient, tr Cov, at the end")
@@ -199,7 +198,7 @@ def _add_legend_of_points(figure: Figure, table: Table) -> None:
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
 
 
-def variance_boxes(table: Table, by: str, noise: str = "all_variance") -> Figure:
+def variance_boxes(table: Table, by: str) -> Figure:
     """Draw box plots of the variance at the end of every run, by a setting; one axis an estimator.
 
     The number under a box is that of its runs; whiskers reach to the extremes. The axis ends at
@@ -208,11 +207,11 @@ def variance_boxes(table: Table, by: str, noise: str = "all_variance") -> Figure
     Args:
         table: rows of a study.
         by: ``"batch_size"`` or ``"power"``; runs without a ladder have power 0.
-        noise: column of the variance.
     """
     estimators = _estimators(table)
     figure = empty_figure(2.9 * len(estimators), 3.0)
     axes = figure.subplots(1, len(estimators), squeeze=False, sharey=True)[0]
+    noise = "all_variance"
     ends = table.ends().measured(noise, by)
     for axis, estimator in zip(axes, estimators):
         part = ends.rows((ends["estimator"] == estimator) | (ends["schedule"] == OFF))
