@@ -424,16 +424,7 @@ class Report:
         return 0
 
 
-_Commands = (
-    Annotated[Train, subcommand("train")]
-    | Annotated[Sample, subcommand("sample")]
-    | Annotated[Inpaint, subcommand("inpaint")]
-    | Annotated[Denoise, subcommand("denoise")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Evidence, subcommand("evidence")]
-    | Annotated[Study, subcommand("study")]
-    | Annotated[Report, subcommand("report")]
-)
+_Commands = Train | Sample | Inpaint | Denoise | Evaluate | Evidence | Study | Report
 
 
 def parse(arguments: Sequence[str]) -> Any:

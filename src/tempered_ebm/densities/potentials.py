@@ -123,9 +123,8 @@ def double_well(
     wells = np.sort(np.roots([quartic, 0.0, -quadratic, tilt]).real)[[0, 2]]
     sigma = math.sqrt(variance)
     # The first coordinate lies below the proposals, whose tails are normal.
-    x0, x1 = -centre - abs(tilt) * variance - TAIL * sigma, centre + abs(tilt) * variance
-    x1 += TAIL * sigma
-    line = np.linspace(x0, x1, 4_001)
+    end = centre + abs(tilt) * variance + TAIL * sigma
+    line = np.linspace(-end, end, 4_001)
     log_values = first_axis(line)
     peak = float(log_values.max())
     mass = np.exp(log_values - peak)
@@ -140,7 +139,7 @@ def double_well(
         logdensity,
         log_normalizer=log_normalizer_x + log_normalizer_y,
         sample=_rejection_sampler(propose),
-        bounds=((x0, x1), (-reach, reach)),
+        bounds=((-end, end), (-reach, reach)),
         modes=np.stack([wells, np.zeros(2)], -1),
         mode_weights=np.array([left, 1 - left]),
         closed_form_entropy=entropy_x + log_normalizer_y + 0.5,
