@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_error(str(error))
         status = 2
     except (OSError, DivergedError) as error:
-        is_named = isinstance(error, OSError) and error.filename and error.strerror
-        print_error(f"{error.filename}: {error.strerror}" if is_named else str(error))
+        message = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            message = f"{error.filename}: {error.strerror}"
+        print_error(message)
         status = 1
     raise SystemExit(status)

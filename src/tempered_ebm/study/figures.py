@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -161,13 +162,14 @@ def _plot_ends(
         marker, size = _marker(rows, estimators)
         color = colors[ladder_label(rows)]
         means = mean(rows[x]), mean(rows[y])
-        at, bars = [m.value for m in means], {}
+        at = (means[0].value, means[1].value)
+        style: dict[str, Any] = {"fmt": marker, "color": color, "markersize": size, "linewidth": 1}
         for name, bar, m in zip((x, y), ("xerr", "yerr"), means):
             error = np.nan_to_num(m.error)
             # A bar on a logarithmic axis must end above zero.
             below = min(error, 0.9 * m.value) if name in limited else error
-            bars[bar] = [[below], [error]]
-        axis.errorbar(*at, **bars, fmt=marker, color=color, markersize=size, linewidth=1)
+            style[bar] = [[below], [error]]
+        axis.errorbar(*at, **style)
         if with_runs:
             axis.plot(rows[x], rows[y], marker, color=color, alpha=0.25, markersize=4, mew=0)
             number = str(means[0].number)
