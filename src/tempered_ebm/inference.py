@@ -144,25 +144,24 @@ def run_with_moments(
         >>> moments.mean.shape
         (3,)
     """
-    checks.key("rng_key", rng_key)
-    checks.algorithm("kernel", kernel)
-    checks.at_least("num_steps", num_steps, 1)
-    checks.function("statistic_fn", statistic_fn, "of (state, info)")
+    _check_run(rng_key, kernel, num_steps, statistic_fn)
 
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, moments = carry
         state, info = kernel.step(key, state)
         return (state, update_moments(moments, statistic_fn(state, info))), None
 
-    moments = init_moments(_shape_of(statistic_fn, rng_key, kernel, state))
-    (state, moments), _ = _scan(one_step, (state, moments), rng_key, num_steps)
-    return state, moments
+    shape = jax.eval_shape(lambda s: statistic_fn(*kernel.step(rng_key, s)), state)
+    return _scan(one_step, (state, init_moments(shape)), rng_key, num_steps)[0]
 
 
-def _shape_of(
-    statistic_fn: Callable[[Any, Any], Any], rng_key: PRNGKey, kernel: SamplingAlgorithm, state: Any
-) -> Any:
-    return jax.eval_shape(lambda s: statistic_fn(*kernel.step(rng_key, s)), state)
+def _check_run(
+    rng_key: PRNGKey, kernel: SamplingAlgorithm, num_steps: int, statistic_fn: Callable
+) -> None:
+    checks.key("rng_key", rng_key)
+    checks.algorithm("kernel", kernel)
+    checks.at_least("num_steps", num_steps, 1)
+    checks.function("statistic_fn", statistic_fn, "of (state, info)")
 
 
 def run_with_covariance(
@@ -200,11 +199,8 @@ def run_with_covariance(
         >>> running.covariance.shape
         (3, 2, 2)
     """
-    checks.key("rng_key", rng_key)
-    checks.algorithm("kernel", kernel)
-    checks.at_least("num_steps", num_steps, 1)
-    checks.function("statistic_fn", statistic_fn, "of (state, info)")
-    shape = _shape_of(statistic_fn, rng_key, kernel, state)
+    _check_run(rng_key, kernel, num_steps, statistic_fn)
+    shape = jax.eval_shape(lambda s: statistic_fn(*kernel.step(rng_key, s)), state)
     if not isinstance(shape, jax.ShapeDtypeStruct) or not shape.shape:
         raise InputError(f"statistic_fn must return one array of vectors, got {shape}")
 
@@ -213,9 +209,7 @@ def run_with_covariance(
         state, info = kernel.step(key, state)
         return (state, update_covariance(running, statistic_fn(state, info))), None
 
-    start = (state, init_covariance(shape))
-    (state, running), _ = _scan(one_step, start, rng_key, num_steps)
-    return state, running
+    return _scan(one_step, (state, init_covariance(shape)), rng_key, num_steps)[0]
 
 
 def trace(
@@ -249,10 +243,7 @@ def trace(
         >>> positions.shape
         (10, 3, 2)
     """
-    checks.key("rng_key", rng_key)
-    checks.algorithm("kernel", kernel)
-    checks.at_least("num_steps", num_steps, 1)
-    checks.function("statistic_fn", statistic_fn, "of (state, info)")
+    _check_run(rng_key, kernel, num_steps, statistic_fn)
 
     def one_step(state: Any, key: PRNGKey) -> tuple[Any, Any]:
         state, info = kernel.step(key, state)

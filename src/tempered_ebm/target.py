@@ -5,7 +5,8 @@ This is the only place where the temperature multiplies a log-likelihood.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,26 +32,6 @@ class Evaluation(NamedTuple):
     loglikelihood: Float[Array, "*chains"]
     logprior_grad: Position
     loglikelihood_grad: Position
-
-
-class SplitCache(Protocol):
-    """Anything that carries the four fields of :class:`Evaluation`, such as a chain's state."""
-
-    @property
-    def logprior(self) -> Float[Array, "*chains"]:
-        """Log prior density."""
-
-    @property
-    def loglikelihood(self) -> Float[Array, "*chains"]:
-        """Log-likelihood."""
-
-    @property
-    def logprior_grad(self) -> Position:
-        """Gradient of the log prior."""
-
-    @property
-    def loglikelihood_grad(self) -> Position:
-        """Gradient of the log-likelihood."""
 
 
 class TemperedTarget(NamedTuple):
@@ -135,18 +116,15 @@ def temper(
 
 
 def tempered_logdensity(
-    cache: SplitCache, temperature: PerChain
+    cache: Any, temperature: PerChain
 ) -> tuple[Float[Array, "*chains"], Position]:
     """Value and gradient of ``log q_t`` from the two halves; evaluates nothing.
 
     Args:
-        cache: both halves at one position, and their gradients.
+        cache: both halves at one position and their gradients: an :class:`Evaluation`, or the
+            state of a tempered chain, which has its four fields.
         temperature: scalar, or one value per chain.
     """
     value = temper(temperature, cache.logprior, cache.loglikelihood)
-    grad = jax.tree.map(
-        lambda prior, likelihood: temper(temperature, prior, likelihood),
-        cache.logprior_grad,
-        cache.loglikelihood_grad,
-    )
-    return value, grad
+    temper_leaf = functools.partial(temper, temperature)
+    return value, jax.tree.map(temper_leaf, cache.logprior_grad, cache.loglikelihood_grad)

@@ -42,7 +42,7 @@ def sound(**changes):
 
 
 def said(report, draws=DRAWS):
-    return evidence_report._reliability_warnings(report, draws)
+    return tuple(evidence_report._reliability_warnings(report, draws))
 
 
 def test_nothing_is_said_against_a_sound_report():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -132,9 +132,7 @@ def _round(
     empty = _Measured(
         inference.init_moments(state.position),
         inference.init_moments(state.loglikelihood),
-        inference.init_moments(
-            {"local": tuning.step_size, "swap": tuning.step_size[1:]},
-        ),
+        inference.init_moments({"local": tuning.step_size, "swap": tuning.step_size[1:]}),
     )
     state, measured = _loop(measure_key, num_steps, measure, (state, empty))
     chain_ndim = state.loglikelihood.ndim - 1
@@ -281,10 +279,7 @@ def run(
     checks.at_least("num_temperatures", num_temperatures, 2)
     checks.at_least("num_rounds", num_rounds, 2)
     checks.at_least("num_steps", num_steps, 10)
-    if ladder not in ("equal_rejection", "equal_length", "fixed"):
-        raise InputError(
-            f"ladder must be 'equal_rejection', 'equal_length' or 'fixed', got {ladder!r}"
-        )
+    checks.one_of("ladder", ladder, get_args(LadderRule))
     if not metropolis and step_size is None:
         raise InputError(
             "step_size must be given for unadjusted moves: there is no acceptance rate to tune "

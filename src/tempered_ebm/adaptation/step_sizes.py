@@ -73,6 +73,20 @@ def step_size_rule(target_acceptance: float = MALA_TARGET_ACCEPTANCE) -> StepSiz
     return StepSizeRule(init_array, update_array, current, frozen)
 
 
+def require_adjusted(kernel: SamplingAlgorithm, rng_key: PRNGKey, state: Any, why: str) -> None:
+    """Require a kernel with an acceptance rate, as ``build_kernel`` makes it.
+
+    Raises:
+        InputError: saying ``why`` an unadjusted kernel is of no use.
+    """
+    _, info = jax.eval_shape(kernel.step, rng_key, state)
+    if not hasattr(info, "acceptance_rate"):
+        raise InputError(
+            f"build_kernel must build a Metropolis-adjusted kernel: {why}, got info with "
+            f"{info._fields}"
+        )
+
+
 def dual_averaging(
     rng_key: PRNGKey,
     build_kernel: Callable[[Array], SamplingAlgorithm],
@@ -120,12 +134,8 @@ def dual_averaging(
     checks.function("build_kernel", build_kernel, "of a step size")
     initial = jnp.asarray(initial_step_size, float)
     rule = step_size_rule(target_acceptance)
-    _, info = jax.eval_shape(build_kernel(initial).step, rng_key, state)
-    if not hasattr(info, "acceptance_rate"):
-        raise InputError(
-            "build_kernel must build a Metropolis-adjusted kernel: without an acceptance rate "
-            f"there is nothing to tune the step size to, got info with {info._fields}"
-        )
+    why = "without an acceptance rate there is nothing to tune the step size to"
+    require_adjusted(build_kernel(initial), rng_key, state, why)
 
     def one_step(carry: tuple, key: PRNGKey) -> tuple[tuple, None]:
         state, averaging = carry

@@ -34,6 +34,7 @@ class Exploration(NamedTuple):
         temperature: 1, unless the most temperatures were too few.
         num_temperatures: temperatures visited.
         log_evidence: rough estimate of log p(x), in nats.
+        log_step_size: logarithm of the step size of the moves to come.
     """
 
     state: TemperedState
@@ -41,15 +42,7 @@ class Exploration(NamedTuple):
     temperature: Float[Array, ""]
     num_temperatures: Int[Array, ""]
     log_evidence: Float[Array, ""]
-
-
-class _Carry(NamedTuple):
-    state: TemperedState
-    history: Array
-    temperature: Array
-    log_step_size: Array
-    log_evidence: Array
-    num_temperatures: Array
+    log_step_size: Float[Array, ""]
 
 
 @functools.partial(jax.jit, static_argnames="num_moves")
@@ -77,16 +70,16 @@ def explore(
         target_ess: target ESS as a fraction of the number of particles.
     """
     dimension = position.shape[1]
-    carry = _Carry(
+    start = Exploration(
         tempered.init(position, target),
         jnp.broadcast_to(position, (_SNAPSHOTS, *position.shape)),
         jnp.zeros((), position.dtype),
-        jnp.log(0.5 * 1.65**2 * jnp.asarray(dimension, position.dtype) ** (-1 / 3)),
-        jnp.zeros((), position.dtype),
         jnp.zeros((), jnp.int32),
+        jnp.zeros((), position.dtype),
+        jnp.log(0.5 * 1.65**2 * jnp.asarray(dimension, position.dtype) ** (-1 / 3)),
     )
 
-    def one_temperature(carry: _Carry) -> _Carry:
+    def one_temperature(carry: Exploration) -> Exploration:
         key = jax.random.fold_in(rng_key, carry.num_temperatures)
         resample_key, move_key = jax.random.split(key)
         state, t, increment = _reweight(resample_key, carry.state, carry.temperature, target_ess)
@@ -95,22 +88,19 @@ def explore(
         )
         to_come = jnp.arange(_SNAPSHOTS)[:, None, None] >= carry.num_temperatures
         gain = _GAIN * (acceptance - _ACCEPTANCE)
-        return _Carry(
+        return Exploration(
             state,
             jnp.where(to_come, state.position, carry.history),
             t,
-            jnp.minimum(carry.log_step_size + gain, _LARGEST_LOG_STEP),
-            carry.log_evidence + increment,
             carry.num_temperatures + 1,
+            carry.log_evidence + increment,
+            jnp.minimum(carry.log_step_size + gain, _LARGEST_LOG_STEP),
         )
 
-    def unfinished(carry: _Carry) -> Array:
+    def unfinished(carry: Exploration) -> Array:
         return (carry.temperature < 1) & (carry.num_temperatures < _MOST_TEMPERATURES)
 
-    end = jax.lax.while_loop(unfinished, one_temperature, carry)
-    return Exploration(
-        end.state, end.history, end.temperature, end.num_temperatures, end.log_evidence
-    )
+    return jax.lax.while_loop(unfinished, one_temperature, start)
 
 
 def num_gradients(exploration: Exploration, num_particles: int, num_moves: int = 3) -> int:
@@ -190,19 +180,13 @@ def change_coordinates(
 ) -> TemperedState:
     """Transform a state to ``u``, ``z = factor u``, or back, without an evaluation."""
     triangular = functools.partial(jax.scipy.linalg.solve_triangular, lower=True)
+    grads = (state.logprior_grad, state.loglikelihood_grad)
     if back:
         position = state.position @ factor.T
-
-        def gradient(grad: Array) -> Array:
-            return triangular(factor, grad.T, trans="T").T
+        prior_grad, likelihood_grad = (triangular(factor, g.T, trans="T").T for g in grads)
     else:
         position = triangular(factor, state.position.T).T
-
-        def gradient(grad: Array) -> Array:
-            return grad @ factor
-
+        prior_grad, likelihood_grad = (g @ factor for g in grads)
     return state._replace(
-        position=position,
-        logprior_grad=gradient(state.logprior_grad),
-        loglikelihood_grad=gradient(state.loglikelihood_grad),
+        position=position, logprior_grad=prior_grad, loglikelihood_grad=likelihood_grad
     )

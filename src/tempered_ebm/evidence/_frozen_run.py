@@ -90,9 +90,8 @@ class RunBudget(NamedTuple):
             )
         affordable = _rounded_down(affordable)
         if wanted is None:
-            return affordable, StoppingRule(
-                None, 1, (affordable, "steps, for which the budget was made")
-            )
+            unit = (affordable, "steps, for which the budget was made")
+            return affordable, StoppingRule(None, 1, unit)
         block = max(FEWEST_STEPS, int(_FIRST_SHARE * affordable))
         return block, StoppingRule(wanted, affordable // block, (block, "steps"))
 
@@ -134,39 +133,27 @@ Advance = Callable[[PRNGKey, Any, diagnostics.ReplicaFlow], Block]
 
 
 class Record(NamedTuple):
-    """Draws and statistics of all blocks of a run.
+    """Draws and statistics of all blocks of a run along a path, and what it cost.
 
     Attributes:
+        temperatures: the ladder, frozen, (K,).
         loglikelihoods: (K, num_draws, N).
         prior_loglikelihoods: of independent draws at t = 0, (M,).
         positions: vectors at t = 1, (S, N, d), evenly spread over the run.
         swap_acceptance_rate: mean over the run, (K-1,).
         flow: journeys of the replicas.
-        num_blocks: blocks made.
         stopped: why the run ended.
-    """
-
-    loglikelihoods: Float[Array, "K num_draws N"]
-    prior_loglikelihoods: Float[Array, "M"]
-    positions: Float[Array, "S N d"]
-    swap_acceptance_rate: Float[Array, "K-1"]
-    flow: diagnostics.ReplicaFlow
-    num_blocks: int
-    stopped: str
-
-
-class Outcome(NamedTuple):
-    """A recorded run along a path.
-
-    Attributes:
-        temperatures: the ladder, frozen, (K,).
-        record: what was recorded.
         prepared: evaluations before the run that counts.
         total: evaluations in all.
     """
 
     temperatures: Float[Array, "K"]
-    record: Record
+    loglikelihoods: Float[Array, "K num_draws N"]
+    prior_loglikelihoods: Float[Array, "M"]
+    positions: Float[Array, "S N d"]
+    swap_acceptance_rate: Float[Array, "K-1"]
+    flow: diagnostics.ReplicaFlow
+    stopped: str
     prepared: EvaluationCount
     total: EvaluationCount
 
@@ -193,32 +180,37 @@ def advance(
 
 
 def record(
-    rng_key: PRNGKey, advance: Advance, state: Any, temperatures: Array, stopping_rule: StoppingRule
+    rng_key: PRNGKey,
+    advance: Advance,
+    state: Any,
+    temperatures: Float[Array, "K"],
+    stopping_rule: StoppingRule,
+    prepared: EvaluationCount,
+    per_step: EvaluationCount,
 ) -> Record:
     """Run one block, or double the run until the error is small, and return all draws."""
-    flow = diagnostics.init_replica_flow(state.replica)
-    blocks = [_block(rng_key, 0, advance, state, flow)]
+
+    def block(i: int, state: Any, flow: diagnostics.ReplicaFlow) -> Block:
+        return jax.block_until_ready(advance(jax.random.fold_in(rng_key, i), state, flow))
+
+    blocks = [block(0, state, diagnostics.init_replica_flow(state.replica))]
+    stopped = None
     if stopping_rule.target_standard_error is None:
-        return _joined(blocks, f"after the requested {_count(stopping_rule, 1)}")
+        stopped = f"after the requested {_count(stopping_rule, 1)}"
     try:
-        stopped = None
         while stopped is None:
             error = float(_standard_error(temperatures, *_draws(blocks)))
             stopped = _reason_to_stop(error, len(blocks), stopping_rule)
-            for _ in range(
-                0 if stopped else min(len(blocks), stopping_rule.max_num_blocks - len(blocks))
-            ):
-                last = blocks[-1]
-                blocks.append(_block(rng_key, len(blocks), advance, last.state, last.flow))
+            more = min(len(blocks), stopping_rule.max_num_blocks - len(blocks))
+            for _ in range(0 if stopped else more):
+                blocks.append(block(len(blocks), blocks[-1].state, blocks[-1].flow))
     except KeyboardInterrupt:
         stopped = f"interrupted after {_count(stopping_rule, len(blocks))}"
-    return _joined(blocks, stopped)
-
-
-def _block(
-    rng_key: PRNGKey, i: int, advance: Advance, state: Any, flow: diagnostics.ReplicaFlow
-) -> Block:
-    return jax.block_until_ready(advance(jax.random.fold_in(rng_key, i), state, flow))
+    rates = jnp.mean(jnp.stack([b.swap_acceptance_rate for b in blocks]), axis=0)
+    positions = jnp.concatenate([b.position for b in blocks])
+    total = prepared.plus(per_step, stopping_rule.unit[0] * len(blocks))
+    flow = blocks[-1].flow
+    return Record(temperatures, *_draws(blocks), positions, rates, flow, stopped, prepared, total)
 
 
 def _count(stopping_rule: StoppingRule, num_blocks: int) -> str:
@@ -241,12 +233,6 @@ def _reason_to_stop(error: float, num_blocks: int, stopping_rule: StoppingRule) 
 def _draws(blocks: list[Block]) -> tuple[Array, Array]:
     loglikelihoods = jnp.swapaxes(jnp.concatenate([b.loglikelihood for b in blocks]), 0, 1)
     return loglikelihoods, jnp.concatenate([b.prior_loglikelihood for b in blocks])
-
-
-def _joined(blocks: list[Block], stopped: str) -> Record:
-    rates = jnp.mean(jnp.stack([b.swap_acceptance_rate for b in blocks]), axis=0)
-    positions = jnp.concatenate([b.position for b in blocks])
-    return Record(*_draws(blocks), positions, rates, blocks[-1].flow, len(blocks), stopped)
 
 
 @jax.jit

@@ -57,7 +57,7 @@ def run(
     plan: PilotPlan,
     budget: RunBudget,
     spent: EvaluationCount,
-) -> recorder.Outcome:
+) -> recorder.Record:
     """Tune a ladder by a pilot, freeze it, and record replica exchange.
 
     Args:
@@ -76,22 +76,13 @@ def run(
     prepared = spent.plus(EvaluationCount(chains * plan.evaluations, 0))
     per_step = EvaluationCount(chains, 0)
     num_steps, stopping_rule = budget.plan(prepared, per_step)
-    tuned = pilot.run(
-        pilot_key,
-        target,
-        position,
-        plan.num_temperatures,
-        num_rounds=plan.num_rounds,
-        num_steps=plan.num_steps,
-        ladder=plan.ladder,
-    )
+    tuned = pilot.run(pilot_key, target, position, **plan._asdict())
 
     def block(rng_key: PRNGKey, state: Any, flow: diagnostics.ReplicaFlow) -> recorder.Block:
         return _advance(rng_key, target, tuned.tuning, state, flow, num_steps)
 
-    record = recorder.record(run_key, block, tuned.state, tuned.tuning.temperatures, stopping_rule)
-    total = prepared.plus(per_step, record.num_blocks * num_steps)
-    return recorder.Outcome(tuned.tuning.temperatures, record, prepared, total)
+    start = (tuned.state, tuned.tuning.temperatures)
+    return recorder.record(run_key, block, *start, stopping_rule, prepared, per_step)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

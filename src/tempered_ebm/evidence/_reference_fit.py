@@ -91,26 +91,16 @@ def _maximise(
     return jax.lax.map(climb, start / scale)
 
 
-class _SearchPlan(NamedTuple):
-    """Number of starts of Newton's method, fewer where a Hessian is expensive.
+def _search_plan(dimension: int) -> tuple[int, int, int]:
+    """Return the size and the number of batches of starts of Newton's method, least and most.
 
-    Attributes:
-        num_starts: starts of a batch.
-        num_batches: batches at least.
-        most_batches: batches at most, made where more than one mode has been found.
+    Fewer where a Hessian is expensive; the most where more than one mode has been found.
     """
-
-    num_starts: int
-    num_batches: int
-    most_batches: int
-
-
-def _search_plan(dimension: int) -> _SearchPlan:
     if dimension <= 6:
-        return _SearchPlan(8, 3, 16)
+        return 8, 3, 16
     if dimension <= 16:
-        return _SearchPlan(8, 2, 6)
-    return _SearchPlan(4, 1, 2) if dimension <= _MANY_COORDINATES else _SearchPlan(2, 1, 1)
+        return 8, 2, 6
+    return (4, 1, 2) if dimension <= _MANY_COORDINATES else (2, 1, 1)
 
 
 def _first_starts(z: np.ndarray, log_joint: np.ndarray, scale: np.ndarray, num: int) -> np.ndarray:
@@ -165,11 +155,8 @@ def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None
     if not means:
         return None
     shares = np.exp(np.array(logs) - max(logs))
-    return mixtures.Mixture(
-        np.maximum(shares / shares.sum(), 1e-3),
-        np.stack(means),
-        np.linalg.inv(np.stack(precisions)),
-    )
+    weights = np.maximum(shares / shares.sum(), 1e-3)
+    return mixtures.Mixture(weights, np.stack(means), np.linalg.inv(np.stack(precisions)))
 
 
 def num_slots(dimension: int) -> int:
@@ -260,13 +247,8 @@ class _ModeSearch:
         self.num_values = 0
 
     def climb(self, starts: np.ndarray) -> None:
-        result = jax.device_get(
-            _maximise(
-                self._target,
-                jnp.asarray(starts, self._dtype),
-                jnp.asarray(self._scale, self._dtype),
-            )
-        )
+        arrays = (jnp.asarray(array, self._dtype) for array in (starts, self._scale))
+        result = jax.device_get(_maximise(self._target, *arrays))
         evaluations = int(result.num_iterations.sum()) + len(starts)
         self.num_gradients += evaluations * (1 + 2 * starts.shape[1])
         self.num_values += int(result.num_values.sum())
@@ -287,13 +269,13 @@ def _search_modes(
     rng: np.random.Generator,
 ) -> None:
     """Search for modes from the particles, and from more places where there are several."""
-    plan = _search_plan(z.shape[1])
-    search.climb(_first_starts(z, heights, scale, plan.num_starts))
-    for batch in range(1, plan.most_batches):
+    num_starts, num_batches, most_batches = _search_plan(z.shape[1])
+    search.climb(_first_starts(z, heights, scale, num_starts))
+    for batch in range(1, most_batches):
         modes = search.laplace() or crude
-        if batch >= plan.num_batches and len(modes.weights) == 1:
+        if batch >= num_batches and len(modes.weights) == 1:
             break
-        search.climb(_next_starts(history, modes, plan.num_starts, rng))
+        search.climb(_next_starts(history, modes, num_starts, rng))
 
 
 def fit_reference(
@@ -351,9 +333,8 @@ def fit_reference(
         current = _joined(_joined(best, _inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
         if ess >= good_ess and i + 1 >= _FEWEST_ROUNDS:
             break
-    return Fit(
-        as_reference(current, dtype), ess, search.num_gradients, search.num_values + num_values
-    )
+    num_values += search.num_values
+    return Fit(as_reference(current, dtype), ess, search.num_gradients, num_values)
 
 
 def _best(
@@ -377,12 +358,11 @@ def _best(
     fitted = _candidates(pool, rng)
     shares = [share(mixture) for mixture in (*fitted, *kept)]
     best = int(np.argmax(shares))
-    if best < len(fitted):
-        whole = mixtures.fit(
-            pool.z, pool.weights / pool.weights.sum(), len(fitted[best].weights), rng
-        )
-        return whole, min(shares[best], 1.0)
-    return kept[best - len(fitted)], min(shares[best], 1.0)
+    ess = min(shares[best], 1.0)
+    if best >= len(fitted):
+        return kept[best - len(fitted)], ess
+    weights = pool.weights / pool.weights.sum()
+    return mixtures.fit(pool.z, weights, len(fitted[best].weights), rng), ess
 
 
 def _log_mean(logs: np.ndarray, weights: np.ndarray) -> float:

@@ -14,15 +14,9 @@ from jaxtyping import Array, Float
 from tempered_ebm import diagnostics, schedules
 from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.evidence import (
-    _exploration as exploration,
-)
-from tempered_ebm.evidence import (
-    _frozen_run as recorder,
-)
-from tempered_ebm.evidence import (
-    _reference_fit as fitting,
-)
+from tempered_ebm.evidence import _exploration as exploration
+from tempered_ebm.evidence import _frozen_run as recorder
+from tempered_ebm.evidence import _reference_fit as fitting
 from tempered_ebm.evidence._frozen_run import VALUE_COST, EvaluationCount, RunBudget
 from tempered_ebm.evidence._reference import Reference, importance_draws
 from tempered_ebm.kernels import replica_exchange, tempered
@@ -195,7 +189,8 @@ def assess(
     if not np.isfinite(log_weights).any():
         return Trial(math.inf, 0.0, np.zeros(2))
     under_reference = _without_outliers(log_weights)
-    under_posterior = np.asarray(log_joint - _log_prob(reference, particles), np.float64)
+    log_prob = jax.jit(Reference.log_prob)(reference, particles)
+    under_posterior = np.asarray(log_joint - log_prob, np.float64)
     weights = np.exp(log_weights - log_weights.max())
     return Trial(
         divergence=float(max(under_posterior.mean() - under_reference.mean(), 0.0)),
@@ -210,11 +205,6 @@ def _without_outliers(values: np.ndarray) -> np.ndarray:
     if not possible.size:
         return values
     return np.maximum(values, np.quantile(possible, 0.05, method="higher"))
-
-
-@jax.jit
-def _log_prob(reference: Reference, z: Array) -> Array:
-    return reference.log_prob(z)
 
 
 def ladder(trial: Trial) -> Float[Array, "K"]:
@@ -275,7 +265,7 @@ def run(
     num_ensembles: int,
     budget: RunBudget,
     spent: EvaluationCount,
-) -> recorder.Outcome:
+) -> recorder.Record:
     """Run replica exchange from a reference, with independent draws of it beside.
 
     Args:
@@ -309,9 +299,8 @@ def run(
     def block(rng_key: PRNGKey, state: Any, flow: diagnostics.ReplicaFlow) -> recorder.Block:
         return _advance(rng_key, target, path, state, flow, num_steps, num_steps * draws)
 
-    record = recorder.record(run_key, block, state, temperatures, stopping_rule)
-    total = prepared.plus(per_step, record.num_blocks * num_steps)
-    return recorder.Outcome(temperatures, record, prepared, total)
+    start = (state, temperatures)
+    return recorder.record(run_key, block, *start, stopping_rule, prepared, per_step)
 
 
 @functools.partial(jax.jit, static_argnames=("num_steps", "num_draws"))

@@ -220,14 +220,23 @@ def anneal_weights(
     checks.at_least("num_steps", num_steps, 1)
     checks.one_of("direction", direction, get_args(Direction))
     increments, rungs = _intervals(tuning)
-    _require_adjusted(build_kernel, rng_key, state, rungs)
+    adaptation.require_adjusted(
+        build_kernel(jax.tree.map(lambda leaf: leaf[0], rungs)),
+        rng_key,
+        state,
+        "an unadjusted one leaves no q_t invariant, so that its weights do not average to the "
+        "evidence",
+    )
+
+    def mean_acceptance(state: TemperedState, info: Any) -> Float[Array, ""]:
+        return info.acceptance_rate.mean()
 
     def interval(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
         key, increment, rung = inputs
 
         def move(state: TemperedState) -> tuple[TemperedState, Array]:
             state, rates = inference.run_with_moments(
-                key, build_kernel(rung), state, num_steps, statistic_fn=_mean_acceptance
+                key, build_kernel(rung), state, num_steps, statistic_fn=mean_acceptance
             )
             return state, rates.mean
 
@@ -246,10 +255,6 @@ def _intervals(tuning: Tuning) -> tuple[Float[Array, "K-1"], Tuning]:
     return jnp.diff(tuning.temperatures), jax.tree.map(lambda leaf: leaf[1:], tuning)
 
 
-def _mean_acceptance(state: TemperedState, info: Any) -> Float[Array, ""]:
-    return info.acceptance_rate.mean()
-
-
 def _weigh_and_move(
     move: Callable, increment: Float[Array, ""], log_weights: Array, state: TemperedState
 ) -> tuple[tuple[Array, TemperedState], Array]:
@@ -266,22 +271,6 @@ def _move_and_weigh(
 
 
 _STEPS = {"forward": _weigh_and_move, "reverse": _move_and_weigh}
-
-
-def _require_adjusted(
-    build_kernel: Callable[[Tuning], SamplingAlgorithm],
-    rng_key: PRNGKey,
-    state: TemperedState,
-    rungs: Tuning,
-) -> None:
-    first = jax.tree.map(lambda leaf: leaf[0], rungs)
-    _, info = jax.eval_shape(build_kernel(first).step, rng_key, state)
-    if not hasattr(info, "acceptance_rate"):
-        raise InputError(
-            "build_kernel must build a Metropolis-adjusted kernel: an unadjusted one leaves no q_t "
-            "invariant, so that its weights do not average to the evidence, got info with "
-            f"{info._fields}"
-        )
 
 
 def annealed_importance_sampling(
@@ -341,11 +330,9 @@ def annealed_importance_sampling(
         >>> bool(abs(run.estimate.log_evidence - truth) < 5 * run.estimate.standard_error)
         True
     """
-    positions = chains.as_position(initial_positions)
-    batched = _batched(target, positions, "initial_positions")
-    state = _checked_start(_evaluate(batched, positions))
-    tuning = _tuning(temperatures, step_size, inverse_mass_matrix, positions)
-    return _run(rng_key, batched, state, tuning, num_steps, "forward")
+    start = _start("initial_positions", initial_positions, target)
+    tuning = _tuning(temperatures, step_size, inverse_mass_matrix, start[1].position)
+    return _run(rng_key, *start, tuning, num_steps, "forward")
 
 
 def reverse_annealed_importance_sampling(
@@ -402,12 +389,10 @@ def reverse_annealed_importance_sampling(
         >>> bool(abs(run.estimate.log_evidence - truth) < 5 * run.estimate.standard_error)
         True
     """
-    positions = chains.as_position(posterior_draws)
-    batched = _batched(target, positions, "posterior_draws")
-    state = _checked_start(_evaluate(batched, positions))
-    _require_possible(state.loglikelihood)
-    tuning = _tuning(temperatures, step_size, inverse_mass_matrix, positions)
-    return _run(rng_key, batched, state, tuning, num_steps, "reverse")
+    start = _start("posterior_draws", posterior_draws, target)
+    _require_possible(start[1].loglikelihood)
+    tuning = _tuning(temperatures, step_size, inverse_mass_matrix, start[1].position)
+    return _run(rng_key, *start, tuning, num_steps, "reverse")
 
 
 def bidirectional_bounds(
@@ -535,12 +520,9 @@ def annealing_step_sizes(
         True
     """
     checks.key("rng_key", rng_key)
-    positions = chains.as_position(pilot_positions)
-    batched = _batched(target, positions, "pilot_positions")
-    state = _checked_start(_evaluate(batched, positions))
-    tuning = _tuning(temperatures, initial_step_size, inverse_mass_matrix, positions)
-
-    return _tune(rng_key, batched, state, tuning, num_steps, target_acceptance)
+    start = _start("pilot_positions", pilot_positions, target)
+    tuning = _tuning(temperatures, initial_step_size, inverse_mass_matrix, start[1].position)
+    return _tune(rng_key, *start, tuning, num_steps, target_acceptance)
 
 
 @functools.partial(jax.jit, static_argnames=("num_steps", "target_acceptance"))
@@ -578,7 +560,6 @@ def _run(
     direction: Direction,
 ) -> AnnealedRun:
     checks.key("rng_key", rng_key)
-
     checks.at_least("num_steps", num_steps, 1)
     log_weights, state, rates = _anneal(rng_key, batched, state, tuning, num_steps, direction)
     estimate = annealed_estimate(log_weights, direction=direction)
@@ -595,51 +576,39 @@ def _anneal(
     direction: Direction,
 ) -> tuple[Array, TemperedState, Array]:
     return anneal_weights(
-        rng_key,
-        lambda rung: _mala(target, rung),
-        state,
-        tuning,
-        num_steps,
-        direction=direction,
+        rng_key, lambda rung: _mala(target, rung), state, tuning, num_steps, direction=direction
     )
 
 
 def _mala(batched: TemperedTarget, rung: Tuning) -> SamplingAlgorithm:
     return tempered.tempered_mala(
-        batched,
-        rung.temperatures,
-        rung.step_size,
-        inverse_mass_matrix=rung.inverse_mass_matrix,
+        batched, rung.temperatures, rung.step_size, inverse_mass_matrix=rung.inverse_mass_matrix
     )
 
 
-@jax.jit
-def _evaluate(target: TemperedTarget, positions: Position) -> TemperedState:
-    return tempered.init(positions, target)
+def _start(
+    name: str, positions: Position, target: TemperedTarget
+) -> tuple[TemperedTarget, TemperedState]:
+    """Return the target of a batch, its closed-over arrays as operands, and the chains there.
 
-
-def _batched(target: TemperedTarget, positions: Position, name: str) -> TemperedTarget:
-    """Return the target of a batch of positions, its closed-over arrays as operands."""
+    A chain must not start at NaN; zero likelihood is a legal start. Such a chain has no weight,
+    whatever its gradient is.
+    """
+    positions = chains.as_position(positions)
     vectorized.num_ensembles(positions, name)
-    return TemperedTarget(
+    batched = TemperedTarget(
         *(
             _closures.close(vectorized.per_ensemble(fn, positions), positions, num_derivatives=1)
             for fn in vectorized.as_target(target)
         )
     )
-
-
-def _checked_start(state: TemperedState) -> TemperedState:
-    """Return ``state`` unless a chain starts at NaN; zero likelihood is a legal start.
-
-    A chain of zero likelihood has no weight, whatever its gradient is.
-    """
+    state = jax.jit(tempered.init)(positions, batched)
     is_possible = ~jnp.isneginf(state.loglikelihood)
     zeros = jax.tree.map(jnp.zeros_like, state.loglikelihood_grad)
     grad = chains.select(is_possible, state.loglikelihood_grad, zeros)
     checks.check_initial_state("logprior_fn", state.logprior, state.logprior_grad, state.position)
     checks.check_initial_state("loglikelihood_fn", state.loglikelihood, grad, state.position)
-    return state
+    return batched, state
 
 
 def _require_possible(loglikelihood: Float[Array, "N"]) -> None:

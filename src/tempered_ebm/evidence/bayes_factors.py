@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,28 +22,8 @@ _SCALE = (
 _NUM_ERRORS = 2.0
 
 
-class Evidence(Protocol):
-    """Anything with the evidence, error and warnings of an :class:`tempered_ebm.EvidenceReport`."""
-
-    @property
-    def log_evidence(self) -> float:
-        """Log evidence in nats."""
-
-    @property
-    def standard_error(self) -> float:
-        """Its standard error."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Reliability warnings."""
-
-
-def _category(twice_log: float) -> str:
-    return next(words for bound, words in _SCALE if abs(twice_log) <= bound)
-
-
 def _in_words(twice_log: float) -> str:
-    words = _category(twice_log)
+    words = next(words for bound, words in _SCALE if abs(twice_log) <= bound)
     if words == _SCALE[0][1]:
         return words
     return f"{words} evidence for model {'a' if twice_log > 0 else 'b'}"
@@ -76,17 +56,16 @@ class BayesFactor:
         return 0.5 * (1.0 + math.tanh(0.5 * self.log_bayes_factor))
 
     def __str__(self) -> str:
+        factor, error = self.log_bayes_factor, self.standard_error
         lines = [
-            f"log Bayes factor (a over b) = {self.log_bayes_factor:.4f} ± "
-            f"{self.standard_error:.4f} nats: {self.words}",
-            f"  2 log B              {2 * self.log_bayes_factor:.4f} ± "
-            f"{2 * self.standard_error:.4f}",
+            f"log Bayes factor (a over b) = {factor:.4f} ± {error:.4f} nats: {self.words}",
+            f"  2 log B              {2 * factor:.4f} ± {2 * error:.4f}",
             f"  probability of a     {self.probability:.6g}, a and b equally probable before",
         ]
         return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
 
 
-def bayes_factor(report_a: Evidence, report_b: Evidence) -> BayesFactor:
+def bayes_factor(report_a: Any, report_b: Any) -> BayesFactor:
     r"""Compare two models of the same data by their evidences.
 
     .. math:: \log B = \log p(x|a) - \log p(x|b), \qquad
@@ -98,7 +77,8 @@ def bayes_factor(report_a: Evidence, report_b: Evidence) -> BayesFactor:
     these, a warning says which.
 
     Args:
-        report_a: report of :func:`tempered_ebm.log_evidence` for model a.
+        report_a: report of :func:`tempered_ebm.log_evidence` for model a, or any object with
+            ``log_evidence`` and ``standard_error`` in nats and ``warnings``.
         report_b: the same for model b, on the same data, from another key.
 
     Returns:
@@ -124,7 +104,7 @@ def bayes_factor(report_a: Evidence, report_b: Evidence) -> BayesFactor:
     return BayesFactor(difference, error, (*_inherited(named), *_open_words(difference, error)))
 
 
-def _check_report(name: str, report: Evidence) -> None:
+def _check_report(name: str, report: Any) -> None:
     wanted = ("log_evidence", "standard_error", "warnings")
     if not all(hasattr(report, attribute) for attribute in wanted):
         raise InputError(
@@ -133,7 +113,7 @@ def _check_report(name: str, report: Evidence) -> None:
         )
 
 
-def _inherited(reports: Mapping[str, Evidence]) -> tuple[str, ...]:
+def _inherited(reports: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"inherited from the evidence of {name}: {warning}"
         for name, report in reports.items()
@@ -144,11 +124,9 @@ def _inherited(reports: Mapping[str, Evidence]) -> tuple[str, ...]:
 def _open_words(difference: float, error: float) -> tuple[str, ...]:
     if not (math.isfinite(difference) and math.isfinite(error)):
         return (f"the comparison is {difference} ± {error}: an evidence or its error is unknown",)
-    middle = 2 * difference
     ends = [2 * (difference + sign * _NUM_ERRORS * error) for sign in (-1, 1)]
-    others = list(
-        dict.fromkeys(_in_words(end) for end in ends if _in_words(end) != _in_words(middle))
-    )
+    others = dict.fromkeys(map(_in_words, ends))
+    others.pop(_in_words(2 * difference), None)
     if not others:
         return ()
     return (
@@ -182,7 +160,7 @@ class ModelProbabilities:
 
 
 def model_probabilities(
-    reports: Mapping[str, Evidence] | Sequence[Evidence],
+    reports: Mapping[str, Any] | Sequence[Any],
     prior: Sequence[float] | None = None,
 ) -> ModelProbabilities:
     r"""Turn the evidences of several models of the same data into their probabilities.

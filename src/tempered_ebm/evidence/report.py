@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm.evidence import _frozen_run as recorder
-from tempered_ebm.evidence.integration import (
-    EvidenceEstimate,
-    Rule,
-    batch_means_standard_error,
-    thermodynamic_integration,
-    trapezoid_weights,
-)
+from tempered_ebm.evidence import integration
+from tempered_ebm.evidence.integration import EvidenceEstimate, Rule
 from tempered_ebm.evidence.reweighting import bar, mbar, stepping_stone
 from tempered_ebm.types import Position
 
@@ -166,9 +161,7 @@ class EvidenceReport:
 
 @jax.jit
 def _all_estimates(
-    temperatures: Float[Array, "K"],
-    draws: Float[Array, "K num_draws N"],
-    extra: Float[Array, "M"],
+    temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws N"], extra: Float[Array, "M"]
 ) -> dict[str, EvidenceEstimate]:
     found = {
         "mbar": mbar(temperatures, draws, prior_loglikelihoods=extra),
@@ -182,15 +175,13 @@ def _all_estimates(
     if temperatures.size >= _FEWEST_FOR_INTEGRATION:
         rules: tuple[Rule, ...] = ("corrected_trapezoid", "simpson", "trapezoid")
         for rule in rules:
-            found[rule] = thermodynamic_integration(temperatures, draws, rule=rule)
+            found[rule] = integration.thermodynamic_integration(temperatures, draws, rule=rule)
     return found
 
 
 @jax.jit
 def _each_ensemble(
-    temperatures: Float[Array, "K"],
-    draws: Float[Array, "K num_draws N"],
-    extra: Float[Array, "M"],
+    temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws N"], extra: Float[Array, "M"]
 ) -> Float[Array, "N"]:
     """Return MBAR on each ensemble with its share of the independent draws."""
     num = draws.shape[2]
@@ -204,9 +195,7 @@ def _each_ensemble(
 
 @jax.jit
 def _tails(
-    temperatures: Float[Array, "K"],
-    draws: Float[Array, "K num_draws N"],
-    extra: Float[Array, "M"],
+    temperatures: Float[Array, "K"], draws: Float[Array, "K num_draws N"], extra: Float[Array, "M"]
 ) -> Float[Array, "K-1"]:
     from blackjax.diagnostics import psis_weights
 
@@ -224,7 +213,7 @@ def _tails(
 
 
 def build(
-    outcome: recorder.Outcome,
+    record: recorder.Record,
     path: str,
     why: str,
     unravel: Callable[[Array], Position],
@@ -233,13 +222,13 @@ def build(
     """Estimate by every method, collect warnings, and return the report.
 
     Args:
-        outcome: a recorded run.
+        record: a recorded run.
         path: where its path starts.
         why: why it starts there.
         unravel: vectors to positions.
         started: when the whole job did, by ``time.perf_counter``.
     """
-    temperatures, record = outcome.temperatures, outcome.record
+    temperatures = record.temperatures
     draws, extra = record.loglikelihoods, record.prior_loglikelihoods
     estimates = jax.device_get(_all_estimates(temperatures, draws, extra))
     report = EvidenceReport(
@@ -256,15 +245,15 @@ def build(
         warnings=(),
         stopped=record.stopped,
         cost=Cost(
-            outcome.total.gradients,
-            outcome.total.values,
-            outcome.prepared.gradients,
+            record.total.gradients,
+            record.total.values,
+            record.prepared.gradients,
             time.perf_counter() - started,
         ),
         loglikelihoods=np.asarray(draws),
         posterior=jax.tree.map(np.asarray, unravel(jnp.swapaxes(record.positions, 0, 1))),
     )
-    return replace(report, warnings=_reliability_warnings(report, draws))
+    return replace(report, warnings=tuple(_reliability_warnings(report, draws)))
 
 
 def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-1"]:
@@ -273,30 +262,23 @@ def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-
     if draws.shape[2] > 1:
         error = rise.std(axis=1, ddof=1) / math.sqrt(draws.shape[2])
     else:
-        error = np.asarray(jax.vmap(batch_means_standard_error)(jnp.diff(draws, axis=0)))
+        error = np.asarray(
+            jax.vmap(integration.batch_means_standard_error)(jnp.diff(draws, axis=0))
+        )
     return rise.mean(1) / np.maximum(error, 1e-12)
 
 
-def _reliability_warnings(report: EvidenceReport, draws: Array) -> tuple[str, ...]:
-    """Return warnings that name what makes a report unreliable, and the remedy.
+def _reliability_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
+    """Yield warnings that name what makes a report unreliable, and the remedy.
 
     Args:
         report: what was estimated.
         draws: log-likelihoods it was estimated from, (K, num_draws, N).
     """
-    found = [
-        _not_finite(report),
-        _no_overlap(report),
-        _not_mixed(report, draws),
-        _ensembles_disagree(report),
-        _directions_disagree(report),
-        _heavy_tails(report),
-        _not_monotone(report),
-        _coarse_for_integration(report),
-        _too_few(draws),
-        _imprecise(report, draws),
-    ]
-    return tuple(warning for warning in found if warning is not None)
+    yield from _finiteness_warnings(report)
+    yield from _mixing_warnings(report, draws)
+    yield from _overlap_warnings(report)
+    yield from _precision_warnings(report, draws)
 
 
 def _remedy(report: EvidenceReport) -> str:
@@ -310,124 +292,96 @@ def _rungs(mask: np.ndarray) -> str:
     return ", ".join(str(k) for k in np.flatnonzero(mask))
 
 
-def _not_finite(report: EvidenceReport) -> str | None:
+def _gap(one: EvidenceEstimate, other: EvidenceEstimate) -> tuple[float, float]:
+    """Return the distance between two estimates, and its standard error."""
+    error = math.hypot(float(one.standard_error), float(other.standard_error))
+    return abs(float(one.log_evidence - other.log_evidence)), error
+
+
+def _finiteness_warnings(report: EvidenceReport) -> Iterator[str]:
     bad = ~np.isfinite(report.estimate.mean_loglikelihood)
     if not math.isfinite(report.log_evidence):
-        return (
+        yield (
             f"the estimate is {report.log_evidence}: the log-likelihood is not finite on "
             f"temperature index {_rungs(bad)}; check it, or exclude where it is -inf by the prior"
         )
-    if not math.isfinite(report.standard_error):
-        return (
+    elif not math.isfinite(report.standard_error):
+        yield (
             f"the standard error is {report.standard_error}: the estimate of "
             f"{report.log_evidence:.4g} has no error bar and must not be used; raise "
             "num_samples, and check the log-likelihood for values beyond the range of its dtype"
         )
-    if bad.any():
-        return (
+    elif bad.any():
+        yield (
             f"the mean log-likelihood at temperature index {_rungs(bad)} is not finite, so that "
             "thermodynamic integration has no value; only the reweighting estimates count"
         )
-    return None
 
 
-def _no_overlap(report: EvidenceReport) -> str | None:
+def _mixing_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
     rare = report.swap_acceptance_rate < _RARE_SWAPS
     if rare.any():
-        return (
+        yield (
             f"neighbours hardly swap from temperature index {_rungs(rare)} (rates down to "
             f"{report.swap_acceptance_rate.min():.3f}): their distributions scarcely overlap; "
             f"{_remedy(report)}"
         )
-    return None
-
-
-def _not_mixed(report: EvidenceReport, draws: Array) -> str | None:
     if report.round_trips < _FEW_ROUND_TRIPS:
-        return (
+        yield (
             f"replicas made {report.round_trips} round trips in {draws.shape[1]} steps of "
             f"{draws.shape[2]} ensembles: what the posterior is drawn from depends on where the "
             f"chains began; raise num_samples, or {_remedy(report)}"
         )
-    return None
-
-
-def _ensembles_disagree(report: EvidenceReport) -> str | None:
     between, within = report.between_ensembles_error, report.standard_error
     if between > 3 * within and report.ensemble_log_evidence.size >= 4:
-        return (
+        yield (
             f"the ensembles disagree: their spread gives an error of {between:.3g} where their own "
             f"draws give {within:.3g}; they are in different modes, or the run is too short; "
             "start from draws of the prior and raise num_samples"
         )
-    return None
 
 
-def _directions_disagree(report: EvidenceReport) -> str | None:
-    if not np.isfinite(report.estimate.mean_loglikelihood).all():
-        return None  # Reverse stones cannot see the mass that a zero likelihood takes away.
-    forward, reverse = (report.estimates[name] for name in ("stepping_stone", "reverse_stepping"))
-    gap = abs(float(reverse.log_evidence - forward.log_evidence))
-    error = math.hypot(float(forward.standard_error), float(reverse.standard_error))
-    if gap > max(5 * error, 0.5):
-        return (
-            f"forward and reverse stepping stones are {gap:.3g} nats apart, {gap / error:.1f} "
-            f"standard errors: the truth lies between; {_remedy(report)}"
-        )
-    return None
-
-
-def _heavy_tails(report: EvidenceReport) -> str | None:
+def _overlap_warnings(report: EvidenceReport) -> Iterator[str]:
+    # Reverse stones cannot see the mass that a zero likelihood takes away.
+    if np.isfinite(report.estimate.mean_loglikelihood).all():
+        stones = (report.estimates[name] for name in ("reverse_stepping", "stepping_stone"))
+        gap, error = _gap(*stones)
+        if gap > max(5 * error, 0.5):
+            yield (
+                f"forward and reverse stepping stones are {gap:.3g} nats apart, {gap / error:.1f} "
+                f"standard errors: the truth lies between; {_remedy(report)}"
+            )
     heavy = report.pareto_k > _HEAVY_TAIL
     if heavy.any():
-        return (
+        yield (
             f"the weights from temperature index {_rungs(heavy)} to the next have a tail of "
             f"Pareto k {report.pareto_k.max():.2f} > {_HEAVY_TAIL}: a few draws decide there; "
             f"{_remedy(report)}"
         )
-    return None
-
-
-def _not_monotone(report: EvidenceReport) -> str | None:
     falls = report.monotonicity_z < -4
     if falls.any():
-        return (
+        yield (
             f"the mean log-likelihood falls after temperature index {_rungs(falls)}, which no path "
             "does: the chains have not reached their distributions; raise num_samples or the pilot"
         )
-    return None
 
 
-def _coarse_for_integration(report: EvidenceReport) -> str | None:
-    if report.path != "prior" or "corrected_trapezoid" not in report.estimates:
-        return None
-    best, trapezoid = report.estimate, report.estimates["corrected_trapezoid"]
-    gap = abs(float(trapezoid.log_evidence - best.log_evidence))
-    error = math.hypot(float(trapezoid.standard_error), float(best.standard_error))
-    if math.isfinite(gap) and gap > max(5 * error, 0.1):
-        return (
-            f"thermodynamic integration is {gap:.3g} nats from the estimate: the ladder is too "
-            "coarse for it; read the reweighting estimates, or raise num_temperatures"
-        )
-    return None
-
-
-def _too_few(draws: Array) -> str | None:
-    if draws.shape[1] * draws.shape[2] < _FEW_DRAWS:
-        return (
-            f"{draws.shape[1] * draws.shape[2]} draws per temperature are too few for an error "
-            "bar; raise num_samples"
-        )
-    return None
-
-
-def _imprecise(report: EvidenceReport, draws: Array) -> str | None:
-    weights = np.asarray(trapezoid_weights(jnp.asarray(report.temperatures)))
+def _precision_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
+    if report.path == "prior" and "corrected_trapezoid" in report.estimates:
+        gap, error = _gap(report.estimate, report.estimates["corrected_trapezoid"])
+        if math.isfinite(gap) and gap > max(5 * error, 0.1):
+            yield (
+                f"thermodynamic integration is {gap:.3g} nats from the estimate: the ladder is too "
+                "coarse for it; read the reweighting estimates, or raise num_temperatures"
+            )
+    num_draws = draws.shape[1] * draws.shape[2]
+    if num_draws < _FEW_DRAWS:
+        yield f"{num_draws} draws per temperature are too few for an error bar; raise num_samples"
+    weights = np.asarray(integration.trapezoid_weights(jnp.asarray(report.temperatures)))
     mean = np.nan_to_num(report.estimate.mean_loglikelihood, posinf=0, neginf=0)
     resolution = float(jnp.finfo(draws.dtype).eps * (weights @ np.abs(mean)))
     if resolution > 0.5 * report.standard_error:
-        return (
+        yield (
             f"{draws.dtype} resolves the integral to about {resolution:.2g} nats, no better than "
             "the standard error; set jax.config.update('jax_enable_x64', True)"
         )
-    return None

@@ -125,7 +125,7 @@ def log_evidence(
     checks.one_of("path", path, get_args(Path))
     started = time.perf_counter()
     batched, position, unravel = vectorize(target, initial_positions)
-    tempered.check_initial_state(_evaluate(batched, position), 0.0)
+    tempered.check_initial_state(jax.jit(tempered.init)(position, batched), 0.0)
     run_budget = RunBudget(num_samples, max_num_samples, budget, target_standard_error)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
@@ -134,12 +134,12 @@ def log_evidence(
     if candidate is not None:
         spent = spent.plus(candidate.spent)
     if candidate is not None and (candidate.is_close or path == "reference"):
-        outcome = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
-        return report.build(outcome, "reference", why, unravel, started)
+        record = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
+        return report.build(record, "reference", why, unravel, started)
     plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
-    outcome = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
-    return report.build(outcome, "prior", why, unravel, started)
+    record = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
+    return report.build(record, "prior", why, unravel, started)
 
 
 def log_normalizer(
@@ -215,11 +215,6 @@ def check_options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
             f"options must be among the arguments {sorted(names)} of log_evidence, got {unknown}"
         )
     return options
-
-
-@jax.jit
-def _evaluate(target: TemperedTarget, position: Array) -> tempered.TemperedState:
-    return tempered.init(position, target)
 
 
 def _candidate(

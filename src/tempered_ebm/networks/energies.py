@@ -88,36 +88,32 @@ def spectrally_normalized(w: Float[Array, "*in out"]) -> Float[Array, "*in out"]
 
 
 class _Convolution(hk.Module):
-    """Convolution with bias, SAME padding, and a spectrally normalised weight if asked for."""
+    """Convolution with bias and SAME padding."""
 
-    def __init__(self, channels: int, size: int, *, stride: int = 1, spectral_norm: bool):
+    def __init__(self, channels: int, size: int, *, stride: int = 1):
         super().__init__(name="convolution")
         self.channels, self.size, self.stride = channels, size, stride
-        self.spectral_norm = spectral_norm
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 channels"]:
         shape = (self.size, self.size, x.shape[-1], self.channels)
         scale = 1.0 / (self.size * x.shape[-1] ** 0.5)
         w = hk.get_parameter("w", shape, x.dtype, hk.initializers.TruncatedNormal(scale))
         b = hk.get_parameter("b", shape[-1:], x.dtype, jnp.zeros)
-        if self.spectral_norm:
-            w = spectrally_normalized(w)
         return convolution(x, w, stride=self.stride) + b
 
 
-class _Linear(hk.Module):
-    """Linear layer with bias, and a spectrally normalised weight if asked for."""
+def _transform(forward: Callable[[Array], Array], *, spectral_norm: bool) -> hk.Transformed:
+    """Return a network, with every weight spectrally normalised if asked for."""
 
-    def __init__(self, size: int, *, spectral_norm: bool):
-        super().__init__(name="linear")
-        self.size, self.spectral_norm = size, spectral_norm
+    def normalise(next_getter: Callable, value: Array, context: hk.GetterContext) -> Array:
+        value = next_getter(value)
+        return spectrally_normalized(value) if context.name == "w" else value
 
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n size"]:
-        shape = (x.shape[-1], self.size)
-        scale = hk.initializers.TruncatedNormal(1.0 / shape[0] ** 0.5)
-        w = hk.get_parameter("w", shape, x.dtype, scale)
-        b = hk.get_parameter("b", shape[-1:], x.dtype, jnp.zeros)
-        return x @ (spectrally_normalized(w) if self.spectral_norm else w) + b
+    def normalised(x: Array) -> Array:
+        with hk.custom_getter(normalise):
+            return forward(x)
+
+    return hk.without_apply_rng(hk.transform(normalised if spectral_norm else forward))
 
 
 def conv_network(
@@ -158,13 +154,13 @@ def conv_network(
 
     def forward(x: Float[Array, "n h w c"]) -> Float[Array, "n num_outputs"]:
         channels = width
-        x = activation(_Convolution(channels, 3, spectral_norm=spectral_norm)(x))
+        x = activation(_Convolution(channels, 3)(x))
         while max(x.shape[1:3]) > _SMALLEST_GRID:
             channels *= 2
-            x = activation(_Convolution(channels, 4, stride=2, spectral_norm=spectral_norm)(x))
-        return _Linear(num_outputs, spectral_norm=spectral_norm)(x.reshape(x.shape[0], -1))
+            x = activation(_Convolution(channels, 4, stride=2)(x))
+        return hk.Linear(num_outputs)(x.reshape(x.shape[0], -1))
 
-    return hk.without_apply_rng(hk.transform(forward))
+    return _transform(forward, spectral_norm=spectral_norm)
 
 
 def residual_network(
@@ -206,19 +202,16 @@ def residual_network(
     checks.at_least("width", width, 1)
     checks.at_least("blocks_per_size", blocks_per_size, 1)
 
-    def convolution(channels: int) -> _Convolution:
-        return _Convolution(channels, 3, spectral_norm=spectral_norm)
-
     def block(x: Array, channels: int) -> Array:
-        inner = convolution(channels)(activation(x))
-        inner = convolution(channels)(activation(inner))
+        inner = _Convolution(channels, 3)(activation(x))
+        inner = _Convolution(channels, 3)(activation(inner))
         if x.shape[-1] != channels:
-            x = _Convolution(channels, 1, spectral_norm=spectral_norm)(x)
+            x = _Convolution(channels, 1)(x)
         return x + inner
 
     def forward(x: Float[Array, "n h w c"]) -> Float[Array, "n num_outputs"]:
         channels = width
-        x = convolution(channels)(x)
+        x = _Convolution(channels, 3)(x)
         while True:
             for _ in range(blocks_per_size):
                 x = block(x, channels)
@@ -226,7 +219,6 @@ def residual_network(
                 break
             x = hk.avg_pool(x, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
             channels *= 2
-        pooled = jnp.sum(activation(x), (1, 2))
-        return _Linear(num_outputs, spectral_norm=spectral_norm)(pooled)
+        return hk.Linear(num_outputs)(jnp.sum(activation(x), (1, 2)))
 
-    return hk.without_apply_rng(hk.transform(forward))
+    return _transform(forward, spectral_norm=spectral_norm)

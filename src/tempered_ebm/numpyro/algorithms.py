@@ -16,7 +16,7 @@ from tempered_ebm import schedules
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import mala, replica_exchange, ula
 from tempered_ebm.target import TemperedTarget
-from tempered_ebm.types import LogDensityFn, Position
+from tempered_ebm.types import Position
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
@@ -31,15 +31,16 @@ class Algorithm(NamedTuple):
     """An algorithm as NumPyro's driver runs it.
 
     Attributes:
-        build: ``(density, step_size, inverse_mass_matrix) -> SamplingAlgorithm``; the density
-            is a target if ``needs_target``, and one log-density function otherwise.
+        build: ``(density, step_size, inverse_mass_matrix=...) -> SamplingAlgorithm``, or of the
+            density alone where there is no first step size; the density is a target if
+            ``needs_target``, and one log-density function otherwise.
         needs_target: whether prior and likelihood are needed apart.
         is_adjusted: whether the acceptance rate tunes step sizes and metric.
         step_size: the first step size, scalar or one per rung; None if there is none.
         num_rungs: number of temperatures, or None for a single chain.
     """
 
-    build: Callable[[Any, Any, Any], SamplingAlgorithm]
+    build: Callable[..., SamplingAlgorithm]
     needs_target: bool
     is_adjusted: bool
     step_size: Float[Array, "*rungs"] | None
@@ -74,16 +75,20 @@ def choose(
             f"temperatures belong to algorithm='replica_exchange', got algorithm={algorithm!r}"
         )
     if callable(algorithm):
-        return _custom(algorithm, step_size)
+        if step_size is not None:
+            raise InputError(
+                f"step_size must be set inside the function given as algorithm, got {step_size}"
+            )
+        return Algorithm(algorithm, True, False, None)
     if algorithm == "mala":
-        return _single(mala.as_top_level_api, step_size, is_adjusted=True)
+        return Algorithm(mala.as_top_level_api, False, True, _checked(step_size))
     if algorithm == "ula":
         if step_size is None:
             raise InputError(
                 "step_size must be given for algorithm='ula': the unadjusted chain has no "
                 "acceptance rate to tune it by, and its bias grows with the step size"
             )
-        return _single(ula.as_top_level_api, step_size, is_adjusted=False)
+        return Algorithm(ula.as_top_level_api, False, False, _checked(step_size))
     if algorithm == "replica_exchange":
         return _replica_exchange(step_size, temperatures, swap_every)
     raise InputError(
@@ -102,18 +107,6 @@ def _checked(step_size: Any, shape: tuple[int, ...] = ()) -> Array:
     return jnp.broadcast_to(jnp.asarray(step_size, float), shape)
 
 
-def _single(
-    api: Callable[..., SamplingAlgorithm], step_size: Any, *, is_adjusted: bool
-) -> Algorithm:
-    return Algorithm(partial(_build_single, api), False, is_adjusted, _checked(step_size))
-
-
-def _build_single(
-    api: Callable, logdensity_fn: LogDensityFn, step_size: Any, metric: Any
-) -> SamplingAlgorithm:
-    return api(logdensity_fn, step_size, inverse_mass_matrix=metric)
-
-
 def _replica_exchange(step_size: Any, temperatures: Any, swap_every: int) -> Algorithm:
     if temperatures is None:
         temperatures = DEFAULT_NUM_TEMPERATURES
@@ -121,33 +114,8 @@ def _replica_exchange(step_size: Any, temperatures: Any, swap_every: int) -> Alg
         temperatures = schedules.power(temperatures, DEFAULT_POWER)
     ladder = schedules.validate(temperatures)
     checks.at_least("swap_every", swap_every, 1)
-    num_rungs = int(ladder.shape[0])
-    build = partial(_build_replica_exchange, ladder, swap_every)
-    return Algorithm(build, True, True, _checked(step_size, (num_rungs,)), num_rungs)
-
-
-def _build_replica_exchange(
-    ladder: Array, swap_every: int, target: TemperedTarget, step_sizes: Any, metrics: Any
-) -> SamplingAlgorithm:
-    return replica_exchange.as_top_level_api(
-        target, ladder, step_sizes, swap_every=swap_every, inverse_mass_matrix=metrics
-    )
-
-
-def _custom(
-    build_algorithm: Callable[[TemperedTarget], SamplingAlgorithm], step_size: Any
-) -> Algorithm:
-    if step_size is not None:
-        raise InputError(
-            f"step_size must be set inside the function given as algorithm, got {step_size}"
-        )
-    return Algorithm(partial(_build_custom, build_algorithm), True, False, None)
-
-
-def _build_custom(
-    build_algorithm: Callable, target: TemperedTarget, step_size: None, metric: None
-) -> SamplingAlgorithm:
-    return build_algorithm(target)
+    build = partial(replica_exchange.as_top_level_api, temperatures=ladder, swap_every=swap_every)
+    return Algorithm(build, True, True, _checked(step_size, ladder.shape), ladder.size)
 
 
 def as_flat(inverse_mass_matrix: Any) -> Float[Array, "d"] | None:

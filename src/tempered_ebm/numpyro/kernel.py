@@ -285,12 +285,14 @@ class Kernel(MCMCKernel):
 
     def _build(self, density: Any, z: Position, adapt_state: Any) -> SamplingAlgorithm:
         if adapt_state is None:
-            return self._algorithm.build(density, None, None)
+            return self._algorithm.build(density)
         unravel = ravel_pytree(z)[1]
         if self._algorithm.num_rungs is not None:
             unravel = jax.vmap(unravel)
         metric = unravel(adapt_state.inverse_mass_matrix)
-        return self._algorithm.build(density, adapt_state.step_size, metric)
+        return self._algorithm.build(
+            density, step_size=adapt_state.step_size, inverse_mass_matrix=metric
+        )
 
     def _start(self, rng_key: PRNGKey, z: Position, args: tuple, kwargs: dict) -> KernelState:
         density = self._density(args, kwargs, z)
