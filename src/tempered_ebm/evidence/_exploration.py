@@ -18,6 +18,10 @@ from tempered_ebm.types import PRNGKey
 _MOST_TEMPERATURES = 400
 _SNAPSHOTS = 16
 _BISECTIONS = 40
+_NUM_MOVES = 3
+"""Metropolis-adjusted Langevin moves at each temperature, one gradient each."""
+_TARGET_ESS = 0.5
+"""Target ESS as a fraction of the number of particles."""
 _GAIN = 2.0
 _ACCEPTANCE = 0.574
 _LARGEST_LOG_STEP = 0.7
@@ -45,15 +49,8 @@ class Exploration(NamedTuple):
     log_step_size: Float[Array, ""]
 
 
-@functools.partial(jax.jit, static_argnames="num_moves")
-def explore(
-    rng_key: PRNGKey,
-    target: TemperedTarget,
-    position: Float[Array, "N d"],
-    *,
-    num_moves: int = 3,
-    target_ess: float = 0.5,
-) -> Exploration:
+@jax.jit
+def explore(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]) -> Exploration:
     """Temper particles from the prior to the posterior, as fast as their weights allow.
 
     Sequential Monte Carlo (Del Moral, Doucet and Jasra 2006): each temperature is the one at
@@ -66,8 +63,6 @@ def explore(
         rng_key: key of everything.
         target: prior and likelihood, for batches of vectors.
         position: draws from the prior.
-        num_moves: Metropolis-adjusted Langevin moves at each temperature, one gradient each.
-        target_ess: target ESS as a fraction of the number of particles.
     """
     dimension = position.shape[1]
     start = Exploration(
@@ -82,10 +77,8 @@ def explore(
     def one_temperature(carry: Exploration) -> Exploration:
         key = jax.random.fold_in(rng_key, carry.num_temperatures)
         resample_key, move_key = jax.random.split(key)
-        state, t, increment = _reweight(resample_key, carry.state, carry.temperature, target_ess)
-        state, acceptance = _move(
-            move_key, target, state, t, jnp.exp(carry.log_step_size), num_moves
-        )
+        state, t, increment = _reweight(resample_key, carry.state, carry.temperature)
+        state, acceptance = _move(move_key, target, state, t, jnp.exp(carry.log_step_size))
         to_come = jnp.arange(_SNAPSHOTS)[:, None, None] >= carry.num_temperatures
         gain = _GAIN * (acceptance - _ACCEPTANCE)
         return Exploration(
@@ -103,19 +96,19 @@ def explore(
     return jax.lax.while_loop(unfinished, one_temperature, start)
 
 
-def num_gradients(exploration: Exploration, num_particles: int, num_moves: int = 3) -> int:
+def num_gradients(exploration: Exploration, num_particles: int) -> int:
     """Return the number of gradients evaluated: one at the start, and one a move."""
-    return num_particles * (1 + num_moves * int(exploration.num_temperatures))
+    return num_particles * (1 + _NUM_MOVES * int(exploration.num_temperatures))
 
 
 def _reweight(
-    rng_key: PRNGKey, state: TemperedState, t: Array, target_ess: float
+    rng_key: PRNGKey, state: TemperedState, t: Array
 ) -> tuple[TemperedState, Array, Array]:
     """Raise the temperature until the ESS falls to its target, and resample."""
     from blackjax.smc.resampling import systematic
 
     values = jnp.where(jnp.isnan(state.loglikelihood), -jnp.inf, state.loglikelihood)
-    gap = _largest_gap(values, 1 - t, target_ess)
+    gap = _largest_gap(values, 1 - t)
     log_weights = gap * values
     increment = jax.nn.logsumexp(log_weights) - jnp.log(values.size)
     chosen = systematic(rng_key, jax.nn.softmax(log_weights), values.size)
@@ -123,12 +116,12 @@ def _reweight(
     return state, jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype), increment
 
 
-def _largest_gap(values: Array, most: Array, target_ess: float) -> Array:
+def _largest_gap(values: Array, most: Array) -> Array:
     """Return the gap at which the ESS is a fraction of the possible particles, or ``most``."""
     from blackjax.smc.ess import log_ess
     from blackjax.smc.solver import dichotomy
 
-    wanted = target_ess * jnp.sum(jnp.isfinite(values))
+    wanted = _TARGET_ESS * jnp.sum(jnp.isfinite(values))
     high = jnp.log(most)
     # In the logarithm: a steep likelihood needs a first gap many orders below one.
     return jnp.exp(
@@ -164,13 +157,12 @@ def _move(
     state: TemperedState,
     t: Array,
     step_size: Array,
-    num_moves: int,
 ) -> tuple[TemperedState, Array]:
     factor = covariance_factor(state.position)
     kernel = tempered.tempered_mala(in_coordinates(target, factor), t, step_size)
     start = change_coordinates(state, factor)
     end, moments = inference.run_with_moments(
-        rng_key, kernel, start, num_moves, statistic_fn=lambda state, info: info.acceptance_rate
+        rng_key, kernel, start, _NUM_MOVES, statistic_fn=lambda state, info: info.acceptance_rate
     )
     return change_coordinates(end, factor, back=True), moments.mean.mean()
 

@@ -11,7 +11,7 @@ its mean (Oates, Papamarkou and Girolami 2016; Oates, Girolami and Chopin 2017).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +129,7 @@ def control_variates(
         >>> bool(abs(controlled.estimate.log_evidence + 2.0 + jnp.log(2.0)) < 0.001)
         True
     """
-    integration.check_rule(rule)
+    checks.one_of("rule", rule, get_args(Rule))
     temperatures, draws = integration.as_draws(temperatures, loglikelihoods)
     controlled = controlled_draws(loglikelihoods, positions, gradients, degree=degree)
     values = controlled.loglikelihoods.reshape(draws.shape)
@@ -233,7 +233,7 @@ def _integrate(
         temperatures,
         rule,
         mean,
-        draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0),
+        integration.variances(draws),
         controlled - mean[:, None, None],
         (draws - draws.mean(axis=(1, 2), keepdims=True)) ** 2,
     )

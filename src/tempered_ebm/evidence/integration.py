@@ -114,6 +114,11 @@ def with_chains(K: int, loglikelihoods: Float[Array, "K ..."]) -> Float[Array, "
     return draws.reshape(K, draws.shape[1], -1)
 
 
+def variances(draws: Float[Array, "K num_draws num_chains"]) -> Float[Array, "K"]:
+    """Return the variance at each temperature, unbiased where there are two draws."""
+    return draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0)
+
+
 def trapezoid_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
     """Return weights ``w_k`` of the trapezoidal rule, so that ``∫ g dt ≈ Σ w_k g(t_k)``.
 
@@ -182,11 +187,6 @@ def _last_interval(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, "3"
     )
 
 
-def check_rule(rule: str) -> None:
-    """Raise InputError unless ``rule`` is one of :data:`Rule`."""
-    checks.one_of("rule", rule, get_args(Rule))
-
-
 def _correction_weights(temperatures: Float[Array, "K"]) -> Float[Array, "K"]:
     """Return weights ``c_k`` with ``-Σ h_k² (V_{k+1} - V_k) / 12 = Σ c_k V_k``."""
     twelfth = jnp.diff(temperatures) ** 2 / 12.0
@@ -247,10 +247,9 @@ def thermodynamic_integration(
         >>> bool(abs(estimate.log_evidence - (jnp.log(2.0) - 3 * jnp.log(2.0))) < 0.05)
         True
     """
-    check_rule(rule)
+    checks.one_of("rule", rule, get_args(Rule))
     temperatures, draws = as_draws(temperatures, loglikelihoods)
-    mean = draws.mean(axis=(1, 2))
-    variance = draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0)
+    mean, variance = draws.mean(axis=(1, 2)), variances(draws)
     deviations = draws - mean[:, None, None]
     estimate = integrate(temperatures, rule, mean, variance, deviations, deviations**2)
     warn_of_a_bad_ladder(estimate, rule)
@@ -284,16 +283,21 @@ def integrate(
     if rule == "corrected_trapezoid":
         value = value + correction
         series = series + jnp.einsum("k,knc->nc", correction_weights, squares)
-    steps = jnp.diff(temperatures)
-    return EvidenceEstimate(
-        log_evidence=value,
-        standard_error=batch_means_standard_error(series),
-        lower_bound=steps @ mean[:-1],
-        upper_bound=steps @ mean[1:],
-        discretization_error=correction,
-        mean_loglikelihood=mean,
-        variance_loglikelihood=variance,
-    )
+    return bracketed(temperatures, value, series, correction, mean, variance)
+
+
+def bracketed(
+    temperatures: Float[Array, "K"],
+    log_evidence: Float[Array, ""],
+    series: Float[Array, "num_draws num_chains"],
+    discretization_error: Float[Array, ""],
+    mean: Float[Array, "K"],
+    variance: Float[Array, "K"],
+) -> EvidenceEstimate:
+    """Return an estimate with the error that a series has, and the Riemann sums of the mean."""
+    steps, error = jnp.diff(temperatures), batch_means_standard_error(series)
+    bracket = (steps @ mean[:-1], steps @ mean[1:])
+    return EvidenceEstimate(log_evidence, error, *bracket, discretization_error, mean, variance)
 
 
 def warn_of_a_bad_ladder(estimate: EvidenceEstimate, rule: Rule) -> None:
@@ -393,7 +397,7 @@ def gauss_legendre(
         discretization_error=_null_rule(mean.shape[0]).astype(mean.dtype)
         @ (weights * (mean - value)),
         mean_loglikelihood=mean,
-        variance_loglikelihood=draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0),
+        variance_loglikelihood=variances(draws),
     )
 
 

@@ -21,11 +21,8 @@ from jaxtyping import Array, Float, Int
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence.integration import (
-    EvidenceEstimate,
-    as_draws,
-    batch_means_standard_error,
-)
+from tempered_ebm.evidence import integration
+from tempered_ebm.evidence.integration import EvidenceEstimate, as_draws
 
 Direction = Literal["forward", "reverse"]
 
@@ -39,17 +36,9 @@ def _estimate(
     log_evidence: Float[Array, ""],
     series: Float[Array, "num_draws num_chains"],
 ) -> EvidenceEstimate:
-    mean = draws.mean(axis=(1, 2))
-    steps = jnp.diff(temperatures)
-    return EvidenceEstimate(
-        log_evidence=log_evidence,
-        standard_error=batch_means_standard_error(series),
-        lower_bound=steps @ mean[:-1],
-        upper_bound=steps @ mean[1:],
-        discretization_error=jnp.zeros_like(log_evidence),
-        mean_loglikelihood=mean,
-        variance_loglikelihood=draws.var(axis=(1, 2), ddof=1 if draws[0].size > 1 else 0),
-    )
+    mean, variance = draws.mean(axis=(1, 2)), integration.variances(draws)
+    nothing = jnp.zeros_like(log_evidence)
+    return integration.bracketed(temperatures, log_evidence, series, nothing, mean, variance)
 
 
 def stepping_stone(
@@ -157,8 +146,8 @@ def mbar(
 
     over the pooled draws (Geyer 1994; Kong et al. 2003; Shirts and Chodera 2008). It is
     the maximum-likelihood fit of which temperature each draw came from, concave in F, and has
-    the smallest asymptotic variance of all reweighting  No discretisation, so a
-    coarse ladder shows as a standard error and not as a bias.
+    the smallest asymptotic variance of all estimators by reweighting. It discretises nothing, so
+    that a coarse ladder shows as a standard error and not as a bias.
 
     Args:
         temperatures: ladder, shape (K,), strictly increasing from 0 to 1.
