@@ -163,6 +163,18 @@ def as_metric(inverse_mass_matrix: Any, position: Position, chain_ndim: int) -> 
     )
 
 
+def forms_of_a_diagonal(
+    inverse_mass_matrix: Any, position: Position, chain_ndim: int
+) -> list[list[tuple[int, ...]]]:
+    """Return the shapes that the leaves of one diagonal may have: like a chain's, or a vector."""
+    leaves, treedef = jax.tree.flatten(position)
+    events = [leaf.shape[chain_ndim:] for leaf in leaves]
+    structure: Any = jax.tree.structure(inverse_mass_matrix)
+    like = [events] if structure == treedef else []
+    is_array = jax.tree_util.all_leaves([inverse_mass_matrix])
+    return [*like, [(sum(map(math.prod, events)),)]] if is_array else like
+
+
 def _fits_from_the_right(factor: Array, leaf: Array) -> bool:
     trailing = leaf.shape[leaf.ndim - factor.ndim :]
     return factor.ndim <= leaf.ndim and all(

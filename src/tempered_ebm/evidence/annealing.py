@@ -647,9 +647,9 @@ def _on_every_rung(
         return None
     factors, treedef = jax.tree.flatten(inverse_mass_matrix)
     factors = [jnp.asarray(factor) for factor in factors]
-    for events in _forms_of_a_diagonal(treedef, positions):
-        if all(_is_diagonal(f.shape, event, num_rungs) for f, event in zip(factors, events)):
-            spread = [jnp.broadcast_to(f, (num_rungs, *event)) for f, event in zip(factors, events)]
+    for events in chains.forms_of_a_diagonal(inverse_mass_matrix, positions, 1):
+        if all(f.shape in (e, (1, *e), (num_rungs, *e)) for f, e in zip(factors, events)):
+            spread = [jnp.broadcast_to(f, (num_rungs, *e)) for f, e in zip(factors, events)]
             return jax.tree.unflatten(treedef, spread)
     raise InputError(
         "inverse_mass_matrix must be like one position, or its flat vector, or either behind an "
@@ -657,15 +657,3 @@ def _on_every_rung(
         f"{jax.tree.map(lambda leaf: leaf.shape[1:], positions)}, got shape "
         f"{jax.tree.map(jnp.shape, inverse_mass_matrix)}"
     )
-
-
-def _forms_of_a_diagonal(treedef: Any, positions: Position) -> list[list[tuple[int, ...]]]:
-    """Return the shapes that one diagonal may have: like a position, or a flat vector."""
-    leaves = jax.tree.leaves(positions)
-    like = [[leaf.shape[1:] for leaf in leaves]] if treedef == jax.tree.structure(positions) else []
-    size = sum(leaf[0].size for leaf in leaves)
-    return [*like, [(size,)]] if treedef == jax.tree.structure(0) else like
-
-
-def _is_diagonal(shape: tuple[int, ...], event: tuple[int, ...], num_rungs: int) -> bool:
-    return shape in (event, (1, *event), (num_rungs, *event))

@@ -50,7 +50,8 @@ def log_evidence(
 
     Particles are tempered from the prior to the posterior by sequential Monte Carlo, and a
     mixture of normals and Student's t, the *reference*, is fitted to where they end, to the modes
-    that Newton's method finds, and to its own weighted draws. Then, with everything frozen, replica exchange runs along
+    that Newton's method finds, and to its own weighted draws. Then, with everything frozen,
+    replica exchange runs along
 
     .. math:: q_t(z) \propto r(z)^{1-t}\,[p(z)\,e^{\ell(z)}]^t,
 

@@ -89,10 +89,6 @@ class ReplicaExchangeInfo(NamedTuple):
         return getattr(self.local_info, name)
 
 
-def _cache(state: ReplicaExchangeState) -> tempered.TemperedState:
-    return tempered.TemperedState(*state[:5])
-
-
 def init(
     position: Position,
     target: TemperedTarget,
@@ -256,7 +252,7 @@ def _build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> 
             )
         )(
             jax.random.split(local_key, num_rungs),
-            _cache(state),
+            tempered.TemperedState(*state[:5]),
             state.local,
             temperatures,
             _rung_by_rung(parameters, num_rungs),
@@ -413,16 +409,8 @@ def _check_metric(inverse_mass_matrix: Position | None, state: ReplicaExchangeSt
     ndim, num_rungs = state.loglikelihood.ndim, state.loglikelihood.shape[0]
     events = jax.tree.map(lambda leaf: leaf.shape[ndim:], state.position)
     size = sum(math.prod(leaf.shape[ndim:]) for leaf in jax.tree.leaves(state.position))
-    structure: Any = jax.tree.structure(inverse_mass_matrix)
-    is_like = structure == jax.tree.structure(state.position) and all(
-        jnp.shape(factor)[1:] == leaf.shape[ndim:]
-        for factor, leaf in zip(
-            jax.tree.leaves(inverse_mass_matrix), jax.tree.leaves(state.position), strict=True
-        )
-    )
-    is_array = jax.tree_util.all_leaves([inverse_mass_matrix])
-    is_flat = is_array and jnp.shape(inverse_mass_matrix)[1:] == (size,)
-    if not is_like and not is_flat:
+    got = [jnp.shape(factor)[1:] for factor in jax.tree.leaves(inverse_mass_matrix)]
+    if got not in chains.forms_of_a_diagonal(inverse_mass_matrix, state.position, ndim):
         raise InputError(
             f"inverse_mass_matrix must lead with an axis of 1 or of the {num_rungs} temperatures, "
             f"followed by the shape of one chain's position, {events}, or by ({size},), got shape "

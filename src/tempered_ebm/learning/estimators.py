@@ -15,15 +15,7 @@ from tempered_ebm.errors import InputError
 PathWeight = Literal["uniform", "inverse", "frozen_ti"]
 PATH_WEIGHTS: tuple[PathWeight, ...] = get_args(PathWeight)
 
-Objective: TypeAlias = Callable[
-    [
-        Float[Array, "K"],
-        Float[Array, "K C batch"],
-        Float[Array, "K C batch"],
-        Float[Array, "M"],
-    ],
-    Float[Array, ""],
-]
+Objective: TypeAlias = Callable[[Array, Array, Array, Array], Array]
 """``(temperatures, ℓ at q_t, f at q_t, f at the prior) -> scalar``, as in :class:`Estimator`."""
 
 
