@@ -376,6 +376,6 @@ def _all_rounds(
         return (kept, state), (tuning.temperatures, measured)
 
     inputs = (jax.random.split(rng_key, num_rounds), jnp.arange(num_rounds))
-    carry, history = jax.lax.scan(one_round, (tuning, state), inputs)
-    ladders, measured = history
+    ladders: Array
+    carry, (ladders, measured) = jax.lax.scan(one_round, (tuning, state), inputs)
     return carry, ladders, jax.tree.map(lambda leaf: leaf[-1], measured)

@@ -283,7 +283,7 @@ def fit_reference(
     target: TemperedTarget,
     particles: Float[Array, "N d"],
     log_joint: Float[Array, "N"],
-    history: Float[Array, "T N d"],
+    history: Float[np.ndarray, "T N d"],
     *,
     num_draws: int = 2000,
     num_rounds: int = 5,
