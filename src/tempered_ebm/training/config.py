@@ -11,7 +11,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args, get_origin
@@ -71,6 +71,7 @@ _SMALL_IMAGE = 16
 _POINT_RATE, _IMAGE_RATE = 3e-3, 1e-3
 
 
+@dataclass(frozen=True)
 class Options:
     """A group of options, a frozen dataclass."""
 
@@ -85,10 +86,21 @@ class Options:
         """Return the options with learning rates and step sizes multiplied by ``factor``."""
         return self
 
+    def with_defaults(self, **defaults: Any) -> Self:
+        """Return the options in which every None of those named has its default."""
+        missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
 
-def flag(name: str) -> str:
-    """Return the name of an option as it is typed."""
-    return "--" + name.replace("_", "-")
+    def _check(self, check: Callable[..., None], *names: str, **bounds: float) -> None:
+        """Apply a check, such as ``checks.positive``, to those of these options that are given."""
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                check("--" + name.replace("_", "-"), value, **bounds)
+
+    def _times(self, factor: float, *names: str) -> Self:
+        """Return the options with those of these that are given multiplied by ``factor``."""
+        given = {name: x for name in names if (x := getattr(self, name)) is not None}
+        return dataclasses.replace(self, **{name: x * factor for name, x in given.items()})
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -159,18 +171,15 @@ class DataConfig(Options):
                 "--data-dir goes with every --dataset but digits, npz and points, got --dataset "
                 f"{self.dataset} and --data-dir {self.data_dir}"
             )
-        if self.image_size is not None:
-            checks.at_least("--image-size", self.image_size, 1)
+        self._check(checks.at_least, "image_size", minimum=1)
         of_images = (self.image_size, self.grayscale, self.validation, self.held_out_label)
         if self.dataset in POINTS and of_images != (None, False, None, None):
             raise InputError(
                 "--image-size, --grayscale, --validation and --held-out-label are about images, "
                 f"got --dataset {self.dataset}"
             )
-        if self.validation is not None and not 0 < self.validation < 1:
-            raise InputError(f"--validation must be between 0 and 1, got {self.validation}")
-        if self.held_out_label is not None:
-            checks.at_least("--held-out-label", self.held_out_label, 0)
+        self._check(check_fraction, "validation")
+        self._check(checks.at_least, "held_out_label", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -189,8 +198,8 @@ class AnyDataConfig(DataConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        checks.at_least("--num-points", self.num_points, 2)
-        checks.seed("--data-seed", self.data_seed)
+        self._check(checks.at_least, "num_points", minimum=2)
+        self._check(checks.seed, "data_seed")
 
 
 @dataclass(frozen=True)
@@ -206,10 +215,8 @@ class BaseOptimizerConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        if self.num_steps is not None:
-            checks.at_least("--num-steps", self.num_steps, 1)
-        checks.at_least("--batch-size", self.batch_size, 1)
-        check_nonnegative("--weight-decay", self.weight_decay)
+        self._check(checks.at_least, "num_steps", "batch_size", minimum=1)
+        self._check(check_nonnegative, "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -229,9 +236,9 @@ class RateShape(Options):
         Raises:
             InputError: naming the option, the value and what was expected.
         """
-        checks.at_least("--rate-warmup", self.rate_warmup, 0)
-        checks.at_least("--rate-decay-every", self.rate_decay_every, 1)
-        check_fraction("--rate-decay", self.rate_decay)
+        self._check(checks.at_least, "rate_warmup", minimum=0)
+        self._check(checks.at_least, "rate_decay_every", minimum=1)
+        self._check(check_fraction, "rate_decay")
         if "warmup_cosine" in names and num_steps is not None and self.rate_warmup >= num_steps:
             raise InputError(
                 f"--rate-warmup must be below the {num_steps} updates of --num-steps, "
@@ -260,23 +267,18 @@ class AdamConfig(RateShape, BaseOptimizerConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        if self.learning_rate is not None:
-            checks.positive("--learning-rate", self.learning_rate)
         self.validate_rates((self.rate_schedule,), self.num_steps)
-        if self.clip is not None:
-            checks.positive("--clip", self.clip)
+        self._check(checks.positive, "learning_rate", "clip")
         if not 0 <= self.first_moment_decay < 1:
             raise InputError(
                 "--first-moment-decay must be at least 0 and below 1, got "
                 f"{self.first_moment_decay}"
             )
-        if self.average_decay is not None:
-            check_fraction("--average-decay", self.average_decay)
+        self._check(check_fraction, "average_decay")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with the learning rate multiplied by ``factor``."""
-        rate = self.learning_rate
-        return dataclasses.replace(self, learning_rate=None if rate is None else rate * factor)
+        return self._times(factor, "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -296,11 +298,11 @@ class GuardConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--max-skipped", self.max_skipped, 1)
-        checks.at_least("--max-rollbacks", self.max_rollbacks, 0)
+        self._check(checks.at_least, "max_skipped", minimum=1)
+        self._check(checks.at_least, "max_rollbacks", minimum=0)
+        self._check(check_fraction, "rollback_factor")
         if not 1 < self.explosion < math.inf:
             raise InputError(f"--explosion must be above 1 and finite, got {self.explosion}")
-        check_fraction("--rollback-factor", self.rollback_factor)
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ class CheckpointConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--keep-last", self.keep_last, 1)
+        self._check(checks.at_least, "keep_last", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -342,12 +344,10 @@ class LoggingConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--validate-every", self.validate_every, 0)
-        checks.at_least("--validation-images", self.validation_images, 1)
-        checks.at_least("--pictures-every", self.pictures_every, 0)
-        checks.at_least("--gradients-every", self.gradients_every, 0)
-        checks.at_least("--gradient-batches", self.gradient_batches, 2)
-        checks.at_least("--gradient-repeats", self.gradient_repeats, 2)
+        every = ("validate_every", "pictures_every", "gradients_every")
+        self._check(checks.at_least, *every, minimum=0)
+        self._check(checks.at_least, "validation_images", minimum=1)
+        self._check(checks.at_least, "gradient_batches", "gradient_repeats", minimum=2)
 
 
 @dataclass(frozen=True)
@@ -367,9 +367,8 @@ class RunConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.seed("--seed", self.seed)
-        checks.at_least("--log-every", self.log_every, 1)
-        checks.at_least("--checkpoint-every", self.checkpoint_every, 1)
+        self._check(checks.seed, "seed")
+        self._check(checks.at_least, "log_every", "checkpoint_every", minimum=1)
         name = self.name
         if name is not None and (name in ("", "LAST") or Path(name).name != name):
             raise InputError(f"--name must be a plain folder name other than LAST, got {name!r}")
@@ -390,9 +389,8 @@ class ParallelConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--devices", self.devices, 1)
-        checks.at_least("--num-processes", self.num_processes, 1)
-        checks.at_least("--process-id", self.process_id, 0)
+        self._check(checks.at_least, "devices", "num_processes", minimum=1)
+        self._check(checks.at_least, "process_id", minimum=0)
         if self.process_id >= self.num_processes:
             raise InputError(
                 f"--process-id must be below --num-processes {self.num_processes}, "
@@ -454,11 +452,10 @@ class BaseConfig:
                 f"--batch-size must be at most the {num_images} training images of {dataset.name}, "
                 f"got {self.optimizer.batch_size}"
             )
-        num_steps = self.optimizer.num_steps or (4000 if is_small(dataset) else 3000)
-        optimizer = dataclasses.replace(self.optimizer, num_steps=num_steps)
-        if isinstance(optimizer, AdamConfig) and optimizer.learning_rate is None:
+        optimizer = self.optimizer.with_defaults(num_steps=4000 if is_small(dataset) else 3000)
+        if isinstance(optimizer, AdamConfig):
             rate = _POINT_RATE if len(dataset.event_shape) == 1 else _IMAGE_RATE
-            optimizer = dataclasses.replace(optimizer, learning_rate=rate)
+            optimizer = optimizer.with_defaults(learning_rate=rate)
         return dataclasses.replace(self, data=resolve_data(self.data, dataset), optimizer=optimizer)
 
     def scaled(self, factor: float) -> Self:

@@ -437,6 +437,6 @@ def evaluate(
     past = rollback.read_rollbacks(folder.events)
     config = rollback.scaled_config(folder.config, len(past))
     trained = TrainedModel(config, params, step, folder.event_shape, lambda: dataset)
-    evaluated = folder.task.evaluate(trained, dataset, seed=seed, others=others)
+    evaluated = folder.task.evaluate(trained, seed, others)
     write_evaluation(folder, evaluated)
     return evaluated.table

@@ -5,7 +5,6 @@ The builders import networks and models when they are called: options are read f
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,22 +51,16 @@ class GeneratorConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.positive("--sigma", self.sigma)
-        if self.latent_dim is not None:
-            checks.at_least("--latent-dim", self.latent_dim, 1)
-        if self.generator_width is not None:
-            checks.at_least("--generator-width", self.generator_width, 1)
+        self._check(checks.positive, "sigma")
+        self._check(checks.at_least, "latent_dim", "generator_width", minimum=1)
 
     def resolve(self, dataset: AnyDataset) -> Self:
         """Fill in the options that depend on the size of the images."""
         small = is_small(dataset)
-        generator: Generator = self.generator or ("mlp" if small else "deconv")
-        return dataclasses.replace(
-            self,
-            latent_dim=self.latent_dim or (16 if small else 32),
-            generator=generator,
-            generator_width=self.generator_width or (128 if generator == "mlp" else 8),
+        config = self.with_defaults(
+            latent_dim=16 if small else 32, generator="mlp" if small else "deconv"
         )
+        return config.with_defaults(generator_width=128 if config.generator == "mlp" else 8)
 
 
 @dataclass(frozen=True)
@@ -88,15 +81,12 @@ class NetworkConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--depth", self.depth, 1)
-        if self.width is not None:
-            checks.at_least("--width", self.width, 1)
+        self._check(checks.at_least, "depth", "width", minimum=1)
 
     def resolve(self, dataset: AnyDataset) -> Self:
         """Fill in the options that depend on the size of the images."""
-        network: Network = self.network or ("mlp" if is_small(dataset) else "conv")
-        width = self.width or (128 if network == "mlp" else 32)
-        return dataclasses.replace(self, network=network, width=width)
+        config = self.with_defaults(network="mlp" if is_small(dataset) else "conv")
+        return config.with_defaults(width=128 if config.network == "mlp" else 32)
 
 
 @dataclass(frozen=True)
@@ -126,34 +116,25 @@ class LangevinConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        if self.steps is not None:
-            checks.at_least("--steps", self.steps, 1)
-        if self.sampling_steps is not None:
-            checks.at_least("--sampling-steps", self.sampling_steps, 1)
-        for name, value in (
-            ("--step-size", self.step_size),
-            ("--final-step-size", self.final_step_size),
-            ("--noise-scale", self.noise_scale),
-            ("--max-drift", self.max_drift),
-        ):
-            if value is not None:
-                checks.positive(name, value)
+        self._check(checks.at_least, "steps", "sampling_steps", minimum=1)
+        self._check(checks.positive, "step_size", "final_step_size", "noise_scale", "max_drift")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with step sizes times ``factor``, at an unchanged temperature.
 
         The temperature is σ²/(2h), so a noise scale of its own goes with the root of the factor.
         """
+        scaled = self._times(factor, "step_size", "final_step_size")
+        return scaled._times(math.sqrt(factor), "noise_scale")
 
-        def times(value: float | None, factor: float) -> float | None:
-            return None if value is None else value * factor
-
-        return dataclasses.replace(
-            self,
-            step_size=times(self.step_size, factor),
-            final_step_size=times(self.final_step_size, factor),
-            noise_scale=times(self.noise_scale, math.sqrt(factor)),
-        )
+    def _require_law(self, options: str) -> None:
+        """Require chains of the law that a Metropolis test, asked for by ``options``, keeps."""
+        if self.is_decoupled:
+            raise InputError(
+                f"{options} chains whose law --final-step-size, --noise-scale and "
+                "--max-drift would change; expected none of them, got "
+                f"{self.final_step_size}, {self.noise_scale} and {self.max_drift}"
+            )
 
 
 @dataclass(frozen=True)
@@ -171,20 +152,28 @@ class BufferConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--capacity", self.capacity, 1)
-        checks.in_unit_interval("--restart", self.restart)
+        self._check(checks.at_least, "capacity", minimum=1)
+        self._check(checks.in_unit_interval, "restart")
         low, high = self.start_low, self.start_high
         if low is not None and high is not None and not low < high:
             raise InputError(f"--start-low must be below --start-high, got {low} and {high}")
 
     def resolve(self, dataset: AnyDataset) -> Self:
         """Fill in the bounds of uniform starts."""
-        x, low, high = dataset.x_train, self.start_low, self.start_high
-        return dataclasses.replace(
-            self,
-            start_low=float(x.min()) if low is None else low,
-            start_high=float(x.max()) if high is None else high,
-        )
+        x = dataset.x_train
+        return self.with_defaults(start_low=float(x.min()), start_high=float(x.max()))
+
+
+def check_widths(name: str, widths: tuple[int, ...]) -> None:
+    """Require at least one hidden layer, and at least one unit in each.
+
+    Raises:
+        InputError: naming the option and the value.
+    """
+    if not widths:
+        raise InputError(f"{name} must name at least one layer, got none")
+    for width in widths:
+        checks.at_least(name, width, 1)
 
 
 def check_capacity(capacity: int, batch_size: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from tempered_ebm import plotting
 from tempered_ebm.errors import DivergedError
-from tempered_ebm.training.config import AnyDataset
+from tempered_ebm.training.config import with_sampling_steps
 from tempered_ebm.training.state import Learner
 from tempered_ebm.types import Params, PRNGKey
 
@@ -76,8 +76,8 @@ class TrainedModel(NamedTuple):
     config: Any
     params: Params
     step: int
-    event_shape: tuple[int, ...]
-    load_dataset: Callable[[], AnyDataset]
+    event_shape: Any
+    load_dataset: Callable[[], Any]
 
 
 class Evaluated(NamedTuple):
@@ -92,27 +92,30 @@ class Evaluated(NamedTuple):
     figures: dict[str, Figure]
 
 
-class Task(Protocol):
+class Task:
     """A kind of model: how it is built, sampled and evaluated.
 
-    Configurations are resolved ones. The defaults of this class suit a model
-    without chains, classes or density of observations.
+    Configurations are resolved ones. The defaults of this class suit a model without classes or
+    density of observations, whose draws are the ends of its chains.
 
     Attributes:
         has_chains: whether :meth:`trajectory` can be asked for.
         takes_others: whether :meth:`evaluate` tells the images of other files from the data.
+        build_model: ``(config, event_shape) -> model`` with the chains of an update, or with those
+            of sampling if ``sampling=True`` is given to a model with chains.
     """
 
     has_chains: ClassVar[bool] = False
     takes_others: ClassVar[bool] = False
+    build_model: ClassVar[Callable[..., Any]]
 
     def build_learner(self, config: Any, dataset: Any) -> Learner:
         """Return the model as the training loop sees it."""
-        ...
+        raise NotImplementedError
 
-    def init_params(self, config: Any, event_shape: tuple[int, ...], rng_key: PRNGKey) -> Params:
+    def init_params(self, config: Any, event_shape: Any, rng_key: PRNGKey) -> Params:
         """Return initial parameters, whose structure and shapes are those of trained ones."""
-        ...
+        return self.build_model(config, event_shape).init(rng_key)
 
     def generate(
         self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
@@ -128,7 +131,11 @@ class Task(Protocol):
         Raises:
             DivergedError: if chains are not finite.
         """
-        ...
+        start_key, chain_key = jax.random.split(rng_key)
+        chains = self.trajectory(trained, start_key, num_samples, 2, label)
+        samples = np.asarray(chains.show(chains.advance(chain_key, chains.initial)))
+        require_finite(samples)
+        return samples
 
     def trajectory(
         self,
@@ -139,16 +146,23 @@ class Task(Protocol):
         label: Labels = None,
     ) -> Trajectory:
         """Return chains that start as those of :meth:`generate` do."""
+        # So many that the steps between all frames make about those of sampling.
+        steps = max(1, round((trained.config.chain.sampling_steps or 1) / max(1, num_frames - 1)))
+        config = with_sampling_steps(trained.config, steps)
+        model = self.build_model(config, trained.event_shape, sampling=True)
+        return self._chains(trained, model, rng_key, num_samples, label)
+
+    def _chains(
+        self, trained: TrainedModel, model: Any, rng_key: PRNGKey, n: int, label: Labels
+    ) -> Trajectory:
+        """Return ``n`` chains of ``model``, which has the steps between two frames."""
         raise NotImplementedError
 
-    def evaluate(
-        self, trained: TrainedModel, dataset: Any, *, seed: int = 0, others: Sequence[Path] = ()
-    ) -> Evaluated:
-        """Return measurements of a trained model.
+    def evaluate(self, trained: TrainedModel, seed: int, others: Sequence[Path]) -> Evaluated:
+        """Return measurements of a trained model on its data.
 
         Args:
             trained: the model.
-            dataset: its data.
             seed: seed of all draws.
             others: npz files of other data sets, if the model takes them.
 
@@ -156,7 +170,7 @@ class Task(Protocol):
             InputError: if one of the files cannot be used.
             DivergedError: if chains of the trained model are not finite.
         """
-        ...
+        raise NotImplementedError
 
     def density(
         self, config: Any, event_shape: tuple[int, ...], num_steps: int | None = None
@@ -171,11 +185,6 @@ class Task(Protocol):
     def num_classes(self, config: Any) -> int | None:
         """Return the number of classes that can be drawn from, or None for a model without."""
         return None
-
-
-def steps_per_frame(num_steps: int | None, num_frames: int) -> int:
-    """Return the steps between frames, so that all of them make about ``num_steps``."""
-    return max(1, round((num_steps or 1) / max(1, num_frames - 1)))
 
 
 def require_finite(

@@ -11,7 +11,7 @@ from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training.config import AdamConfig, BaseConfig, Options, check_fraction, is_small
-from tempered_ebm.training.networks import Activation, check_capacity
+from tempered_ebm.training.networks import Activation, check_capacity, check_widths
 
 Negatives = Literal["contrastive", "persistent"]
 
@@ -34,12 +34,8 @@ class AutoencoderModelConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--latent-dim", self.latent_dim, 1)
-        for name, widths in (("--widths", self.widths), ("--energy-widths", self.energy_widths)):
-            if widths == ():
-                raise InputError(f"{name} must name at least one layer, got none")
-            for width in widths or (1,):
-                checks.at_least(name, width, 1)
+        self._check(checks.at_least, "latent_dim", minimum=1)
+        self._check(check_widths, "widths", "energy_widths")
         if not math.isfinite(self.threshold):
             raise InputError(f"--threshold must be finite, got {self.threshold}")
 
@@ -64,15 +60,13 @@ class CodeChainConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        checks.at_least("--steps", self.steps, 1)
-        checks.at_least("--sampling-steps", self.sampling_steps, 1)
-        checks.positive("--step-size", self.step_size)
-        checks.in_unit_interval("--restart", self.restart)
-        checks.at_least("--capacity", self.capacity, 1)
+        self._check(checks.at_least, "steps", "sampling_steps", "capacity", minimum=1)
+        self._check(checks.positive, "step_size")
+        self._check(checks.in_unit_interval, "restart")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with the step size multiplied by ``factor``."""
-        return dataclasses.replace(self, step_size=self.step_size * factor)
+        return self._times(factor, "step_size")
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,7 @@ class AutoencoderOptimizerConfig(AdamConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        check_fraction("--autoencoder-fraction", self.autoencoder_fraction)
+        self._check(check_fraction, "autoencoder_fraction")
 
 
 @dataclass(frozen=True)
@@ -123,6 +117,6 @@ class AutoencoderConfig(BaseConfig):
                 f"{config.optimizer.num_steps} with --autoencoder-fraction "
                 f"{config.optimizer.autoencoder_fraction}"
             )
-        widths = config.model.widths or ((256, 128) if is_small(dataset) else (1024, 1024))
+        widths = (256, 128) if is_small(dataset) else (1024, 1024)
         config.optimizer.validate()
-        return dataclasses.replace(config, model=dataclasses.replace(config.model, widths=widths))
+        return dataclasses.replace(config, model=config.model.with_defaults(widths=widths))

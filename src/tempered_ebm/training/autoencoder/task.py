@@ -22,17 +22,8 @@ from tempered_ebm.training.autoencoder.learner import (
     build_model,
     init_params,
 )
-from tempered_ebm.training.config import with_sampling_steps
 from tempered_ebm.training.state import Learner
-from tempered_ebm.training.task import (
-    Evaluated,
-    Labels,
-    Task,
-    TrainedModel,
-    Trajectory,
-    require_finite,
-    steps_per_frame,
-)
+from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import PRNGKey
 
 _MOST_CODES = 2000
@@ -95,56 +86,32 @@ class AutoencoderTask(Task):
     """The autoencoder of binary images: chains on codes, decoded into images."""
 
     has_chains = True
+    build_model = staticmethod(build_model)
+    init_params = staticmethod(init_params)
 
     def build_learner(self, config: AutoencoderConfig, dataset: ImageDataset) -> Learner:
         """Return the model as the training loop sees it."""
         return build_learner(config, dataset)
 
-    def init_params(
-        self, config: AutoencoderConfig, event_shape: tuple[int, ...], rng_key: PRNGKey
-    ) -> AutoencoderEBMParams:
-        """Return initial parameters."""
-        return init_params(config, event_shape, rng_key)
-
-    def generate(
-        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
-    ) -> np.ndarray:
-        """Return probabilities of white pixels, brought to [-1, 1], at codes from long chains."""
-        config, params = trained.config, trained.params
-        model = build_model(config, trained.event_shape, sampling=True)
-        images = np.asarray(2 * model.generate(rng_key, params, num_samples) - 1)
-        require_finite(images, "chains on codes")
-        return images
-
-    def trajectory(
-        self,
-        trained: TrainedModel,
-        rng_key: PRNGKey,
-        num_samples: int,
-        num_frames: int,
-        label: Labels = None,
+    def _chains(
+        self, trained: TrainedModel, model: AutoencoderEBM, rng_key: PRNGKey, n: int, label: Labels
     ) -> Trajectory:
-        """Return chains on codes from N(0, I), shown as the images they decode to."""
-        config, params = trained.config, trained.params
-        steps = steps_per_frame(config.chain.sampling_steps, num_frames)
-        model = build_model(with_sampling_steps(config, steps), trained.event_shape, sampling=True)
+        """Return chains on codes from N(0, I).
+
+        They are shown as probabilities of white pixels, brought to [-1, 1].
+        """
+        params = trained.params
         return Trajectory(
-            jax.random.normal(rng_key, (num_samples, model.latent_dim)),
+            jax.random.normal(rng_key, (n, model.latent_dim)),
             lambda key, z: model.codes.run_chains(key, params.prior, z).position,
             lambda z: 2 * model.decode(params, z) - 1,
             lambda z: -model.codes.logdensity(params.prior, z),
         )
 
-    def evaluate(
-        self,
-        trained: TrainedModel,
-        dataset: ImageDataset,
-        *,
-        seed: int = 0,
-        others: Sequence[Path] = (),
-    ) -> Evaluated:
+    def evaluate(self, trained: TrainedModel, seed: int, others: Sequence[Path]) -> Evaluated:
         """Measure the reconstruction of images and the density of codes."""
         config, params, step = trained.config, trained.params, trained.step
+        dataset: ImageDataset = trained.load_dataset()
         model = build_model(config, dataset.event_shape, sampling=True)
         keys = jax.random.split(jax.random.key(seed), 5)
         x = binarized(config, jnp.asarray(dataset.x_test[:_MOST_CODES]))

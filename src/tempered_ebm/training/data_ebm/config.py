@@ -35,7 +35,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -78,8 +78,7 @@ class DataModelConfig(NetworkConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        if self.base_scale is not None:
-            checks.positive("--base-scale", self.base_scale)
+        self._check(checks.positive, "base_scale")
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,8 @@ class DataObjectiveConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        if self.score_noise is not None:
-            checks.positive("--score-noise", self.score_noise)
-        if self.energy_penalty is not None:
-            check_nonnegative("--energy-penalty", self.energy_penalty)
-        if self.data_noise is not None:
-            check_nonnegative("--data-noise", self.data_noise)
+        self._check(checks.positive, "score_noise")
+        self._check(check_nonnegative, "energy_penalty", "data_noise")
 
 
 @dataclass(frozen=True)
@@ -141,15 +136,10 @@ class DataChainConfig(LangevinConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        if self.num_temperatures is not None:
-            checks.at_least("--num-temperatures", self.num_temperatures, 1)
-        checks.positive("--power", self.power)
-        if self.is_adjusted and self.is_decoupled:
-            raise InputError(
-                "--metropolis and --num-temperatures correct chains whose law --final-step-size, "
-                "--noise-scale and --max-drift would change; expected none of them, got "
-                f"{self.final_step_size}, {self.noise_scale} and {self.max_drift}"
-            )
+        self._check(checks.at_least, "num_temperatures", minimum=1)
+        self._check(checks.positive, "power")
+        if self.is_adjusted:
+            self._require_law("--metropolis and --num-temperatures correct")
 
 
 @dataclass(frozen=True)
@@ -204,8 +194,8 @@ class DataEBMConfig(BaseConfig):
             InputError: if the network does not fit the data.
         """
         config, is_points = self, len(dataset.event_shape) == 1
-        if is_points and config.optimizer.num_steps is None:
-            optimizer = dataclasses.replace(config.optimizer, num_steps=_POINT_UPDATES)
+        if is_points:
+            optimizer = config.optimizer.with_defaults(num_steps=_POINT_UPDATES)
             config = dataclasses.replace(config, optimizer=optimizer)
         config = super(DataEBMConfig, config).resolve(dataset)
         model = config.model.resolve(dataset)
@@ -214,10 +204,9 @@ class DataEBMConfig(BaseConfig):
         if is_points and model.network != "mlp":
             raise InputError(f"--network must be mlp for points, got {model.network}")
         mean_square = float(np.mean(np.square(dataset.x_train, dtype=np.float64)))
-        if model.base_scale is None and is_points:
-            model = dataclasses.replace(model, base_scale=_rounded(2 * math.sqrt(mean_square)))
-        objective = _with_defaults(
-            config.objective,
+        if is_points:
+            model = model.with_defaults(base_scale=_rounded(2 * math.sqrt(mean_square)))
+        objective = config.objective.with_defaults(
             energy_penalty=0.0 if is_points else 0.01,
             data_noise=0.0 if is_points else 0.03,
             score_noise=_rounded(math.sqrt(mean_square) / 20),
@@ -240,22 +229,15 @@ def _resolved_chain(
     wants_ladder = (
         is_points and config.is_persistent and not chain.metropolis and not chain.is_decoupled
     )
-    chain = _with_defaults(chain, num_temperatures=_RUNGS if wants_ladder else 1)
+    chain = chain.with_defaults(num_temperatures=_RUNGS if wants_ladder else 1)
     if not is_points and not chain.is_adjusted:
-        chain = _with_defaults(chain, noise_scale=0.01)
+        chain = chain.with_defaults(noise_scale=0.01)
     factor = 0.015 if chain.has_ladder else 0.002
-    return _with_defaults(
-        chain,
+    return chain.with_defaults(
         steps=5 if chain.has_ladder else 20 if is_points else 30,
         step_size=_rounded(factor * mean_square) if is_points else 1.0,
         sampling_steps=200 if chain.has_ladder else 1000,
     )
-
-
-def _with_defaults(options: Any, **defaults: float) -> Any:
-    """Return options in which every None of those named has its default."""
-    missing = {name: x for name, x in defaults.items() if getattr(options, name) is None}
-    return dataclasses.replace(options, **missing)
 
 
 def _rounded(value: float) -> float:
@@ -274,9 +256,7 @@ def _igebm() -> DataEBMConfig:
             energy_penalty=1.0, data_noise=round(one_level / math.sqrt(12), 5)
         ),
         chain=DataChainConfig(steps=60, step_size=40.0, noise_scale=0.01, max_drift=0.005),
-        replay=DataReplayConfig(
-            capacity=10_000, restart=0.05, start="uniform", start_low=-1.0, start_high=1.0
-        ),
+        replay=DataReplayConfig(capacity=10_000, restart=0.05, start_low=-1.0, start_high=1.0),
         optimizer=AdamConfig(
             num_steps=121_200,
             batch_size=128,
@@ -293,9 +273,7 @@ def _anatomy(*, steps: int, restart: float, capacity: int) -> DataEBMConfig:
         model=DataModelConfig(network="conv", width=32, activation="leaky_relu"),
         objective=DataObjectiveConfig(energy_penalty=0.0, data_noise=0.03),
         chain=DataChainConfig(steps=steps, step_size=1.0, noise_scale=0.01, sampling_steps=steps),
-        replay=DataReplayConfig(
-            capacity=capacity, restart=restart, start="uniform", start_low=-1.0, start_high=1.0
-        ),
+        replay=DataReplayConfig(capacity=capacity, restart=restart, start_low=-1.0, start_high=1.0),
         optimizer=AdamConfig(
             num_steps=100_000, batch_size=100, learning_rate=1e-4, rate_schedule="constant"
         ),

@@ -28,15 +28,7 @@ from tempered_ebm.training.data_ebm.learner import (
 )
 from tempered_ebm.training.evaluation import DistanceRow, FeatureSpace, OutlierRow
 from tempered_ebm.training.state import Learner
-from tempered_ebm.training.task import (
-    Evaluated,
-    Labels,
-    Task,
-    TrainedModel,
-    Trajectory,
-    require_finite,
-    steps_per_frame,
-)
+from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import Params, PRNGKey
 
 _MOST_IMAGES = 2000
@@ -54,40 +46,23 @@ class DataEBMTask(Task):
 
     has_chains = True
     takes_others = True
+    build_model = staticmethod(build_model)
 
     def build_learner(self, config: DataEBMConfig, dataset: AnyDataset) -> Learner:
         """Return the model as the training loop sees it."""
         return build_learner(config, dataset)
 
-    def init_params(
-        self, config: DataEBMConfig, event_shape: tuple[int, ...], rng_key: PRNGKey
-    ) -> Params:
-        """Return initial parameters."""
-        return build_model(config, event_shape).init(rng_key)
-
-    def generate(
-        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
-    ) -> np.ndarray:
-        """Return ends of chains of ``sampling_steps`` that start like new chains of training."""
-        config, params = trained.config, trained.params
-        return generate(config, trained.load_dataset().x_train, params, rng_key, num_samples)
-
-    def trajectory(
-        self,
-        trained: TrainedModel,
-        rng_key: PRNGKey,
-        num_samples: int,
-        num_frames: int,
-        label: Labels = None,
+    def _chains(
+        self, trained: TrainedModel, model: DataEBM, rng_key: PRNGKey, n: int, label: Labels
     ) -> Trajectory:
-        """Return chains, or ladders shown by their replicas at the model."""
-        config, params = trained.config, trained.params
-        x_train = trained.load_dataset().x_train
-        steps = steps_per_frame(config.chain.sampling_steps, num_frames)
-        model = build_model(with_sampling_steps(config, steps), x_train.shape[1:], sampling=True)
+        """Return chains, or ladders shown by their replicas at the model.
+
+        They start like new chains of training.
+        """
+        start = build_start(trained.config, trained.load_dataset().x_train)
         return Trajectory(
-            build_start(config, x_train)(rng_key, jnp.zeros(num_samples, jnp.int32)),
-            lambda key, x: run_chains(model, key, params, x)[1],
+            start(rng_key, jnp.zeros(n, jnp.int32)),
+            lambda key, x: run_chains(model, key, trained.params, x)[1],
             lambda x: x if model.temperatures is None else x[:, -1],
         )
 
@@ -102,62 +77,77 @@ class DataEBMTask(Task):
         config = with_sampling_steps(dataclasses.replace(config, chain=chain), num_steps)
         return build_model(config, event_shape, sampling=True)
 
-    def evaluate(
-        self,
-        trained: TrainedModel,
-        dataset: AnyDataset,
-        *,
-        seed: int = 0,
-        others: Sequence[Path] = (),
-    ) -> Evaluated:
+    def evaluate(self, trained: TrainedModel, seed: int, others: Sequence[Path]) -> Evaluated:
         """Measure the likelihood of points, or distances and scores of images."""
-        config, params, step = trained.config, trained.params, trained.step
-        if isinstance(dataset, PointDataset):
-            return evaluate_points(config, dataset, params, step, seed=seed)
-        return evaluate_images(config, dataset, params, step, seed=seed, others=others)
+        if isinstance(trained.load_dataset(), PointDataset):
+            return self._evaluate_points(trained, seed)
+        return self._evaluate_images(trained, seed, others)
 
+    def _evaluate_points(self, trained: TrainedModel, seed: int) -> Evaluated:
+        """Measure the held-out likelihood beside the truth and a kernel density estimate."""
+        dataset: PointDataset = trained.load_dataset()
+        model = self.build_model(trained.config, dataset.event_shape)
+        logdensity = jax.tree_util.Partial(model.logdensity, trained.params)
+        box = _box(dataset, model.base_scale)
+        found = quadrature(logdensity, box, num_intervals=_INTERVALS)
+        values = np.asarray(logdensity(jnp.asarray(dataset.x_test)), np.float64)
+        if not np.all(np.isfinite(values)):
+            raise DivergedError("the log-density of held-out points is not finite")
+        baseline, bandwidth = kernel_density(dataset.x_train, dataset.x_test)
+        truth = np.asarray(dataset.density.log_prob(jnp.asarray(dataset.x_test)))
+        table = PointEvaluation(
+            step=trained.step,
+            negative_log_likelihood=found.log_normalizer - float(values.mean()),
+            standard_error=float(values.std(ddof=1) / np.sqrt(len(values))),
+            log_normalizer=found.log_normalizer,
+            edge=found.edge,
+            kernel_density=baseline,
+            bandwidth=bandwidth,
+            truth=-float(truth.mean()),
+            entropy=dataset.density.entropy,
+        )
+        samples = self.generate(trained, jax.random.key(seed), _SAMPLES)
+        figure = plotting.learned_density(
+            logdensity, found.log_normalizer, dataset.density.bounds, dataset.x_test, samples
+        )
+        return Evaluated(table, {"density": figure})
 
-def generate(
-    config: DataEBMConfig, x_train: np.ndarray, params: Params, rng_key: PRNGKey, num_samples: int
-) -> np.ndarray:
-    """Return ends of chains that start from these training data; see :class:`DataEBMTask`."""
-    start_key, chain_key = jax.random.split(rng_key)
-    initial = build_start(config, x_train)(start_key, jnp.zeros(num_samples, jnp.int32))
-    model = build_model(config, x_train.shape[1:], sampling=True)
-    samples = np.asarray(run_chains(model, chain_key, params, initial)[0].position)
-    require_finite(samples)
-    return samples
-
-
-def evaluate_points(
-    config: DataEBMConfig, dataset: PointDataset, params: Params, step: int, *, seed: int = 0
-) -> Evaluated:
-    """Measure the held-out likelihood beside the truth and a kernel density estimate."""
-    model = build_model(config, dataset.event_shape)
-    logdensity = jax.tree_util.Partial(model.logdensity, params)
-    box = _box(dataset, model.base_scale)
-    found = quadrature(logdensity, box, num_intervals=_INTERVALS)
-    values = np.asarray(logdensity(jnp.asarray(dataset.x_test)), np.float64)
-    if not np.all(np.isfinite(values)):
-        raise DivergedError("the log-density of held-out points is not finite")
-    baseline, bandwidth = kernel_density(dataset.x_train, dataset.x_test)
-    truth = np.asarray(dataset.density.log_prob(jnp.asarray(dataset.x_test)))
-    table = PointEvaluation(
-        step=step,
-        negative_log_likelihood=found.log_normalizer - float(values.mean()),
-        standard_error=float(values.std(ddof=1) / np.sqrt(len(values))),
-        log_normalizer=found.log_normalizer,
-        edge=found.edge,
-        kernel_density=baseline,
-        bandwidth=bandwidth,
-        truth=-float(truth.mean()),
-        entropy=dataset.density.entropy,
-    )
-    samples = generate(config, dataset.x_train, params, jax.random.key(seed), _SAMPLES)
-    figure = plotting.learned_density(
-        logdensity, found.log_normalizer, dataset.density.bounds, dataset.x_test, samples
-    )
-    return Evaluated(table, {"density": figure})
+    def _evaluate_images(
+        self, trained: TrainedModel, seed: int, others: Sequence[Path]
+    ) -> Evaluated:
+        """Measure fresh samples and the density of held-out and other images."""
+        dataset: ImageDataset = trained.load_dataset()
+        num_images = min(_MOST_IMAGES, len(dataset.x_train), len(dataset.x_test))
+        held_out = dataset.x_test[:num_images]
+        loaded = evaluation.load_others(others, dataset.event_shape, num_images)
+        keys = jax.random.split(jax.random.key(seed), -(-num_images // _BATCH))
+        batches = [self.generate(trained, key, _BATCH) for key in keys]
+        start = build_start(trained.config, dataset.x_train)
+        made = {
+            "samples": np.concatenate(batches)[:num_images],
+            "starts of the chains": np.asarray(start(keys[0], jnp.zeros(num_images, int))),
+        }
+        sets = {"training set (floor)": dataset.x_train[:num_images], **made}
+        space = evaluation.fit_features(dataset)
+        model = self.build_model(trained.config, dataset.event_shape)
+        table = ImageEvaluation(
+            step=trained.step,
+            feature_space=space.name,
+            num_images=num_images,
+            distances=evaluation.distances(space, sets, held_out),
+            inception_scores=_inception_scores(
+                space, {"held-out images (ceiling)": held_out, **made}
+            ),
+            out_of_distribution=evaluation.detect_outliers(
+                (evaluation.LOG_DENSITY, evaluation.SCORE_NORM),
+                lambda x: density_scores(model, trained.params, x),
+                held_out,
+                loaded,
+                seed,
+            ),
+        )
+        panels = {name: images[:100].clip(-1, 1) for name, images in sets.items()}
+        return Evaluated(table, {"samples": plotting.image_panels(panels)})
 
 
 @dataclass(frozen=True)
@@ -236,47 +226,6 @@ def _box(dataset: PointDataset, base_scale: float | None) -> Bounds:
         )
     reach = 5 * base_scale
     return (min(x0, -reach), max(x1, reach)), (min(y0, -reach), max(y1, reach))
-
-
-def evaluate_images(
-    config: DataEBMConfig,
-    dataset: ImageDataset,
-    params: Params,
-    step: int,
-    *,
-    seed: int = 0,
-    others: Sequence[Path] = (),
-) -> Evaluated:
-    """Measure fresh samples and the density of held-out and other images."""
-    num_images = min(_MOST_IMAGES, len(dataset.x_train), len(dataset.x_test))
-    held_out = dataset.x_test[:num_images]
-    loaded = evaluation.load_others(others, dataset.event_shape, num_images)
-    keys = jax.random.split(jax.random.key(seed), -(-num_images // _BATCH))
-    batches = [generate(config, dataset.x_train, params, key, _BATCH) for key in keys]
-    start = build_start(config, dataset.x_train)
-    made = {
-        "samples": np.concatenate(batches)[:num_images],
-        "starts of the chains": np.asarray(start(keys[0], jnp.zeros(num_images, int))),
-    }
-    sets = {"training set (floor)": dataset.x_train[:num_images], **made}
-    space = evaluation.fit_features(dataset)
-    model = build_model(config, dataset.event_shape)
-    table = ImageEvaluation(
-        step=step,
-        feature_space=space.name,
-        num_images=num_images,
-        distances=evaluation.distances(space, sets, held_out),
-        inception_scores=_inception_scores(space, {"held-out images (ceiling)": held_out, **made}),
-        out_of_distribution=evaluation.detect_outliers(
-            (evaluation.LOG_DENSITY, evaluation.SCORE_NORM),
-            lambda x: density_scores(model, params, x),
-            held_out,
-            loaded,
-            seed,
-        ),
-    )
-    panels = {name: images[:100].clip(-1, 1) for name, images in sets.items()}
-    return Evaluated(table, {"samples": plotting.image_panels(panels)})
 
 
 def density_scores(model: DataEBM, params: Params, x: jax.Array) -> Float[jax.Array, "n 2"]:

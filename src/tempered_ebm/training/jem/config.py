@@ -34,7 +34,6 @@ from tempered_ebm.training.config import (
     Options,
     check_nonnegative,
     find_preset,
-    flag,
 )
 from tempered_ebm.training.networks import (
     BufferConfig,
@@ -59,8 +58,7 @@ class JEMModelConfig(NetworkConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        if self.num_classes is not None:
-            checks.at_least("--num-classes", self.num_classes, 2)
+        self._check(checks.at_least, "num_classes", minimum=2)
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,8 @@ class JEMObjectiveConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        for name in ("classify", "weight", "energy_penalty", "data_noise"):
-            check_nonnegative(flag(name), getattr(self, name))
-        checks.at_least("--pretrain", self.pretrain, 0)
+        self._check(check_nonnegative, "classify", "weight", "energy_penalty", "data_noise")
+        self._check(checks.at_least, "pretrain", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,12 @@ class JEMChainConfig(LangevinConfig):
     noise_scale: float | None = None
     """Standard deviation s of the noise. Default: 0.01, a temperature far below 1; sqrt(2h) with
     --metropolis."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        if self.metropolis:
+            self._require_law("--metropolis corrects")
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,6 @@ class JEMConfig(BaseConfig):
         super().validate()
         if self.has_density:
             check_capacity(self.replay.capacity, self.optimizer.batch_size)
-        if self.chain.metropolis and self.chain.is_decoupled:
-            raise InputError(
-                "--metropolis corrects chains whose law --final-step-size, --noise-scale and "
-                "--max-drift would change; expected none of them, got "
-                f"{self.chain.final_step_size}, {self.chain.noise_scale} and {self.chain.max_drift}"
-            )
 
     def resolve(self, dataset: ImageDataset) -> Self:
         """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`.
@@ -158,11 +155,11 @@ class JEMConfig(BaseConfig):
             )
         config = super().resolve(dataset)
         chain = config.chain
-        if chain.noise_scale is None and not chain.metropolis:
-            chain = dataclasses.replace(chain, noise_scale=0.01)
-        model = dataclasses.replace(config.model.resolve(dataset), num_classes=num_classes)
         config = dataclasses.replace(
-            config, model=model, chain=chain, replay=config.replay.resolve(dataset)
+            config,
+            model=config.model.resolve(dataset).with_defaults(num_classes=num_classes),
+            chain=chain if chain.metropolis else chain.with_defaults(noise_scale=0.01),
+            replay=config.replay.resolve(dataset),
         )
         config.validate()
         return config
@@ -174,13 +171,9 @@ def _jem() -> JEMConfig:
         model=JEMModelConfig(
             network="residual", width=64, depth=3, activation="leaky_relu", num_classes=10
         ),
-        objective=JEMObjectiveConfig(
-            density="marginal", classify=1.0, weight=1.0, energy_penalty=0.0, data_noise=0.03
-        ),
+        objective=JEMObjectiveConfig(energy_penalty=0.0, data_noise=0.03),
         chain=JEMChainConfig(steps=20, step_size=1.0, noise_scale=0.01, sampling_steps=1000),
-        replay=JEMReplayConfig(
-            capacity=10_000, restart=0.05, start="uniform", start_low=-1.0, start_high=1.0
-        ),
+        replay=JEMReplayConfig(capacity=10_000, restart=0.05, start_low=-1.0, start_high=1.0),
         optimizer=AdamConfig(
             num_steps=200 * _EPOCH,
             batch_size=64,

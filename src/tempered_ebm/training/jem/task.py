@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +20,7 @@ from tempered_ebm.training.evaluation import OutlierRow, in_batches
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.jem.learner import build_learner, build_model, build_start
 from tempered_ebm.training.state import Learner
-from tempered_ebm.training.task import (
-    Evaluated,
-    Labels,
-    Task,
-    TrainedModel,
-    Trajectory,
-    require_finite,
-    steps_per_frame,
-)
+from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import Params, PRNGKey
 
 _MOST_IMAGES = 10_000
@@ -41,49 +32,27 @@ class JEMTask(Task):
 
     has_chains = True
     takes_others = True
+    build_model = staticmethod(build_model)
 
     def build_learner(self, config: JEMConfig, dataset: ImageDataset) -> Learner:
         """Return the model as the training loop sees it."""
         return build_learner(config, dataset)
 
-    def init_params(
-        self, config: JEMConfig, event_shape: tuple[int, ...], rng_key: PRNGKey
-    ) -> Params:
-        """Return initial parameters."""
-        return build_model(config, event_shape).init(rng_key)
-
     def num_classes(self, config: JEMConfig) -> int:
         """Return the number of classes that can be drawn from."""
         return config.model.num_classes or 0
 
-    def generate(
-        self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
-    ) -> np.ndarray:
-        """Return ends of chains of ``sampling_steps`` on p(x|y), by default all classes in turn.
+    def _chains(
+        self, trained: TrainedModel, model: JEM, rng_key: PRNGKey, n: int, label: Labels
+    ) -> Trajectory:
+        """Return chains on p(x|y), by default all classes in turn.
 
         The chains of a model whose density is marginal are given a class, too.
         """
-        config, params = trained.config, trained.params
-        dataset: Any = trained.load_dataset()
-        return generate(config, dataset, params, rng_key, num_samples, label)
-
-    def trajectory(
-        self,
-        trained: TrainedModel,
-        rng_key: PRNGKey,
-        num_samples: int,
-        num_frames: int,
-        label: Labels = None,
-    ) -> Trajectory:
-        """Return chains on p(x|y), by default all classes in turn."""
-        config, params = trained.config, trained.params
-        dataset: Any = trained.load_dataset()
-        steps = steps_per_frame(config.chain.sampling_steps, num_frames)
-        model = build_model(with_sampling_steps(config, steps), dataset.event_shape, sampling=True)
-        classes = _classes(config, num_samples, label)
+        classes = _classes(trained.config, n, label)
         return Trajectory(
-            build_start(config, dataset)(rng_key, classes),
-            lambda key, x: model.run_chains(key, params, x, classes).position,
+            build_start(trained.config, trained.load_dataset())(rng_key, classes),
+            lambda key, x: model.run_chains(key, trained.params, x, classes).position,
             lambda x: x,
         )
 
@@ -100,16 +69,10 @@ class JEMTask(Task):
         config = with_sampling_steps(config, num_steps)
         return build_model(config, event_shape, sampling=True).marginal
 
-    def evaluate(
-        self,
-        trained: TrainedModel,
-        dataset: ImageDataset,
-        *,
-        seed: int = 0,
-        others: Sequence[Path] = (),
-    ) -> Evaluated:
+    def evaluate(self, trained: TrainedModel, seed: int, others: Sequence[Path]) -> Evaluated:
         """Measure the classifier, and the density of held-out and other images."""
         config, params, step = trained.config, trained.params, trained.step
+        dataset: ImageDataset = trained.load_dataset()
         model = build_model(config, dataset.event_shape)
         loaded = evaluation.load_others(others, dataset.event_shape, _MOST_IMAGES)
         x = dataset.x_test[:_MOST_IMAGES]
@@ -135,7 +98,7 @@ class JEMTask(Task):
         figures = {}
         if config.has_density:
             wanted = np.tile(np.arange(model.num_classes), _PER_CLASS)
-            samples = generate(config, dataset, params, key, len(wanted), wanted)
+            samples = self.generate(trained, key, len(wanted), wanted)
             panels = {"held-out images": x[:100], "samples, a column for each class": samples}
             figures["samples"] = plotting.image_panels(
                 {name: images.clip(-1, 1) for name, images in panels.items()}
@@ -148,24 +111,6 @@ def _classes(config: JEMConfig, num_samples: int, label: np.ndarray | None) -> j
     if label is None:
         label = np.arange(num_samples) % (config.model.num_classes or 1)
     return jnp.asarray(label, jnp.int32)
-
-
-def generate(
-    config: JEMConfig,
-    dataset: ImageDataset,
-    params: Params,
-    rng_key: PRNGKey,
-    num_samples: int,
-    label: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return ends of chains that start from these data; see :meth:`JEMTask.generate`."""
-    start_key, chain_key = jax.random.split(rng_key)
-    model = build_model(config, dataset.event_shape, sampling=True)
-    classes = _classes(config, num_samples, label)
-    initial = build_start(config, dataset)(start_key, classes)
-    samples = np.asarray(model.run_chains(chain_key, params, initial, classes).position)
-    require_finite(samples)
-    return samples
 
 
 def _scores(model: JEM, params: Params, x: jax.Array) -> jax.Array:

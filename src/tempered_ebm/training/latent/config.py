@@ -34,10 +34,9 @@ from tempered_ebm.training.config import (
     RateShape,
     check_fraction,
     find_preset,
-    flag,
     is_small,
 )
-from tempered_ebm.training.networks import GeneratorConfig
+from tempered_ebm.training.networks import GeneratorConfig, check_widths
 
 Chains = Literal["persistent", "short_run"]
 EstimatorName = Literal["posterior", "path", "covariance", "pooled"]
@@ -63,10 +62,7 @@ class LatentModelConfig(GeneratorConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        for width in self.energy_widths or (1,):
-            checks.at_least("--energy-widths", width, 1)
-        if self.energy_widths == ():
-            raise InputError("--energy-widths must name at least one layer, got none")
+        self._check(check_widths, "energy_widths")
 
 
 @dataclass(frozen=True)
@@ -92,18 +88,13 @@ class LatentChainConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        for name in ("prior_steps", "posterior_steps", "sampling_steps"):
-            checks.at_least(flag(name), getattr(self, name), 1)
-        for name in ("prior_step_size", "posterior_step_size"):
-            checks.positive(flag(name), getattr(self, name))
+        steps = ("prior_steps", "posterior_steps", "sampling_steps")
+        self._check(checks.at_least, *steps, minimum=1)
+        self._check(checks.positive, "prior_step_size", "posterior_step_size")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with step sizes multiplied by ``factor``."""
-        return dataclasses.replace(
-            self,
-            prior_step_size=self.prior_step_size * factor,
-            posterior_step_size=self.posterior_step_size * factor,
-        )
+        return self._times(factor, "prior_step_size", "posterior_step_size")
 
 
 @dataclass(frozen=True)
@@ -173,13 +164,10 @@ class EstimatorConfig(Options):
     def validate(self) -> None:
         """Check every option of the group."""
         fewest = 3 if self.schedule == "geometric" else 2
-        checks.at_least("--num-temperatures", self.num_temperatures, fewest)
-        for name in ("power", "steepness", "t_min", "alpha"):
-            checks.positive(flag(name), getattr(self, name))
-        if self.num_chains is not None:
-            checks.at_least("--num-chains", self.num_chains, self.min_chains)
-        if self.temperature_block is not None:
-            checks.at_least("--temperature-block", self.temperature_block, 1)
+        self._check(checks.at_least, "num_temperatures", minimum=fewest)
+        self._check(checks.positive, "power", "steepness", "t_min", "alpha")
+        self._check(checks.at_least, "num_chains", minimum=self.min_chains)
+        self._check(checks.at_least, "temperature_block", minimum=1)
         if self.t_min >= 1:
             raise InputError(f"--t-min must be below 1, got {self.t_min}")
         self.ladder()
@@ -202,16 +190,11 @@ class LatentOptimizerConfig(BaseOptimizerConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        checks.positive("--prior-learning-rate", self.prior_learning_rate)
-        checks.positive("--generator-learning-rate", self.generator_learning_rate)
+        self._check(checks.positive, "prior_learning_rate", "generator_learning_rate")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with learning rates multiplied by ``factor``."""
-        return dataclasses.replace(
-            self,
-            prior_learning_rate=self.prior_learning_rate * factor,
-            generator_learning_rate=self.generator_learning_rate * factor,
-        )
+        return self._times(factor, "prior_learning_rate", "generator_learning_rate")
 
 
 @dataclass(frozen=True)
@@ -244,11 +227,8 @@ class UpdateConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        for name in ("prior_clip", "generator_clip"):
-            if getattr(self, name) is not None:
-                checks.positive(flag(name), getattr(self, name))
-        if self.average_decay is not None:
-            check_fraction("--average-decay", self.average_decay)
+        self._check(checks.positive, "prior_clip", "generator_clip")
+        self._check(check_fraction, "average_decay")
 
 
 @dataclass(frozen=True)
@@ -282,13 +262,12 @@ class LatentConfig(BaseConfig):
         """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`."""
         config = super().resolve(dataset)
         model = config.model.resolve(dataset)
-        widths = model.energy_widths or ((64, 64) if is_small(dataset) else (200, 200))
-        num_chains = config.learning.num_chains or config.learning.min_chains
+        widths = (64, 64) if is_small(dataset) else (200, 200)
         config._validate_rates()
         return dataclasses.replace(
             config,
-            model=dataclasses.replace(model, energy_widths=widths),
-            learning=dataclasses.replace(config.learning, num_chains=num_chains),
+            model=model.with_defaults(energy_widths=widths),
+            learning=config.learning.with_defaults(num_chains=config.learning.min_chains),
         )
 
 

@@ -6,7 +6,6 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,6 @@ from tempered_ebm import schedules
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import LatentEBM, LatentEBMParams
 from tempered_ebm.training import evaluation
-from tempered_ebm.training.config import with_sampling_steps
 from tempered_ebm.training.evaluation import Evidence, Scorer, in_batches
 from tempered_ebm.training.latent.config import LatentConfig
 from tempered_ebm.training.latent.learner import build_learner, build_model
@@ -29,7 +27,6 @@ from tempered_ebm.training.task import (
     TrainedModel,
     Trajectory,
     require_finite,
-    steps_per_frame,
 )
 from tempered_ebm.types import PRNGKey
 
@@ -46,61 +43,45 @@ class LatentTask(Task):
     """The latent EBM: chains on latent vectors, decoded into images."""
 
     has_chains = True
+    build_model = staticmethod(build_model)
 
     def build_learner(self, config: LatentConfig, dataset: ImageDataset) -> Learner:
         """Return the model as the training loop sees it."""
         return build_learner(config, dataset.image_shape, len(dataset.x_train))
 
-    def init_params(
-        self, config: LatentConfig, event_shape: Any, rng_key: PRNGKey
-    ) -> LatentEBMParams:
-        """Return initial parameters."""
-        return build_model(config, event_shape).init(rng_key)
-
     def generate(
         self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return images from the learned prior, by chains of ``sampling_steps``."""
-        config, params = trained.config, trained.params
-        shape: Any = trained.event_shape
-        model = build_model(config, shape, sampling=True)
-        images = np.asarray(model.generate(rng_key, params, num_samples))
+        model = self.build_model(trained.config, trained.event_shape, sampling=True)
+        images = np.asarray(model.generate(rng_key, trained.params, num_samples))
         _require_finite("prior", images)
         return images
 
-    def trajectory(
+    def _chains(
         self,
         trained: TrainedModel,
+        model: LatentEBM,
         rng_key: PRNGKey,
         num_samples: int,
-        num_frames: int,
-        label: Labels = None,
+        label: Labels,
     ) -> Trajectory:
         """Return prior chains from N(0, I), shown as images."""
-        config, params = trained.config, trained.params
-        shape: Any = trained.event_shape
-        steps = steps_per_frame(config.chain.sampling_steps, num_frames)
-        model = build_model(with_sampling_steps(config, steps), shape, sampling=True)
+        params = trained.params
         return Trajectory(
-            jax.random.normal(rng_key, (num_samples, model.latent_dim)),
-            lambda key, z: model.sample_prior(key, params, num_samples, initial=z),
+            jax.random.normal(rng_key, (n, model.latent_dim)),
+            lambda key, z: model.sample_prior(key, params, n, initial=z),
             lambda z: model.decode(params, z),
             lambda z: -model.logprior(params, z),
         )
 
-    def evaluate(
-        self,
-        trained: TrainedModel,
-        dataset: ImageDataset,
-        *,
-        seed: int = 0,
-        others: Sequence[Path] = (),
-    ) -> Evaluated:
+    def evaluate(self, trained: TrainedModel, seed: int, others: Sequence[Path]) -> Evaluated:
         """Measure distances, reconstruction errors, log-evidence and detection of anomalies.
 
         Sampling chains have ``sampling_steps`` steps and start from N(0, I).
         """
         config, params, step = trained.config, trained.params, trained.step
+        dataset: ImageDataset = trained.load_dataset()
         model = build_model(config, dataset.image_shape, sampling=True)
         root = jax.random.key(seed)
         sets_key, reconstruction_key, evidence_key = jax.random.split(root, 3)

@@ -23,8 +23,7 @@ class VAEModelConfig(GeneratorConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        if self.encoder_width is not None:
-            checks.at_least("--encoder-width", self.encoder_width, 1)
+        self._check(checks.at_least, "encoder_width", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,6 @@ class VAEConfig(BaseConfig):
         """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`."""
         config = super().resolve(dataset)
         model = config.model.resolve(dataset)
-        width = model.encoder_width or model.generator_width
+        model = model.with_defaults(encoder_width=model.generator_width)
         config.optimizer.validate()
-        return dataclasses.replace(config, model=dataclasses.replace(model, encoder_width=width))
+        return dataclasses.replace(config, model=model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -36,11 +38,9 @@ def build_model(config: VAEConfig, image_shape: tuple[int, int, int]) -> VAE:
     )
 
 
-def init_params(
-    config: VAEConfig, image_shape: tuple[int, int, int], rng_key: PRNGKey
-) -> VAEParams:
+def init_params(config: VAEConfig, event_shape: Any, rng_key: PRNGKey) -> VAEParams:
     """Return initial parameters of the model of a resolved configuration."""
-    return build_model(config, image_shape).init(rng_key, jnp.zeros((1, *image_shape)))
+    return build_model(config, event_shape).init(rng_key, jnp.zeros((1, *event_shape)))
 
 
 def build_learner(config: VAEConfig, image_shape: tuple[int, int, int]) -> Learner:

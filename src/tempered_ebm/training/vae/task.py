@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -29,36 +28,28 @@ _MOST_SCORED = 10_000
 class VAETask(Task):
     """The variational autoencoder: no chains, an encoder in their place."""
 
+    build_model = staticmethod(build_model)
+    init_params = staticmethod(init_params)
+
     def build_learner(self, config: VAEConfig, dataset: ImageDataset) -> Learner:
         """Return the model as the training loop sees it."""
         return build_learner(config, dataset.image_shape)
-
-    def init_params(self, config: VAEConfig, event_shape: Any, rng_key: PRNGKey) -> VAEParams:
-        """Return initial parameters."""
-        return init_params(config, event_shape, rng_key)
 
     def generate(
         self, trained: TrainedModel, rng_key: PRNGKey, num_samples: int, label: Labels = None
     ) -> np.ndarray:
         """Return images at latent vectors from N(0, I)."""
-        config, params = trained.config, trained.params
-        shape: Any = trained.event_shape
-        return np.asarray(build_model(config, shape).generate(rng_key, params, num_samples))
+        model = self.build_model(trained.config, trained.event_shape)
+        return np.asarray(model.generate(rng_key, trained.params, num_samples))
 
-    def evaluate(
-        self,
-        trained: TrainedModel,
-        dataset: ImageDataset,
-        *,
-        seed: int = 0,
-        others: Sequence[Path] = (),
-    ) -> Evaluated:
+    def evaluate(self, trained: TrainedModel, seed: int, others: Sequence[Path]) -> Evaluated:
         """Measure distances, reconstruction errors, log-evidence and detection of anomalies.
 
         The log-evidence is estimated by tempering from N(0, I), as that of a latent EBM is; the
         encoder has no part in it.
         """
         config, params, step = trained.config, trained.params, trained.step
+        dataset: ImageDataset = trained.load_dataset()
         model = build_model(config, dataset.image_shape)
         keys = jax.random.split(jax.random.key(seed), 6)
         num_samples = min(len(dataset.x_train), evaluation.MOST_IMAGES)
