@@ -279,8 +279,8 @@ def test_the_likelihood_of_an_exact_model_is_that_of_the_truth(tmp_path, monkeyp
         def logdensity(params, x):
             return density.logdensity_fn(x) + 3.7
 
-    monkeypatch.setattr(task, "build_model", lambda *a, **k: Truth)
-    monkeypatch.setattr(task, "generate", lambda *a, **k: POINTS.x_test)
+    monkeypatch.setattr(task.DataEBMTask, "build_model", lambda *a, **k: Truth)
+    monkeypatch.setattr(task.DataEBMTask, "generate", lambda *a, **k: POINTS.x_test)
     found = loop.evaluate(create(tmp_path), POINTS, {}, 0)
     assert found.negative_log_likelihood == pytest.approx(found.truth, abs=1e-3)
     assert found.log_normalizer == pytest.approx(density.log_normalizer + 3.7, abs=1e-4)

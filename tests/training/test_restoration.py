@@ -267,15 +267,15 @@ def test_one_class_is_drawn(runs, monkeypatch, capsys):
 def test_chains_of_one_class_follow_its_logit(runs):
     """As chains that are run by hand, from the same keys."""
     folder = run_folder.open_run(runs / "jem")
-    params, _ = loop.load_params(folder)
-    config, label = folder.config, np.full(4, 7)
-    drawn = jem_task.generate(config, DIGITS, params, jax.random.key(2), 4, label)
+    trained, label = loop.load_trained(folder), np.full(4, 7)
+    config, params = trained.config, trained.params
+    drawn = folder.task.generate(trained, jax.random.key(2), 4, label)
     start_key, chain_key = jax.random.split(jax.random.key(2))
     model = jem_learner.build_model(config, (8, 8, 1), sampling=True)
     start = jem_learner.build_start(config, DIGITS)(start_key, label)
     expected = model.run_chains(chain_key, params, start, jax.numpy.asarray(label)).position
     np.testing.assert_array_equal(drawn, expected)
-    turns = jem_task.generate(config, DIGITS, params, jax.random.key(2), 4)
+    turns = folder.task.generate(trained, jax.random.key(2), 4)
     assert not np.array_equal(drawn, turns)
 
 

@@ -146,8 +146,7 @@ class Task:
         label: Labels = None,
     ) -> Trajectory:
         """Return chains that start as those of :meth:`generate` do."""
-        # So many that the steps between all frames make about those of sampling.
-        steps = max(1, round((trained.config.chain.sampling_steps or 1) / max(1, num_frames - 1)))
+        steps = steps_per_frame(trained.config.chain.sampling_steps, num_frames)
         config = with_sampling_steps(trained.config, steps)
         model = self.build_model(config, trained.event_shape, sampling=True)
         return self._chains(trained, model, rng_key, num_samples, label)
@@ -185,6 +184,11 @@ class Task:
     def num_classes(self, config: Any) -> int | None:
         """Return the number of classes that can be drawn from, or None for a model without."""
         return None
+
+
+def steps_per_frame(num_steps: int, num_frames: int) -> int:
+    """Return the steps between frames, so that all of them make about ``num_steps``."""
+    return max(1, round(num_steps / max(1, num_frames - 1)))
 
 
 def require_finite(

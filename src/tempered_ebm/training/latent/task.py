@@ -59,12 +59,7 @@ class LatentTask(Task):
         return images
 
     def _chains(
-        self,
-        trained: TrainedModel,
-        model: LatentEBM,
-        rng_key: PRNGKey,
-        num_samples: int,
-        label: Labels,
+        self, trained: TrainedModel, model: LatentEBM, rng_key: PRNGKey, n: int, label: Labels
     ) -> Trajectory:
         """Return prior chains from N(0, I), shown as images."""
         params = trained.params
