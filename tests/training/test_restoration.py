@@ -10,7 +10,7 @@ import tempered_ebm as te
 from tempered_ebm.cli import main as cli
 from tempered_ebm.models import ChainSettings, denoising_chain
 from tempered_ebm.training import loop, restoration, run_folder
-from tempered_ebm.training.config import AdamConfig, RunConfig
+from tempered_ebm.training.config import AdamConfig, AnyDataConfig, RunConfig
 from tempered_ebm.training.data_ebm import config as data_configs
 from tempered_ebm.training.jem import config as jem_configs
 from tempered_ebm.training.jem import learner as jem_learner
@@ -92,7 +92,7 @@ def base(path, name, num_steps=2):
 
 def data_config(path, name="data", **groups):
     return data_configs.DataEBMConfig(
-        data=dataclasses.replace(data_configs.AnyDataConfig(), dataset="digits"),
+        data=dataclasses.replace(AnyDataConfig(), dataset="digits"),
         model=data_configs.DataModelConfig(width=4, depth=1),
         chain=data_configs.DataChainConfig(steps=2, sampling_steps=4),
         replay=data_configs.DataReplayConfig(capacity=50),
@@ -235,7 +235,7 @@ def test_runs_that_have_no_density_of_images_are_named(runs, tmp_path, capsys, c
     assert f"{command} needs a model of images with a density" in capsys.readouterr().err
     toy = te.datasets.load_toy("moons", 200)
     config = dataclasses.replace(
-        data_config(tmp_path, "points"), data=data_configs.AnyDataConfig(dataset="moons")
+        data_config(tmp_path, "points"), data=AnyDataConfig(dataset="moons")
     )
     points = run_folder.create(config.resolve(toy), toy)
     assert run(command, points.path) == 2

@@ -236,19 +236,15 @@ class Checkpoints:
         )
 
     def _ranked(self) -> list[int]:
+        """Return steps from the best value of the metric to the worst, without unknown ones."""
         metric, mode = self._best
-        values = {step: self._value(step, metric) for step in self.steps()}
-        ranked = sorted(
-            (value if mode == "min" else -value, step)
-            for step, value in values.items()
-            if value is not None
-        )
-        return [step for _, step in ranked]
-
-    def _value(self, step: int, metric: str | None) -> float | None:
-        known = read_manifest(self.folder, step)
-        value = None if known is None or metric is None else known.metrics.get(metric)
-        return value if value is not None and math.isfinite(value) else None
+        manifests = {step: read_manifest(self.folder, step) for step in self.steps()}
+        values = {
+            step: math.nan if known is None else known.metrics.get(str(metric), math.nan)
+            for step, known in manifests.items()
+        }
+        finite = [step for step, value in values.items() if math.isfinite(value)]
+        return sorted(finite, key=lambda step: values[step] * (1 if mode == "min" else -1))
 
     def save(
         self,
@@ -278,21 +274,16 @@ class Checkpoints:
         try:
             params, training = jax.tree.map(np.asarray, (params, training))
             _reserve(self.folder, (params, training))
-            self._write(step, params, training)
+            parts = {"params": params, "training": training}
+            items = {name: ocp.args.StandardSave(tree) for name, tree in parts.items()}
+            where = self.folder.absolute() / str(step)
+            self._writer.save(where, args=ocp.args.Composite(**items))
             write_manifest(self.folder, step, rollbacks, metrics or {})
         except Exception as error:  # Orbax reports a failed write by several types of error.
             raise CheckpointWriteError(
                 f"cannot write the checkpoint of step {step} in {self.folder}: {_first_line(error)}"
             ) from error
         self._prune(self._keep_last + is_extra)
-
-    def _write(self, step: int, params: Any, training: Any) -> None:
-        self._writer.save(
-            self.folder.absolute() / str(step),
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params), training=ocp.args.StandardSave(training)
-            ),
-        )
 
     def _prune(self, number: int) -> None:
         steps = self.steps()

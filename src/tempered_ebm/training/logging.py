@@ -6,10 +6,10 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -79,55 +79,24 @@ def append_row(path: Path, row: Mapping[str, float]) -> None:
         os.fsync(file.fileno())
 
 
-def _writer(folder: Path) -> Any:
+def _event_writer(folder: Path) -> Any:
+    """Return a writer of TensorBoard events; those that the folder holds are removed."""
     try:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
         raise InputError(
             "--tensorboard needs the package tensorboardX; install 'tempered-ebm[train]'"
         ) from None
+    shutil.rmtree(folder, ignore_errors=True)
     return SummaryWriter(str(folder))
 
 
-class EventLog:
-    """TensorBoard events of a run, a copy of its tables.
-
-    Args:
-        folder: folder of the events; what it holds is replaced.
-        tables: rows to begin with, by the name of their group.
-
-    Raises:
-        InputError: if tensorboardX is not installed.
-    """
-
-    def __init__(self, folder: Path, tables: Mapping[str, Iterable[Mapping[str, float]]]):
-        shutil.rmtree(folder, ignore_errors=True)
-        self._writer = _writer(folder)
-        for group, rows in tables.items():
-            for row in rows:
-                self._add(group, row)
-        self._writer.flush()
-
-    def _add(self, group: str, row: Mapping[str, float]) -> None:
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(f"{group}/{name}", value, int(row["step"]))
-
-    def append(self, group: str, row: Mapping[str, float]) -> None:
-        """Write one row; it is in the file when this returns."""
-        self._add(group, row)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
-
-
-def _rows(path: Path) -> list[dict[str, float]]:
+def _rows_until(path: Path, step: int) -> list[dict[str, float]]:
     if not path.exists():
         return []
     table = read_table(path)
-    return [dict(zip(table, map(float, values))) for values in zip(*table.values())]
+    rows = (dict(zip(table, map(float, values))) for values in zip(*table.values()))
+    return [row for row in rows if row["step"] <= step]
 
 
 class Records:
@@ -140,27 +109,42 @@ class Records:
 
     Attributes:
         rows: rows of metrics until now.
+
+    Raises:
+        InputError: if events are asked for, and tensorboardX is not installed.
     """
 
     def __init__(self, folder: RunFolder, step: int, *, is_main_process: bool = True):
         self._folder, self._writes = folder, is_main_process
-        self._events: EventLog | None = None
+        self._events: Any = None
+        self._tables = {
+            "training": folder.metrics,
+            "validation": folder.validation,
+            "gradients": folder.gradients,
+        }
         if is_main_process:
             self._truncate(step)
-        self.rows = [row for row in _rows(folder.metrics) if row["step"] <= step]
-        validated = [row for row in _rows(folder.validation) if row["step"] <= step]
-        self._validation = validated[-1] if validated else {}
+        past = {group: _rows_until(path, step) for group, path in self._tables.items()}
+        self.rows = past["training"]
+        self._validation: Row = past["validation"][-1] if past["validation"] else {}
         if is_main_process and folder.config.logging.tensorboard:
-            measured = [row for row in _rows(folder.gradients) if row["step"] <= step]
-            tables = {"training": self.rows, "validation": validated, "gradients": measured}
-            self._events = EventLog(folder.tensorboard, tables)
+            self._events = _event_writer(folder.tensorboard)
+            for group, rows in past.items():
+                self._add_events(group, *rows)
 
     def _truncate(self, step: int) -> None:
-        for table in (self._folder.metrics, self._folder.validation, self._folder.gradients):
+        for table in self._tables.values():
             truncate_table(table, step)
         for picture in self._folder.figures.glob("chains-*.png"):
             if int(picture.stem.removeprefix("chains-")) > step:
                 picture.unlink()
+
+    def _add_events(self, group: str, *rows: Row) -> None:
+        """Write rows as events; they are in the file when this returns."""
+        for row in rows:
+            for name in row.keys() - {"step"}:
+                self._events.add_scalar(f"{group}/{name}", row[name], int(row["step"]))
+        self._events.flush()
 
     @property
     def seconds(self) -> float:
@@ -173,25 +157,16 @@ class Records:
         both = {**(self.rows[-1] if self.rows else {}), **self._validation}
         return {name: value for name, value in both.items() if name not in ("step", "seconds")}
 
-    def add(self, row: Row) -> None:
-        """Append a row of metrics."""
-        self.rows.append(dict(row))
-        self._append("training", self._folder.metrics, row)
-
-    def add_validation(self, row: Row) -> None:
-        """Append a row of validation metrics."""
-        self._validation = dict(row)
-        self._append("validation", self._folder.validation, row)
-
-    def add_gradients(self, row: Row) -> None:
-        """Append a row of statistics of the learning gradient."""
-        self._append("gradients", self._folder.gradients, row)
-
-    def _append(self, group: str, path: Path, row: Row) -> None:
+    def add(self, group: Literal["training", "validation", "gradients"], row: Row) -> None:
+        """Append a row of metrics, validation metrics, or statistics of the learning gradient."""
+        if group == "training":
+            self.rows.append(dict(row))
+        elif group == "validation":
+            self._validation = dict(row)
         if self._writes:
-            append_row(path, row)
-            if self._events is not None:
-                self._events.append(group, row)
+            append_row(self._tables[group], row)
+        if self._events is not None:
+            self._add_events(group, row)
 
     def add_picture(self, step: int, images: Float[np.ndarray, "n h w c"]) -> None:
         """Write a picture of images in [-1, 1] into the folder of figures."""

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -46,26 +46,10 @@ class TrainResult(NamedTuple):
     is_finished: bool
 
 
-def train(
-    folder: RunFolder,
-    dataset: AnyDataset,
-    *,
-    resume: bool = False,
-    show_progress: bool = True,
-    devices: Devices | None = None,
-) -> TrainResult:
-    """Train the model of a run folder; :func:`fit` with its learner."""
-    devices = devices or Devices()
-    devices.require_divisible(folder.config.optimizer.batch_size)
+def train(folder: RunFolder, dataset: AnyDataset, **options: Any) -> TrainResult:
+    """Train the model of a run folder; :func:`fit` with its learner, and the same options."""
     task = folder.task
-    return fit(
-        folder,
-        dataset,
-        lambda config: task.build_learner(config, dataset),
-        resume=resume,
-        show_progress=show_progress,
-        devices=devices,
-    )
+    return fit(folder, dataset, lambda config: task.build_learner(config, dataset), **options)
 
 
 def fit(
@@ -97,8 +81,8 @@ def fit(
         The parameters and whether training finished. A checkpoint of them is on disk.
 
     Raises:
-        InputError: if every checkpoint to resume from is damaged, or ``--best-metric`` is
-            not a metric.
+        InputError: if every checkpoint to resume from is damaged, ``--best-metric`` is not a
+            metric, or batches do not divide evenly among the devices.
         DivergedError: if training went wrong more often than it may be rolled back.
         OSError: if the folder cannot be written; what it held stays.
 
@@ -106,6 +90,7 @@ def fit(
         UserWarning: naming a damaged checkpoint, and at every rollback.
     """
     devices = devices or Devices()
+    devices.require_divisible(folder.config.optimizer.batch_size)
     keep = folder.config.checkpoint
     checkpoints = Checkpoints(
         folder.checkpoints,
@@ -157,12 +142,7 @@ class InterruptFlag:
             self._previous = {s: signal.signal(s, self._handle) for s in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -196,16 +176,14 @@ class Segment:
         self.images, self.bar, self.interrupt = images, bar, interrupt
         self.resumed_at = rollback.resume_point(job.folder, job.checkpoints)
         self.done = self.resumed_at.step
-        self.learner = job.build_learner(
-            rollback.scaled_config(self.config, self.resumed_at.rollbacks)
-        )
-        _require_metric(self.config.checkpoint.best_metric, self.learner)
+        rollbacks = self.resumed_at.rollbacks
+        self.learner = job.build_learner(rollback.scaled_config(self.config, rollbacks))
+        self._require_best_metric()
         self.held_out = job.dataset.x_test[: self.config.logging.validation_images]
         seed = jax.random.key(self.config.run.seed)
         self.init_key, update_key, self.observe_key = (
             jax.random.fold_in(seed, i) for i in (0, 1, 2)
         )
-        rollbacks = self.resumed_at.rollbacks
         # After a rollback, other noise than that which diverged.
         self.update_key = jax.random.fold_in(update_key, rollbacks) if rollbacks else update_key
         self.state = self._initial_state()
@@ -215,6 +193,12 @@ class Segment:
             None if function is None else jax.jit(function)
             for function in (self.learner.validate, self.learner.measure, self.learner.picture)
         )
+
+    def _require_best_metric(self) -> None:
+        best = self.config.checkpoint.best_metric
+        known = (*self.learner.metric_names, *self.learner.validation_names)
+        if best is not None and best not in known:
+            raise InputError(f"--best-metric must be one of {', '.join(known)}, got {best}")
 
     def _initial_state(self) -> TrainState:
         init = self.devices.compile(self.learner.init)
@@ -282,7 +266,8 @@ class Segment:
         row, count = self._row()
         reason = self._divergence_reason(row, count)
         if reason is None:
-            self.records.add({**row, "seconds": round(offset + time.monotonic(), 3)})
+            seconds = round(offset + time.monotonic(), 3)
+            self.records.add("training", {**row, "seconds": seconds})
             zeros = {name: np.zeros((), np.float32) for name in self.state.metric_sums}
             self.state = self.state._replace(metric_sums=self.devices.replicate(zeros))
             shown = {name: row[name] for name in ("loss", self.learner.shown)}
@@ -294,11 +279,7 @@ class Segment:
         logging = self.config.logging
         is_due = [
             every > 0 and self.done % every == 0 and self.devices.is_main_process
-            for every in (
-                logging.validate_every,
-                logging.pictures_every,
-                logging.gradients_every,
-            )
+            for every in (logging.validate_every, logging.pictures_every, logging.gradients_every)
         ]
         if not any(is_due):
             return
@@ -306,7 +287,7 @@ class Segment:
         if is_due[0] and self.validate is not None:
             values = self.validate(key, self.learner.params(state), jnp.asarray(self.held_out))
             row = {name: float(value) for name, value in values.items()}
-            self.records.add_validation({"step": self.done, **row})
+            self.records.add("validation", {"step": self.done, **row})
         if is_due[1] and self.picture is not None:
             self.records.add_picture(self.done, np.asarray(self.picture(key, state)))
         if is_due[2] and self.measure is not None:
@@ -316,7 +297,7 @@ class Segment:
             images = jnp.asarray(self.job.dataset.x_train)
             values = self.measure(key, state, images, jnp.asarray(index))
             row = {name: float(value) for name, value in values.items()}
-            self.records.add_gradients({"step": self.done, **row})
+            self.records.add("gradients", {"step": self.done, **row})
 
     def _save(self, *, is_extra: bool = False) -> None:
         if self.devices.is_main_process:
@@ -328,12 +309,6 @@ class Segment:
                 rollbacks=self.resumed_at.rollbacks,
                 is_extra=is_extra,
             )
-
-
-def _require_metric(name: str | None, learner: Learner) -> None:
-    known = (*learner.metric_names, *learner.validation_names)
-    if name is not None and name not in known:
-        raise InputError(f"--best-metric must be one of {', '.join(known)}, got {name}")
 
 
 def _run(job: Job, show_progress: bool) -> TrainResult:

@@ -111,16 +111,10 @@ def read_rollbacks(path: Path) -> list[Rollback]:
     if not path.exists():
         return []
     content = path.read_text()
-    rows = csv.DictReader(io.StringIO(content[: content.rfind("\n") + 1]))
+    header_and_rows = csv.reader(io.StringIO(content[: content.rfind("\n") + 1]))
     return [
-        Rollback(
-            int(row["rollback"]),
-            int(row["step"]),
-            int(row["target"]),
-            float(row["scale"]),
-            row["reason"],
-        )
-        for row in rows
+        Rollback(int(number), int(step), int(target), float(scale), reason)
+        for number, step, target, scale, reason in list(header_and_rows)[1:]
     ]
 
 

@@ -44,6 +44,11 @@ def task_of(config: BaseConfig) -> Task:
     return getattr(importlib.import_module(f"tempered_ebm.training.{package}.task"), name)()
 
 
+def _inside(name: str) -> property:
+    """Return a property that is the path of this name inside the folder ``self.path``."""
+    return property(lambda self: self.path / name)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths inside a run folder.
@@ -81,45 +86,22 @@ class RunFolder:
             )
         return dataset
 
-    @property
-    def metrics(self) -> Path:
-        """Table of training metrics."""
-        return self.path / "metrics.csv"
-
-    @property
-    def validation(self) -> Path:
-        """Table of validation metrics."""
-        return self.path / "validation.csv"
-
-    @property
-    def gradients(self) -> Path:
-        """Table of statistics of the learning gradient."""
-        return self.path / "gradients.csv"
-
-    @property
-    def events(self) -> Path:
-        """Table of rollbacks."""
-        return self.path / "events.csv"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of TensorBoard events."""
-        return self.path / "tensorboard"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of pictures."""
-        return self.path / "figures"
-
-    @property
-    def evaluation(self) -> Path:
-        """Table of the last evaluation."""
-        return self.path / "evaluation.json"
+    metrics = _inside("metrics.csv")
+    """Table of training metrics."""
+    validation = _inside("validation.csv")
+    """Table of validation metrics."""
+    gradients = _inside("gradients.csv")
+    """Table of statistics of the learning gradient."""
+    events = _inside("events.csv")
+    """Table of rollbacks."""
+    tensorboard = _inside("tensorboard")
+    """Folder of TensorBoard events."""
+    checkpoints = _inside("checkpoints")
+    """Folder of checkpoints."""
+    figures = _inside("figures")
+    """Folder of pictures."""
+    evaluation = _inside("evaluation.json")
+    """Table of the last evaluation."""
 
 
 def create(config: BaseConfig, dataset: AnyDataset) -> RunFolder:

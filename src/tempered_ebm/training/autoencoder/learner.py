@@ -17,18 +17,11 @@ from tempered_ebm.models import (
     replay,
 )
 from tempered_ebm.networks import mlp_decoder, mlp_encoder, mlp_network
+from tempered_ebm.training import state as states
 from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.networks import ACTIVATIONS
-from tempered_ebm.training.state import (
-    Learner,
-    TrainState,
-    WatchedMetrics,
-    advance,
-    begin,
-    build_adam,
-    sampling_params,
-)
+from tempered_ebm.training.state import Learner, TrainState, advance, begin, build_adam
 from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.types import PRNGKey
 
@@ -166,13 +159,13 @@ def build_learner(config: AutoencoderConfig, dataset: ImageDataset) -> Learner:
         return {"validation_reconstruction_loss": model.reconstruction_loss(params, x)}
 
     def picture(rng_key: PRNGKey, state: TrainState) -> Array:
-        return 2 * model.generate(rng_key, sampling_params(state), NUM_PICTURED) - 1
+        return 2 * model.generate(rng_key, states.sampling_params(state), NUM_PICTURED) - 1
 
     return Learner(
         metric_names=_NAMES,
         init=init,
         update=update,
-        watched=WatchedMetrics(
+        watched=states.WatchedMetrics(
             ("loss", "data_energy", "sample_energy"), ("code_second_moment",), "energy_gap"
         ),
         shown="reconstruction_error",
@@ -184,7 +177,7 @@ def build_learner(config: AutoencoderConfig, dataset: ImageDataset) -> Learner:
 
 def _freeze_autoencoder(model: AutoencoderEBM, state: TrainState, x: Array) -> TrainState:
     """Fix the autoencoder as it is sampled from, and measure the codes of the training set."""
-    sampled = sampling_params(state)
+    sampled = states.sampling_params(state)
     params = model.standardize(
         state.params._replace(encoder=sampled.encoder, decoder=sampled.decoder), x
     )

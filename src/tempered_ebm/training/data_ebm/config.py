@@ -41,23 +41,8 @@ import numpy as np
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.config import (
-    AdamConfig,
-    AnyDataConfig,
-    AnyDataset,
-    BaseConfig,
-    Dataset,
-    Options,
-    check_nonnegative,
-    find_preset,
-)
-from tempered_ebm.training.networks import (
-    BufferConfig,
-    LangevinConfig,
-    Network,
-    NetworkConfig,
-    check_capacity,
-)
+from tempered_ebm.training import config as base
+from tempered_ebm.training import networks
 
 Objective = Literal["persistent", "contrastive", "score_matching"]
 Start = Literal["uniform", "gaussian", "data"]
@@ -68,7 +53,7 @@ _TRAINING_IMAGES = 50_000
 
 
 @dataclass(frozen=True)
-class DataModelConfig(NetworkConfig):
+class DataModelConfig(networks.NetworkConfig):
     """Density exp(f(x)) / Z of the data, or exp(f(x)) N(x; 0, s^2 I) / Z."""
 
     base_scale: float | None = None
@@ -82,7 +67,7 @@ class DataModelConfig(NetworkConfig):
 
 
 @dataclass(frozen=True)
-class DataObjectiveConfig(Options):
+class DataObjectiveConfig(base.Options):
     """Loss."""
 
     objective: Objective = "persistent"
@@ -100,11 +85,11 @@ class DataObjectiveConfig(Options):
     def validate(self) -> None:
         """Check every option of the group."""
         self._check(checks.positive, "score_noise")
-        self._check(check_nonnegative, "energy_penalty", "data_noise")
+        self._check(base.check_nonnegative, "energy_penalty", "data_noise")
 
 
 @dataclass(frozen=True)
-class DataChainConfig(LangevinConfig):
+class DataChainConfig(networks.LangevinConfig):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
     steps: int | None = None
@@ -143,7 +128,7 @@ class DataChainConfig(LangevinConfig):
 
 
 @dataclass(frozen=True)
-class DataReplayConfig(BufferConfig):
+class DataReplayConfig(networks.BufferConfig):
     """Replay buffer of persistent chains."""
 
     start: Start = "uniform"
@@ -152,18 +137,18 @@ class DataReplayConfig(BufferConfig):
 
 
 @dataclass(frozen=True)
-class DataEBMConfig(BaseConfig):
+class DataEBMConfig(base.BaseConfig):
     """Everything that defines the training of an energy-based model of data."""
 
     kind: ClassVar[str] = "data"
 
-    data: AnyDataConfig = field(default_factory=AnyDataConfig)
+    data: base.AnyDataConfig = field(default_factory=base.AnyDataConfig)
     model: DataModelConfig = field(default_factory=DataModelConfig)
     objective: DataObjectiveConfig = field(default_factory=DataObjectiveConfig)
     chain: DataChainConfig = field(default_factory=DataChainConfig)
     replay: DataReplayConfig = field(default_factory=DataReplayConfig)
-    optimizer: AdamConfig = field(
-        default_factory=lambda: AdamConfig(batch_size=200, average_decay=0.998)
+    optimizer: base.AdamConfig = field(
+        default_factory=lambda: base.AdamConfig(batch_size=200, average_decay=0.998)
     )
 
     @property
@@ -185,9 +170,9 @@ class DataEBMConfig(BaseConfig):
                 f"{self.objective.objective}"
             )
         if self.is_persistent:
-            check_capacity(self.replay.capacity, self.optimizer.batch_size)
+            networks.check_capacity(self.replay.capacity, self.optimizer.batch_size)
 
-    def resolve(self, dataset: AnyDataset) -> Self:
+    def resolve(self, dataset: base.AnyDataset) -> Self:
         """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`.
 
         Raises:
@@ -248,7 +233,7 @@ def _rounded(value: float) -> float:
 def _igebm() -> DataEBMConfig:
     one_level = 2 / 256
     return DataEBMConfig(
-        data=AnyDataConfig(dataset="cifar10"),
+        data=base.AnyDataConfig(dataset="cifar10"),
         model=DataModelConfig(
             network="residual", width=64, depth=2, activation="leaky_relu", spectral_norm=True
         ),
@@ -257,7 +242,7 @@ def _igebm() -> DataEBMConfig:
         ),
         chain=DataChainConfig(steps=60, step_size=40.0, noise_scale=0.01, max_drift=0.005),
         replay=DataReplayConfig(capacity=10_000, restart=0.05, start_low=-1.0, start_high=1.0),
-        optimizer=AdamConfig(
+        optimizer=base.AdamConfig(
             num_steps=121_200,
             batch_size=128,
             learning_rate=1e-4,
@@ -269,48 +254,48 @@ def _igebm() -> DataEBMConfig:
 
 def _anatomy(*, steps: int, restart: float, capacity: int) -> DataEBMConfig:
     return DataEBMConfig(
-        data=AnyDataConfig(dataset="cifar10"),
+        data=base.AnyDataConfig(dataset="cifar10"),
         model=DataModelConfig(network="conv", width=32, activation="leaky_relu"),
         objective=DataObjectiveConfig(energy_penalty=0.0, data_noise=0.03),
         chain=DataChainConfig(steps=steps, step_size=1.0, noise_scale=0.01, sampling_steps=steps),
         replay=DataReplayConfig(capacity=capacity, restart=restart, start_low=-1.0, start_high=1.0),
-        optimizer=AdamConfig(
+        optimizer=base.AdamConfig(
             num_steps=100_000, batch_size=100, learning_rate=1e-4, rate_schedule="constant"
         ),
     )
 
 
-def _images(dataset: Dataset, network: Network, num_steps: int) -> DataEBMConfig:
+def _images(dataset: base.Dataset, network: networks.Network, num_steps: int) -> DataEBMConfig:
     """Return a configuration for an accelerator."""
     return DataEBMConfig(
-        data=AnyDataConfig(dataset=dataset),
+        data=base.AnyDataConfig(dataset=dataset),
         model=DataModelConfig(network=network, width=64, depth=2),
         chain=DataChainConfig(steps=40),
-        optimizer=AdamConfig(
+        optimizer=base.AdamConfig(
             num_steps=num_steps, batch_size=128, learning_rate=1e-4, average_decay=0.999
         ),
     )
 
 
-def _small_gray(dataset: Dataset) -> DataEBMConfig:
+def _small_gray(dataset: base.Dataset) -> DataEBMConfig:
     """Return a configuration for two CPU cores."""
     return DataEBMConfig(
-        data=AnyDataConfig(dataset=dataset),
+        data=base.AnyDataConfig(dataset=dataset),
         model=DataModelConfig(network="mlp", width=512, depth=2),
         chain=DataChainConfig(steps=10, sampling_steps=500),
         replay=DataReplayConfig(start="gaussian"),
-        optimizer=AdamConfig(num_steps=4_000, batch_size=200, average_decay=0.998),
+        optimizer=base.AdamConfig(num_steps=4_000, batch_size=200, average_decay=0.998),
     )
 
 
-def _small_colour(dataset: Dataset, num_steps: int) -> DataEBMConfig:
+def _small_colour(dataset: base.Dataset, num_steps: int) -> DataEBMConfig:
     """Return a configuration for two CPU cores."""
     return DataEBMConfig(
-        data=AnyDataConfig(dataset=dataset),
+        data=base.AnyDataConfig(dataset=dataset),
         model=DataModelConfig(network="residual", width=8, depth=1),
         chain=DataChainConfig(steps=10, sampling_steps=500),
         replay=DataReplayConfig(capacity=2_000),
-        optimizer=AdamConfig(
+        optimizer=base.AdamConfig(
             num_steps=num_steps, batch_size=50, learning_rate=5e-4, average_decay=0.998
         ),
     )
@@ -344,4 +329,4 @@ def preset(name: str) -> DataEBMConfig:
         >>> preset("igebm").chain.steps
         60
     """
-    return find_preset(PRESETS, name)
+    return base.find_preset(PRESETS, name)

@@ -10,19 +10,12 @@ from jaxtyping import Array
 from tempered_ebm import schedules
 from tempered_ebm.diagnostics import virial_temperature
 from tempered_ebm.models import ChainEnd, DataEBM, replay
+from tempered_ebm.training import state as states
 from tempered_ebm.training.config import AnyDataset
 from tempered_ebm.training.data_ebm.config import DataEBMConfig
 from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.networks import build_chain, build_network
-from tempered_ebm.training.state import (
-    Learner,
-    TrainState,
-    WatchedMetrics,
-    advance,
-    begin,
-    build_adam,
-    sampling_params,
-)
+from tempered_ebm.training.state import Learner, TrainState, advance, begin, build_adam
 from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.types import Params, PRNGKey
 
@@ -55,7 +48,12 @@ def build_start(config: DataEBMConfig, x: np.ndarray | Array) -> replay.Start:
         config: resolved configuration.
         x: training data, (n, ...).
     """
-    one = _start_of_one(config, jnp.asarray(x))
+    x, low, high = jnp.asarray(x), config.replay.start_low or 0.0, config.replay.start_high or 0.0
+    one = {
+        "uniform": lambda: replay.uniform_start(x.shape[1:], low, high),
+        "gaussian": lambda: replay.gaussian_start(x.mean(0), x.std(0) + 1e-3),
+        "data": lambda: replay.data_start(x),
+    }[config.replay.start]()
     rungs = config.chain.num_temperatures or 1
     if rungs == 1:
         return one
@@ -65,15 +63,6 @@ def build_start(config: DataEBMConfig, x: np.ndarray | Array) -> replay.Start:
         return position.reshape(*label.shape, rungs, *position.shape[1:])
 
     return ladder
-
-
-def _start_of_one(config: DataEBMConfig, x: Array) -> replay.Start:
-    if config.replay.start == "uniform":
-        low, high = config.replay.start_low or 0.0, config.replay.start_high or 0.0
-        return replay.uniform_start(x.shape[1:], low, high)
-    if config.replay.start == "gaussian":
-        return replay.gaussian_start(x.mean(0), x.std(0) + 1e-3)
-    return replay.data_start(x)
 
 
 def _chain_statistic(config: DataEBMConfig) -> str:
@@ -170,8 +159,19 @@ def build_learner(config: DataEBMConfig, dataset: AnyDataset) -> Learner:
             return model.contrastive_loss(params, x, end.position, energy_penalty=penalty)
 
         value, grads = jax.value_and_grad(loss)(state.params)
-        metrics = _metrics(model, state.params, x, end, mean_square)
-        metrics |= {"loss": value, _chain_statistic(config): end.statistic.mean()}
+        # Energies are minus f, second moments relative to those of the data.
+        data_energy = -model.negative_energy(state.params, x).mean()
+        sample_energy = -end.negative_energy.mean()
+        metrics = {
+            "loss": value,
+            "data_energy": data_energy,
+            "sample_energy": sample_energy,
+            "energy_gap": sample_energy - data_energy,
+            "sample_gradient_norm": end.gradient_norm.mean(),
+            _chain_statistic(config): end.statistic.mean(),
+            "virial_temperature": virial_temperature(end.position, end.gradient).temperature,
+            "sample_second_moment": jnp.mean(end.position**2) / mean_square,
+        }
         if batch is not None:
             buffer = replay.update(buffer, batch, position, num_steps=config.chain.steps or 1)
             metrics["chain_age"] = replay.age_statistics(buffer).mean
@@ -186,38 +186,18 @@ def build_learner(config: DataEBMConfig, dataset: AnyDataset) -> Learner:
         start_key, chain_key = jax.random.split(rng_key)
         start = build_start(config, dataset.x_train[:NUM_PICTURED])
         initial = start(start_key, jnp.zeros(NUM_PICTURED, jnp.int32))
-        return sampler.run_chains(chain_key, sampling_params(state), initial).position
+        return sampler.run_chains(chain_key, states.sampling_params(state), initial).position
 
     is_image = len(dataset.event_shape) == 3
     has_samples = "energy_gap" in names
-    watched = WatchedMetrics(
+    watched = states.WatchedMetrics(
         ("loss", "data_energy", "sample_energy"), ("sample_second_moment",), "energy_gap"
     )
     return Learner(
         metric_names=names,
         init=init,
         update=update,
-        watched=watched if has_samples else WatchedMetrics(("loss", "data_energy")),
+        watched=watched if has_samples else states.WatchedMetrics(("loss", "data_energy")),
         shown="energy_gap" if has_samples else "data_energy",
         picture=picture if is_image else None,
     )
-
-
-def _metrics(
-    model: DataEBM, params: Params, x: Array, end: ChainEnd, mean_square: float
-) -> dict[str, Array]:
-    """Return averages over one update.
-
-    Energies are minus f, second moments relative to those of the data.
-    """
-    data_energy = -model.negative_energy(params, x).mean()
-    sample_energy = -end.negative_energy.mean()
-    temperature = virial_temperature(end.position, end.gradient).temperature
-    return {
-        "data_energy": data_energy,
-        "sample_energy": sample_energy,
-        "energy_gap": sample_energy - data_energy,
-        "sample_gradient_norm": end.gradient_norm.mean(),
-        "virial_temperature": temperature,
-        "sample_second_moment": jnp.mean(end.position**2) / mean_square,
-    }

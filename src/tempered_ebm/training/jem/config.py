@@ -26,21 +26,8 @@ from typing import ClassVar, Literal, Self
 from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.config import (
-    AdamConfig,
-    BaseConfig,
-    DataConfig,
-    Dataset,
-    Options,
-    check_nonnegative,
-    find_preset,
-)
-from tempered_ebm.training.networks import (
-    BufferConfig,
-    LangevinConfig,
-    NetworkConfig,
-    check_capacity,
-)
+from tempered_ebm.training import config as base
+from tempered_ebm.training import networks
 
 Density = Literal["marginal", "joint", "none"]
 Start = Literal["uniform", "class_gaussian", "data"]
@@ -49,7 +36,7 @@ _EPOCH = 45_000 // 64
 
 
 @dataclass(frozen=True)
-class JEMModelConfig(NetworkConfig):
+class JEMModelConfig(networks.NetworkConfig):
     """Density exp(f(x)[y]) / Z of examples and labels, from the logits of a classifier."""
 
     num_classes: int | None = None
@@ -62,7 +49,7 @@ class JEMModelConfig(NetworkConfig):
 
 
 @dataclass(frozen=True)
-class JEMObjectiveConfig(Options):
+class JEMObjectiveConfig(base.Options):
     """Loss: -classify log p(y|x), and -weight log p(x) or log p(x, y)."""
 
     density: Density = "marginal"
@@ -81,12 +68,12 @@ class JEMObjectiveConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        self._check(check_nonnegative, "classify", "weight", "energy_penalty", "data_noise")
+        self._check(base.check_nonnegative, "classify", "weight", "energy_penalty", "data_noise")
         self._check(checks.at_least, "pretrain", minimum=0)
 
 
 @dataclass(frozen=True)
-class JEMChainConfig(LangevinConfig):
+class JEMChainConfig(networks.LangevinConfig):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
     steps: int | None = 20
@@ -105,7 +92,7 @@ class JEMChainConfig(LangevinConfig):
 
 
 @dataclass(frozen=True)
-class JEMReplayConfig(BufferConfig):
+class JEMReplayConfig(networks.BufferConfig):
     """Replay buffer of persistent chains; each slot keeps its class."""
 
     start: Start = "uniform"
@@ -114,7 +101,7 @@ class JEMReplayConfig(BufferConfig):
 
 
 @dataclass(frozen=True)
-class JEMConfig(BaseConfig):
+class JEMConfig(base.BaseConfig):
     """Everything that defines the training of a joint energy-based model."""
 
     kind: ClassVar[str] = "jem"
@@ -123,7 +110,7 @@ class JEMConfig(BaseConfig):
     objective: JEMObjectiveConfig = field(default_factory=JEMObjectiveConfig)
     chain: JEMChainConfig = field(default_factory=JEMChainConfig)
     replay: JEMReplayConfig = field(default_factory=JEMReplayConfig)
-    optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(average_decay=0.998))
+    optimizer: base.AdamConfig = field(default_factory=lambda: base.AdamConfig(average_decay=0.998))
 
     @property
     def has_density(self) -> bool:
@@ -134,7 +121,7 @@ class JEMConfig(BaseConfig):
         """Check every value that can be checked without the data."""
         super().validate()
         if self.has_density:
-            check_capacity(self.replay.capacity, self.optimizer.batch_size)
+            networks.check_capacity(self.replay.capacity, self.optimizer.batch_size)
 
     def resolve(self, dataset: ImageDataset) -> Self:
         """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`.
@@ -167,14 +154,14 @@ class JEMConfig(BaseConfig):
 
 def _jem() -> JEMConfig:
     return JEMConfig(
-        data=DataConfig(dataset="cifar10", validation=0.1),
+        data=base.DataConfig(dataset="cifar10", validation=0.1),
         model=JEMModelConfig(
             network="residual", width=64, depth=3, activation="leaky_relu", num_classes=10
         ),
         objective=JEMObjectiveConfig(energy_penalty=0.0, data_noise=0.03),
         chain=JEMChainConfig(steps=20, step_size=1.0, noise_scale=0.01, sampling_steps=1000),
         replay=JEMReplayConfig(capacity=10_000, restart=0.05, start_low=-1.0, start_high=1.0),
-        optimizer=AdamConfig(
+        optimizer=base.AdamConfig(
             num_steps=200 * _EPOCH,
             batch_size=64,
             learning_rate=1e-4,
@@ -185,13 +172,13 @@ def _jem() -> JEMConfig:
     )
 
 
-def _small(dataset: Dataset, width: int) -> JEMConfig:
+def _small(dataset: base.Dataset, width: int) -> JEMConfig:
     return JEMConfig(
-        data=DataConfig(dataset=dataset),
+        data=base.DataConfig(dataset=dataset),
         model=JEMModelConfig(network="mlp", width=width, depth=2),
         objective=JEMObjectiveConfig(classify=5.0),
         chain=JEMChainConfig(steps=10),
-        optimizer=AdamConfig(num_steps=6_000, average_decay=0.998),
+        optimizer=base.AdamConfig(num_steps=6_000, average_decay=0.998),
     )
 
 
@@ -214,4 +201,4 @@ def preset(name: str) -> JEMConfig:
         >>> preset("jem").optimizer.batch_size
         64
     """
-    return find_preset(PRESETS, name)
+    return base.find_preset(PRESETS, name)

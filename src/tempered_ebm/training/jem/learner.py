@@ -11,17 +11,11 @@ from jaxtyping import Array
 
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import JEM, JEMLoss, replay
+from tempered_ebm.training import state as states
 from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.networks import build_chain, build_network
-from tempered_ebm.training.state import (
-    Learner,
-    TrainState,
-    WatchedMetrics,
-    advance,
-    begin,
-    build_adam,
-)
+from tempered_ebm.training.state import Learner, TrainState, advance, begin, build_adam
 from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.types import Params, PRNGKey
 
@@ -136,7 +130,17 @@ def build_learner(config: JEMConfig, dataset: ImageDataset) -> Learner:
             return found.total, found
 
         (_, found), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-        metrics = {**_metrics(found), **of_chains}
+        # Zeros without chains; energies are minus f.
+        metrics = {
+            **{name: jnp.zeros(()) for name in _NAMES},
+            "loss": found.total,
+            "cross_entropy": found.cross_entropy,
+            "accuracy": found.accuracy,
+            "data_energy": found.data_energy,
+            "sample_energy": found.sample_energy,
+            "energy_gap": found.sample_energy - found.data_energy,
+            **of_chains,
+        }
         return advance(state, optimizer, grads, buffer, metrics, average_decay=decay)
 
     def validate(rng_key: PRNGKey, params: Params, x: Array) -> dict[str, Array]:
@@ -154,7 +158,7 @@ def build_learner(config: JEMConfig, dataset: ImageDataset) -> Learner:
         metric_names=_NAMES,
         init=init,
         update=update,
-        watched=WatchedMetrics(
+        watched=states.WatchedMetrics(
             ("loss", "data_energy", "sample_energy"), ("sample_second_moment",), "energy_gap"
         ),
         shown="accuracy",
@@ -162,16 +166,3 @@ def build_learner(config: JEMConfig, dataset: ImageDataset) -> Learner:
         validate=validate,
         picture=picture if config.has_density else None,
     )
-
-
-def _metrics(found: JEMLoss) -> dict[str, Array]:
-    """Return averages over one update, zeros without chains; energies are minus f."""
-    return {
-        **{name: jnp.zeros(()) for name in _NAMES},
-        "loss": found.total,
-        "cross_entropy": found.cross_entropy,
-        "accuracy": found.accuracy,
-        "data_energy": found.data_energy,
-        "sample_energy": found.sample_energy,
-        "energy_gap": found.sample_energy - found.data_energy,
-    }

@@ -24,18 +24,7 @@ from tempered_ebm import schedules
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
-from tempered_ebm.training.config import (
-    BaseConfig,
-    BaseOptimizerConfig,
-    DataConfig,
-    Dataset,
-    Options,
-    RateSchedule,
-    RateShape,
-    check_fraction,
-    find_preset,
-    is_small,
-)
+from tempered_ebm.training import config as base
 from tempered_ebm.training.networks import GeneratorConfig, check_widths
 
 Chains = Literal["persistent", "short_run"]
@@ -44,7 +33,7 @@ Precision = Literal["float32", "bf16"]
 Schedule = Literal["uniform", "power", "sigmoid", "geometric", "beta", "cosine"]
 
 _EPOCHS = 201
-_TRAINING_IMAGES: dict[Dataset, int] = {
+_TRAINING_IMAGES: dict[base.Dataset, int] = {
     "svhn": 73_257,
     "cifar10": 50_000,
     "celeba": 162_770,
@@ -66,7 +55,7 @@ class LatentModelConfig(GeneratorConfig):
 
 
 @dataclass(frozen=True)
-class LatentChainConfig(Options):
+class LatentChainConfig(base.Options):
     """Langevin chains, z' = z + h grad log p(z) + sqrt(2h) noise."""
 
     chains: Chains = "persistent"
@@ -98,7 +87,7 @@ class LatentChainConfig(Options):
 
 
 @dataclass(frozen=True)
-class EstimatorConfig(Options):
+class EstimatorConfig(base.Options):
     """Learning gradient."""
 
     estimator: EstimatorName = "posterior"
@@ -146,20 +135,9 @@ class EstimatorConfig(Options):
         Raises:
             InputError: if the family's parameter is out of range.
         """
-        K = self.num_temperatures
-        match self.schedule:
-            case "uniform":
-                return schedules.uniform(K)
-            case "power":
-                return schedules.power(K, self.power)
-            case "sigmoid":
-                return schedules.sigmoid(K, self.steepness)
-            case "geometric":
-                return schedules.geometric(K, self.t_min)
-            case "beta":
-                return schedules.beta(K, self.alpha)
-            case "cosine":
-                return schedules.cosine(K)
+        shapes = {"power": "power", "sigmoid": "steepness", "geometric": "t_min", "beta": "alpha"}
+        options = [getattr(self, shapes[self.schedule])] if self.schedule in shapes else []
+        return getattr(schedules, self.schedule)(self.num_temperatures, *options)
 
     def validate(self) -> None:
         """Check every option of the group."""
@@ -174,7 +152,7 @@ class EstimatorConfig(Options):
 
 
 @dataclass(frozen=True)
-class LatentOptimizerConfig(BaseOptimizerConfig):
+class LatentOptimizerConfig(base.BaseOptimizerConfig):
     """Optimisation by AdamW."""
 
     batch_size: int = 100
@@ -198,19 +176,19 @@ class LatentOptimizerConfig(BaseOptimizerConfig):
 
 
 @dataclass(frozen=True)
-class RateConfig(RateShape):
+class RateConfig(base.RateShape):
     """Schedules of the learning rates."""
 
-    prior_rate_schedule: RateSchedule = "cosine"
+    prior_rate_schedule: base.RateSchedule = "cosine"
     """Learning rate of the energy network: constant; cosine, to 0 at the end; warmup_cosine, up
     from 0 before; exponential, smoothly by --rate-decay every --rate-decay-every updates; step,
     the same in steps."""
-    generator_rate_schedule: RateSchedule = "cosine"
+    generator_rate_schedule: base.RateSchedule = "cosine"
     """Learning rate of the generator, by the same names."""
 
 
 @dataclass(frozen=True)
-class UpdateConfig(Options):
+class UpdateConfig(base.Options):
     """Clipping, averages of parameters, and precision of an update."""
 
     prior_clip: float | None = None
@@ -228,11 +206,11 @@ class UpdateConfig(Options):
     def validate(self) -> None:
         """Check every option of the group."""
         self._check(checks.positive, "prior_clip", "generator_clip")
-        self._check(check_fraction, "average_decay")
+        self._check(base.check_fraction, "average_decay")
 
 
 @dataclass(frozen=True)
-class LatentConfig(BaseConfig):
+class LatentConfig(base.BaseConfig):
     """Everything that defines the training of a latent EBM."""
 
     kind: ClassVar[str] = "latent"
@@ -252,9 +230,6 @@ class LatentConfig(BaseConfig):
     def validate(self) -> None:
         """Check every value that can be checked without the data."""
         super().validate()
-        self._validate_rates()
-
-    def _validate_rates(self) -> None:
         names = (self.rates.prior_rate_schedule, self.rates.generator_rate_schedule)
         self.rates.validate_rates(names, self.optimizer.num_steps)
 
@@ -262,17 +237,18 @@ class LatentConfig(BaseConfig):
         """Fill in the options that depend on the data; see :meth:`BaseConfig.resolve`."""
         config = super().resolve(dataset)
         model = config.model.resolve(dataset)
-        widths = (64, 64) if is_small(dataset) else (200, 200)
-        config._validate_rates()
-        return dataclasses.replace(
+        widths = (64, 64) if base.is_small(dataset) else (200, 200)
+        config = dataclasses.replace(
             config,
             model=model.with_defaults(energy_widths=widths),
             learning=config.learning.with_defaults(num_chains=config.learning.min_chains),
         )
+        config.validate()
+        return config
 
 
 def _paper(
-    dataset: Dataset,
+    dataset: base.Dataset,
     *,
     batch_size: int,
     energy_widths: tuple[int, int],
@@ -286,7 +262,7 @@ def _paper(
         rate_decay_every=epoch,
     )
     return LatentConfig(
-        data=DataConfig(dataset=dataset),
+        data=base.DataConfig(dataset=dataset),
         model=LatentModelConfig(
             latent_dim=100,
             sigma=0.3,
@@ -308,11 +284,11 @@ def _paper(
     )
 
 
-def _pang2020(dataset: Dataset) -> LatentConfig:
+def _pang2020(dataset: base.Dataset) -> LatentConfig:
     return _paper(dataset, batch_size=100, energy_widths=(200, 200), learning=EstimatorConfig())
 
 
-def _thermo(dataset: Dataset) -> LatentConfig:
+def _thermo(dataset: base.Dataset) -> LatentConfig:
     learning = EstimatorConfig(
         estimator="path", path_weight="frozen_ti", num_temperatures=10, power=1.0
     )
@@ -323,9 +299,9 @@ PRESETS: dict[str, LatentConfig] = {
     **{f"pang2020-{name}": _pang2020(name) for name in _TRAINING_IMAGES},
     **{f"thermo-{name}": _thermo(name) for name in _TRAINING_IMAGES},
     "digits": LatentConfig(),
-    "mnist": LatentConfig(data=DataConfig(dataset="mnist")),
+    "mnist": LatentConfig(data=base.DataConfig(dataset="mnist")),
     "svhn-small": LatentConfig(
-        data=DataConfig(dataset="svhn"),
+        data=base.DataConfig(dataset="svhn"),
         model=LatentModelConfig(latent_dim=64, generator_width=16),
     ),
 }
@@ -343,4 +319,4 @@ def preset(name: str) -> LatentConfig:
         >>> preset("pang2020-svhn").optimizer.batch_size
         100
     """
-    return find_preset(PRESETS, name)
+    return base.find_preset(PRESETS, name)

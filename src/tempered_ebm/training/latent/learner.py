@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from tempered_ebm import learning
 from tempered_ebm.models import ChainSettings, Draws, LatentEBM, LatentEBMParams, likelihoods
 from tempered_ebm.networks import in_bfloat16, mlp_network
+from tempered_ebm.training import state as states
 from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.latent.config import (
     LatentConfig,
@@ -21,17 +22,7 @@ from tempered_ebm.training.latent.config import (
     UpdateConfig,
 )
 from tempered_ebm.training.networks import ACTIVATIONS, build_generator
-from tempered_ebm.training.state import (
-    Learner,
-    TrainState,
-    WatchedMetrics,
-    adamw,
-    advance,
-    begin,
-    rate_schedule,
-    sampling_params,
-    skip_nonfinite,
-)
+from tempered_ebm.training.state import Learner, TrainState, advance, begin
 from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.types import PRNGKey
 
@@ -86,15 +77,9 @@ def build_model(
 
 def build_estimator(config: LatentConfig) -> learning.Estimator:
     """Return the estimator of the learning gradient of a configuration."""
-    match config.learning.estimator:
-        case "posterior":
-            return learning.posterior()
-        case "path":
-            return learning.path(config.learning.path_weight)
-        case "covariance":
-            return learning.covariance()
-        case "pooled":
-            return learning.pooled()
+    name = config.learning.estimator
+    options = (config.learning.path_weight,) if name == "path" else ()
+    return getattr(learning, name)(*options)
 
 
 def build_optimizer(
@@ -113,21 +98,23 @@ def build_optimizer(
     """
     rates, update = rates or RateConfig(), update or UpdateConfig()
     num_steps, decay = config.num_steps or 1, config.weight_decay
-    prior = rate_schedule(rates.prior_rate_schedule, config.prior_learning_rate, num_steps, rates)
-    generator = rate_schedule(
+    prior = states.rate_schedule(
+        rates.prior_rate_schedule, config.prior_learning_rate, num_steps, rates
+    )
+    generator = states.rate_schedule(
         rates.generator_rate_schedule, config.generator_learning_rate, num_steps, rates
     )
     both = optax.partition(
         {
-            "prior": adamw(prior, 0.5, decay, update.prior_clip),
-            "generator": adamw(generator, 0.9, decay, update.generator_clip),
+            "prior": states.adamw(prior, 0.5, decay, update.prior_clip),
+            "generator": states.adamw(generator, 0.9, decay, update.generator_clip),
         },
         lambda params: LatentEBMParams(
             jax.tree.map(lambda _: "prior", params.prior),
             jax.tree.map(lambda _: "generator", params.generator),
         ),
     )
-    return skip_nonfinite(both)
+    return states.skip_nonfinite(both)
 
 
 def _metrics(
@@ -422,7 +409,7 @@ def build_learner(
         return {"validation_reconstruction_error": error}
 
     def picture(rng_key: PRNGKey, state: TrainState) -> Array:
-        params = sampling_params(state)
+        params = states.sampling_params(state)
         if state.chains is None:
             return model.generate(rng_key, params, NUM_PICTURED)
         return model.decode(params, state.chains.prior[:NUM_PICTURED])
@@ -431,7 +418,7 @@ def build_learner(
         metric_names=names,
         init=init,
         update=update,
-        watched=WatchedMetrics(
+        watched=states.WatchedMetrics(
             ("loss", "posterior_energy", "prior_energy"),
             ("posterior_second_moment", "prior_second_moment"),
         ),

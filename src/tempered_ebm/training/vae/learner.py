@@ -9,16 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from tempered_ebm.models import VAE, VAEParams, likelihoods
+from tempered_ebm.training import state as states
 from tempered_ebm.training.devices import shard_batch
 from tempered_ebm.training.networks import build_encoder, build_generator
-from tempered_ebm.training.state import (
-    Learner,
-    TrainState,
-    advance,
-    begin,
-    build_adam,
-    sampling_params,
-)
+from tempered_ebm.training.state import Learner, TrainState, advance, begin, build_adam
 from tempered_ebm.training.task import NUM_PICTURED
 from tempered_ebm.training.vae.config import VAEConfig
 from tempered_ebm.types import PRNGKey
@@ -81,7 +75,7 @@ def build_learner(config: VAEConfig, image_shape: tuple[int, int, int]) -> Learn
         }
 
     def picture(rng_key: PRNGKey, state: TrainState) -> Array:
-        return model.generate(rng_key, sampling_params(state), NUM_PICTURED)
+        return model.generate(rng_key, states.sampling_params(state), NUM_PICTURED)
 
     return Learner(
         metric_names=_NAMES,
