@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceEstimate
 from tempered_ebm.training.config import DataConfig, load_images
 from tempered_ebm.training.task import Evaluated
+from tempered_ebm.types import Params
 
 MOST_IMAGES = 5000
 """Images of each set whose distance is taken."""
@@ -50,6 +52,16 @@ def in_batches(
             for key, i in zip(keys, starts, strict=True)
         ]
     )
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _decode(model: Any, params: Params, z: jax.Array) -> jax.Array:
+    return model.decode(params, z)
+
+
+def decode(model: Any, params: Params, z: np.ndarray | jax.Array) -> np.ndarray:
+    """Return the observations that a model makes of latent vectors, batch by batch."""
+    return in_batches(lambda _, z: _decode(model, params, z), jax.random.key(0), np.asarray(z))
 
 
 class FeatureSpace(NamedTuple):

@@ -329,15 +329,11 @@ def _run(job: Job, show_progress: bool) -> TrainResult:
             if reason is None:
                 params = segment.learner.params(segment.state)
                 return TrainResult(params, segment.done, segment.done == num_steps)
-            _roll_back(job, segment, reason)
-
-
-def _roll_back(job: Job, segment: Segment, reason: str) -> None:
-    limits = job.folder.config.guard
-    rollback.require_rollbacks_left(limits, segment.resumed_at.rollbacks, reason)
-    if job.devices.is_main_process:
-        words = rollback.roll_back(job.folder, job.checkpoints, segment.done, reason)
-        warnings.warn(words, stacklevel=2)
+            limits = job.folder.config.guard
+            rollback.require_rollbacks_left(limits, segment.resumed_at.rollbacks, reason)
+            if job.devices.is_main_process:
+                words = rollback.roll_back(job.folder, job.checkpoints, segment.done, reason)
+                warnings.warn(words, stacklevel=2)
 
 
 def load_params(folder: RunFolder, *, best: bool = False) -> tuple[Params, int]:

@@ -15,10 +15,11 @@ from jaxtyping import Array, Bool, Float
 
 from tempered_ebm import _checks as checks
 from tempered_ebm import _files, metrics, plotting
-from tempered_ebm.errors import DivergedError, InputError
+from tempered_ebm.errors import InputError
 from tempered_ebm.models import DataEBM, denoise, denoising_chain, inpaint
 from tempered_ebm.training import loop
 from tempered_ebm.training.run_folder import RunFolder
+from tempered_ebm.training.task import require_finite
 from tempered_ebm.types import Params
 
 Missing = Literal["left", "right", "top", "bottom", "centre", "random"]
@@ -70,7 +71,7 @@ class _Work(NamedTuple):
 def missing_pixels(
     missing: Missing,
     fraction: float,
-    shape: tuple[int, int, int, int],
+    shape: tuple[int, ...],
     rng: np.random.Generator,
 ) -> Bool[np.ndarray, "n h w c"]:
     """Return which pixels are hidden.
@@ -135,7 +136,7 @@ def inpaint_images(
     """
     _check(folder, "inpaint", config)
     rng = np.random.default_rng(config.seed)
-    hidden = missing_pixels(missing, fraction, (config.num_images, *_sizes(folder)), rng)
+    hidden = missing_pixels(missing, fraction, (config.num_images, *folder.event_shape), rng)
     work = _prepare(folder, config)
     start_key, chain_key = jax.random.split(jax.random.key(config.seed))
     start = jnp.where(hidden, work.fresh(start_key), work.images)
@@ -147,8 +148,8 @@ def inpaint_images(
         "a part missing": np.where(hidden, 0.0, original),
         "filled in": after,
     }
-    _save(folder, "inpainted", arrays, panels, observed=~hidden)
-    psnr = [metrics.psnr(_in_range(x), original, where=hidden) for x in (before, after)]
+    written = _save(folder, "inpainted", {**arrays, "observed": ~hidden}, panels)
+    psnr = [metrics.psnr(x.clip(-1, 1), original, where=hidden) for x in (before, after)]
     is_same = np.array_equal(after[~hidden], original[~hidden])
     lines = [
         f"PSNR of the missing pixels, mean over {config.num_images} images "
@@ -156,7 +157,7 @@ def inpaint_images(
         f"  start      {_decibels(psnr[0])}",
         f"  filled in  {_decibels(psnr[1])}",
         f"observed pixels are {'as they were, bit for bit' if is_same else 'CHANGED'}",
-        _written(folder, "inpainted"),
+        written,
     ]
     return RestorationResult(psnr[0], psnr[1], "\n".join(lines))
 
@@ -203,14 +204,14 @@ def denoise_images(
     original, before, after = _on_host(work.images, noisy, clean)
     arrays = {"original": original, "noisy": before, "denoised": after}
     panels = {"held-out": original, f"noise of {noise_scale:g}": before, "denoised": after}
-    _save(folder, "denoised", arrays, panels)
-    psnr = [metrics.psnr(_in_range(x), original) for x in (before, after)]
+    written = _save(folder, "denoised", arrays, panels)
+    psnr = [metrics.psnr(x.clip(-1, 1), original) for x in (before, after)]
     lines = [
         f"PSNR, mean over {config.num_images} images (standard deviation), pixels kept in [-1, 1]",
         f"  noisy     {_decibels(psnr[0])}",
         f"  denoised  {_decibels(psnr[1])}",
         f"prior weight {weight:.4g}, step size {model.chain.step_size:.4g}",
-        _written(folder, "denoised"),
+        written,
     ]
     return RestorationResult(psnr[0], psnr[1], "\n".join(lines))
 
@@ -229,11 +230,6 @@ def _check(folder: RunFolder, command: str, config: RestorationConfig) -> None:
         )
     if len(folder.event_shape) != 3:
         raise InputError(f"{command} needs images, and {folder.path} is a run on points")
-
-
-def _sizes(folder: RunFolder) -> tuple[int, int, int]:
-    height, width, channels = folder.event_shape
-    return height, width, channels
 
 
 def _prepare(folder: RunFolder, config: RestorationConfig) -> _Work:
@@ -257,17 +253,9 @@ def _prepare(folder: RunFolder, config: RestorationConfig) -> _Work:
 
 def _on_host(*arrays: Array) -> list[np.ndarray]:
     found = [np.asarray(array) for array in arrays]
-    if not all(np.all(np.isfinite(array)) for array in found):
-        raise DivergedError(
-            "the chains of the trained model diverged: expected finite values; fewer --num-steps "
-            "may help, or a smaller --step-size in training"
-        )
+    for array in found:
+        require_finite(array, advice="fewer --num-steps, or a smaller --step-size")
     return found
-
-
-def _in_range(images: np.ndarray) -> np.ndarray:
-    """Return images as they are saved, but for rounding: kept in [-1, 1]."""
-    return images.clip(-1, 1)
 
 
 def _decibels(values: Float[np.ndarray, "n"]) -> str:
@@ -277,24 +265,19 @@ def _decibels(values: Float[np.ndarray, "n"]) -> str:
 
 
 def _save(
-    folder: RunFolder,
-    name: str,
-    images: Mapping[str, np.ndarray],
-    panels: Mapping[str, np.ndarray],
-    **others: np.ndarray,
-) -> None:
-    arrays: dict[str, Any] = dict(others)
-    for key, x in images.items():
-        arrays[key] = np.round((x + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    folder: RunFolder, name: str, arrays: Mapping[str, Any], panels: Mapping[str, np.ndarray]
+) -> str:
+    """Write arrays, images in [-1, 1] as bytes, and a picture; return where, in words."""
+    saved = {
+        key: x if x.dtype == bool else np.round((x + 1) * 127.5).clip(0, 255).astype(np.uint8)
+        for key, x in arrays.items()
+    }
     archive = io.BytesIO()
-    np.savez_compressed(archive, **arrays)
+    np.savez_compressed(archive, **saved)
     shown = {title: x[:_PICTURED] for title, x in panels.items()}
     columns = min(_COLUMNS, len(next(iter(shown.values()))))
     figure = plotting.image_panels(shown, num_columns=columns, panels_in_row=len(shown))
     figure.set_layout_engine("constrained", w_pad=0.15)
     _files.write_atomically(folder.path / f"{name}.npz", archive.getvalue())
     _files.write_atomically(folder.path / f"{name}.png", plotting.to_png(figure))
-
-
-def _written(folder: RunFolder, name: str) -> str:
     return f"images in {folder.path / name}.npz, picture beside it"

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import logsumexp
 
 from tempered_ebm import metrics, plotting
 from tempered_ebm.datasets import ImageDataset
@@ -159,5 +160,4 @@ def importance_log_normalizer(
 
     keys = jax.random.split(rng_key, _IMPORTANCE_DRAWS // _BLOCK)
     f = np.concatenate([np.asarray(block(key), np.float64) for key in keys])
-    peak = f.max()
-    return float(peak + math.log(np.mean(np.exp(f - peak))))
+    return float(logsumexp(f, b=1 / len(f)))

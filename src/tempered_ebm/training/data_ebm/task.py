@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tempered_ebm.training.data_ebm.learner import (
     build_start,
     run_chains,
 )
-from tempered_ebm.training.evaluation import DistanceRow, FeatureSpace, OutlierRow
+from tempered_ebm.training.evaluation import DistanceRow, OutlierRow
 from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import Params, PRNGKey
@@ -130,14 +130,18 @@ class DataEBMTask(Task):
         sets = {"training set (floor)": dataset.x_train[:num_images], **made}
         space = evaluation.fit_features(dataset)
         model = self.build_model(trained.config, dataset.event_shape)
+        scores = []
+        if space.probabilities is not None:
+            for name, images in {"held-out images (ceiling)": held_out, **made}.items():
+                classes, num_splits = space.probabilities(images), min(_SPLITS, len(images))
+                found = metrics.inception_score(classes, num_splits=num_splits)
+                scores.append(InceptionRow(name, *found))
         table = ImageEvaluation(
             step=trained.step,
             feature_space=space.name,
             num_images=num_images,
             distances=evaluation.distances(space, sets, held_out),
-            inception_scores=_inception_scores(
-                space, {"held-out images (ceiling)": held_out, **made}
-            ),
+            inception_scores=scores,
             out_of_distribution=evaluation.detect_outliers(
                 (evaluation.LOG_DENSITY, evaluation.SCORE_NORM),
                 lambda x: density_scores(model, trained.params, x),
@@ -289,17 +293,3 @@ class ImageEvaluation:
         ]
         lines += evaluation.outlier_lines(self.out_of_distribution)
         return "\n".join(lines)
-
-
-def _inception_scores(space: FeatureSpace, sets: Mapping[str, np.ndarray]) -> list[InceptionRow]:
-    if space.probabilities is None:
-        return []
-    return [
-        InceptionRow(
-            name,
-            *metrics.inception_score(
-                space.probabilities(images), num_splits=min(_SPLITS, len(images))
-            ),
-        )
-        for name, images in sets.items()
-    ]

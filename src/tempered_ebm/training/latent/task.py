@@ -90,7 +90,7 @@ class LatentTask(Task):
             dataset,
             step,
             sets,
-            _decode(model, params, z),
+            evaluation.decode(model, params, z),
             estimate_evidence(evidence_key, model, params, held_out),
             _scorers(jax.random.fold_in(root, 3), model, params),
         )
@@ -99,15 +99,6 @@ class LatentTask(Task):
 def _require_finite(name: str, values: np.ndarray) -> None:
     """Require that the "prior" or "posterior" chains have not diverged."""
     require_finite(values, f"{name} chains", f"a smaller --{name}-step-size or --metropolis")
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _decode_batch(model: LatentEBM, params: LatentEBMParams, z: jax.Array) -> jax.Array:
-    return model.decode(params, z)
-
-
-def _decode(model: LatentEBM, params: LatentEBMParams, z: np.ndarray) -> np.ndarray:
-    return in_batches(lambda _, z: _decode_batch(model, params, z), jax.random.key(0), z)
 
 
 def _posterior_draws(
@@ -141,7 +132,7 @@ def generated_sets(
         "N(0, I)": jax.random.normal(normal_key, shape),
         "normal matched to posterior": matched_normal(matched_key, posterior, num_samples),
     }
-    return {name: _decode(model, params, np.asarray(z)) for name, z in latents.items()}
+    return {name: evaluation.decode(model, params, z) for name, z in latents.items()}
 
 
 def matched_normal(

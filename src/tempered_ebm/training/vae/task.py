@@ -58,14 +58,11 @@ class VAETask(Task):
             keys[0],
             dataset.x_train[:_MOST_MATCHED],
         )
-
-        def decoded(z: jax.Array) -> np.ndarray:
-            return in_batches(lambda _, z: _decode(model, params, z), keys[0], np.asarray(z))
-
-        sets = {
-            "N(0, I)": decoded(jax.random.normal(keys[1], (num_samples, model.latent_dim))),
-            "normal matched to posterior": decoded(matched_normal(keys[2], codes, num_samples)),
+        latents = {
+            "N(0, I)": jax.random.normal(keys[1], (num_samples, model.latent_dim)),
+            "normal matched to posterior": matched_normal(keys[2], codes, num_samples),
         }
+        sets = {name: evaluation.decode(model, params, z) for name, z in latents.items()}
         reconstructed = in_batches(
             lambda key, x: model.reconstruct(key, params, x),
             keys[3],
@@ -86,11 +83,6 @@ class VAETask(Task):
         return evaluation.evaluate_latent(
             config.data, dataset, step, sets, reconstructed, evidence, scorers
         )
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _decode(model: VAE, params: VAEParams, z: jax.Array) -> jax.Array:
-    return model.decode(params, z)
 
 
 @functools.partial(jax.jit, static_argnames="model")
