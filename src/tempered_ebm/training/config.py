@@ -181,6 +181,15 @@ class DataConfig(Options):
         self._check(check_fraction, "validation")
         self._check(checks.at_least, "held_out_label", minimum=0)
 
+    def resolve(self, dataset: AnyDataset) -> Self:
+        """Make paths absolute, and fill in the size of images that depends on the data."""
+        paths = {"data_file": self.data_file, "data_dir": self.data_dir}
+        absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+        config = dataclasses.replace(self, **absolute)
+        if self.dataset != "celeba":
+            return config
+        return config.with_defaults(image_size=dataset.event_shape[0])
+
 
 @dataclass(frozen=True)
 class AnyDataConfig(DataConfig):
@@ -456,7 +465,7 @@ class BaseConfig:
         if isinstance(optimizer, AdamConfig):
             rate = _POINT_RATE if len(dataset.event_shape) == 1 else _IMAGE_RATE
             optimizer = optimizer.with_defaults(learning_rate=rate)
-        return dataclasses.replace(self, data=resolve_data(self.data, dataset), optimizer=optimizer)
+        return dataclasses.replace(self, data=self.data.resolve(dataset), optimizer=optimizer)
 
     def scaled(self, factor: float) -> Self:
         """Return the configuration with learning rates and step sizes multiplied by ``factor``."""
@@ -521,17 +530,6 @@ def load_images(config: DataConfig) -> ImageDataset:
     if config.validation is not None:
         dataset = split_validation(dataset, config.validation)
     return dataset
-
-
-def resolve_data(data: DataConfig, dataset: AnyDataset) -> DataConfig:
-    """Make paths absolute, and fill in the size of images that depends on the data."""
-    if data.data_file is not None:
-        data = dataclasses.replace(data, data_file=data.data_file.absolute())
-    if data.data_dir is not None:
-        data = dataclasses.replace(data, data_dir=data.data_dir.absolute())
-    if data.image_size is None and data.dataset == "celeba":
-        data = dataclasses.replace(data, image_size=dataset.event_shape[0])
-    return data
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from tempered_ebm import schedules
 from tempered_ebm.datasets import ImageDataset
+from tempered_ebm.evidence import EvidenceEstimate
 from tempered_ebm.models import LatentEBM, LatentEBMParams
 from tempered_ebm.training import evaluation
 from tempered_ebm.training.evaluation import Evidence, Scorer, in_batches
@@ -35,7 +36,6 @@ _EVIDENCE_STEPS = 250
 _MOST_MATCHED = 1000
 _MOST_ENERGIES = 2_000
 _MOST_EVIDENCES = 300
-_CHEAP_TEMPERATURES = 24
 _CHEAP_STEPS = 40
 
 
@@ -148,19 +148,23 @@ def estimate_evidence(
     rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams, x: Float[np.ndarray, "n ..."]
 ) -> Evidence:
     """Return the log-evidence of images, and the ladder behind it."""
-    temperatures = schedules.power(24, 5.0)
+    num_chains, num_steps = _EVIDENCE_CHAINS, _EVIDENCE_STEPS
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        estimate = model.log_evidence(
-            rng_key,
-            params,
-            jnp.asarray(x),
-            temperatures=temperatures,
-            num_chains=_EVIDENCE_CHAINS,
-            num_warmup=_EVIDENCE_STEPS,
-            num_samples=_EVIDENCE_STEPS,
-        )
-    return Evidence(np.asarray(temperatures), estimate, [str(one.message) for one in caught])
+        estimate = _log_evidence(rng_key, model, params, jnp.asarray(x), num_chains, num_steps)
+    return Evidence(np.asarray(_ladder()), estimate, [str(one.message) for one in caught])
+
+
+def _ladder() -> jax.Array:
+    return schedules.power(24, 5.0)
+
+
+def _log_evidence(
+    rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams, x: jax.Array, chains: int, n: int
+) -> EvidenceEstimate:
+    """Return the log-evidence of images from n draws of each chain, after as many of warm-up."""
+    options = {"num_chains": chains, "num_warmup": n, "num_samples": n}
+    return model.log_evidence(rng_key, params, x, temperatures=_ladder(), **options)
 
 
 def _scorers(rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams) -> dict[str, Scorer]:
@@ -170,7 +174,8 @@ def _scorers(rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams) -> d
         return -_log_joint(model, params, x, model.sample_posterior(key, params, x))
 
     def minus_log_evidence(key: jax.Array, x: jax.Array) -> jax.Array:
-        return -evidence_of_many(key, model, params, x)
+        # At a cost for many images: one chain each.
+        return -_log_evidence(key, model, params, x, 1, _CHEAP_STEPS).log_evidence
 
     def scorer(score: Callable[[jax.Array, jax.Array], jax.Array], most: int) -> Scorer:
         return Scorer(lambda x: in_batches(score, rng_key, x), most)
@@ -184,18 +189,3 @@ def _scorers(rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams) -> d
 @functools.partial(jax.jit, static_argnames="model")
 def _log_joint(model: LatentEBM, params: LatentEBMParams, x: jax.Array, z: jax.Array) -> jax.Array:
     return model.log_joint(params, x, z)
-
-
-def evidence_of_many(
-    rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams, x: jax.Array
-) -> jax.Array:
-    """Return the log-evidence at a cost for many images: fewer temperatures, one chain each."""
-    return model.log_evidence(
-        rng_key,
-        params,
-        x,
-        temperatures=schedules.power(_CHEAP_TEMPERATURES, 5.0),
-        num_chains=1,
-        num_warmup=_CHEAP_STEPS,
-        num_samples=_CHEAP_STEPS,
-    ).log_evidence
