@@ -184,7 +184,9 @@ class DataConfig(Options):
     def resolve(self, dataset: AnyDataset) -> Self:
         """Make paths absolute, and fill in the size of images that depends on the data."""
         paths = {"data_file": self.data_file, "data_dir": self.data_dir}
-        absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+        absolute: dict[str, Any] = {
+            name: path.absolute() for name, path in paths.items() if path is not None
+        }
         config = dataclasses.replace(self, **absolute)
         if self.dataset != "celeba":
             return config
