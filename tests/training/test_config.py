@@ -104,8 +104,12 @@ BAD = {
     "takes either --data-name or --data-dir, got None": ("data", "dataset", "huggingface"),
     "--data-name goes with --dataset huggingface": ("data", "data_name", "a/b"),
     "--image-size must be an integer >= 1, got 0": ("data", "image_size", 0),
-    "--validation must be between 0 and 1, got 1.0": ("data", "validation", 1.0),
-    "--validation must be between 0 and 1, got nan": ("data", "validation", float("nan")),
+    "--validation must be between 0 and 1, both excluded, got 1.0": ("data", "validation", 1.0),
+    "--validation must be between 0 and 1, both excluded, got nan": (
+        "data",
+        "validation",
+        float("nan"),
+    ),
     "--held-out-label must be an integer >= 0, got -1": ("data", "held_out_label", -1),
 }
 
