@@ -81,9 +81,9 @@ def mixture(num_chains: int, num_steps: int, metropolis: bool) -> Work:
     """Eight Gaussians on the plane."""
     density = toy.eight_gaussians(densities.RADIUS, densities.SCALE)
     position = density.sample(jax.random.key(1), num_chains)
-    goals = {"BlackJAX": Goal(4, 8)} if metropolis else {"BlackJAX": Goal(5, 9)}
+    goals = {"BlackJAX": Goal(2.5, 4)} if metropolis else {"BlackJAX": Goal(3, 5)}
     if not metropolis:
-        goals |= {name: Goal(8, 13) for name in ("TorchEBM, eager", "TorchEBM, compiled")}
+        goals |= {name: Goal(5, 10) for name in ("TorchEBM, eager", "TorchEBM, compiled")}
     kind = "MALA" if metropolis else "ULA"
     return _work(
         f"{kind}, 8 Gaussians, {num_chains} chains x {num_steps} steps",
