@@ -377,5 +377,6 @@ def _all_rounds(
 
     inputs = (jax.random.split(rng_key, num_rounds), jnp.arange(num_rounds))
     ladders: Array
+    measured: _Measured
     carry, (ladders, measured) = jax.lax.scan(one_round, (tuning, state), inputs)
     return carry, ladders, jax.tree.map(lambda leaf: leaf[-1], measured)
