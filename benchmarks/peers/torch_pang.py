@@ -3,7 +3,7 @@
 For a batch: prior chains on f(z) - |z|²/2 and posterior chains on f(z) - |z|²/2 - |x - g(z)|²/2σ²,
 both from N(0, I); a descent step of the generator on |x - g(z)|²/2σ² at the posterior draws; one of
 the energy network on mean f(prior draws) - mean f(posterior draws). Gradients in the chains are
-taken in z alone. The networks are those of :mod:`tempered_ebm.generators` and
+taken in z alone. The networks are those of :mod:`tempered_ebm.networks` and
 :func:`tempered_ebm.networks.mlp_network`, layer by layer, activations included.
 """
 

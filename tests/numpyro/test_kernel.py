@@ -288,7 +288,7 @@ def test_a_used_kernel_can_be_pickled():
 def test_chains_run_on_devices_in_parallel():
     code = (
         "import jax, numpyro, tempered_ebm as te\n"
-        "from tests.interop import numpyro_models as models\n"
+        "from tests.numpyro import models\n"
         "mcmc = numpyro.infer.MCMC(te.numpyro.Kernel(models.subsampled), num_warmup=20,\n"
         "    num_samples=5, num_chains=2, chain_method='parallel', progress_bar=False)\n"
         "mcmc.run(jax.random.key(0))\n"
