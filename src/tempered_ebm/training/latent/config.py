@@ -230,6 +230,9 @@ class LatentConfig(base.BaseConfig):
     def validate(self) -> None:
         """Check every value that can be checked without the data."""
         super().validate()
+        self._validate_rates()
+
+    def _validate_rates(self) -> None:
         names = (self.rates.prior_rate_schedule, self.rates.generator_rate_schedule)
         self.rates.validate_rates(names, self.optimizer.num_steps)
 
@@ -238,13 +241,13 @@ class LatentConfig(base.BaseConfig):
         config = super().resolve(dataset)
         model = config.model.resolve(dataset)
         widths = (64, 64) if base.is_small(dataset) else (200, 200)
-        config = dataclasses.replace(
+        # Not all of validate: the ladder would start JAX, after which no process can be forked.
+        config._validate_rates()
+        return dataclasses.replace(
             config,
             model=model.with_defaults(energy_widths=widths),
             learning=config.learning.with_defaults(num_chains=config.learning.min_chains),
         )
-        config.validate()
-        return config
 
 
 def _paper(
