@@ -120,6 +120,7 @@ def on_eight_devices():
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_collectives_of_compiled_programs(on_eight_devices):
     once, looped, none, gathered = on_eight_devices["programs"]
     assert once == [["all-reduce", 2 * 5 * 4, 1, False]]

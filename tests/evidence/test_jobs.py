@@ -43,6 +43,7 @@ def report(name, path, precise):
         return te.log_evidence(gt.key(3), truth.target, start, path=path, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("path", ["reference", "prior"])
 def test_single_and_double_precision_agree(path):

@@ -13,6 +13,7 @@ def test_a_linear_energy_of_a_nested_position_has_its_closed_form():
     checks.normalizer_of_linear_energies()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_egg_crate_has_the_value_of_quadrature():
     report = te.log_normalizer(
@@ -26,6 +27,7 @@ def test_the_egg_crate_has_the_value_of_quadrature():
     assert report.warnings == ()
 
 
+@pytest.mark.slow
 def test_doubles_stay_doubles():
     with jax.enable_x64(True):
         report = te.log_normalizer(

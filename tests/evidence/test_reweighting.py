@@ -36,6 +36,7 @@ def test_the_two_directions_are_biased_apart():
     checks.jensen_biases_point_apart()
 
 
+@pytest.mark.slow
 def test_mbar_is_the_sharpest():
     """On one set of draws its error bar is below those of the others."""
     path, ladder = gt.LINEAR_GAUSSIAN, np.linspace(0, 1, 8) ** 3

@@ -52,6 +52,7 @@ def rounded_density(weight):
     return grid, probability, np.cumsum(probability)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_mala_keeps_the_density_of_the_rounded_energy():
     """A step function of z, with moments and exact draws by quadrature.

@@ -52,6 +52,7 @@ def test_counts_with_a_gamma_rate_have_their_closed_form():
     assert checks.counts_with_a_gamma_rate() == "float32"
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_doubles_have_the_closed_form_too():
     """In a process of its own, since JAX keeps traces when the precision changes."""

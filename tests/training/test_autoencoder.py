@@ -173,6 +173,7 @@ def test_bad_values_are_named(message):
         validate_and_resolve()
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(task, "_IMPORTANCE_DRAWS", 50_000)
 
