@@ -54,10 +54,10 @@ def default_interrupt():
 
 
 def pytest_collection_finish():
-    """Spare the collector what lives as long as the process: modules and tests are a million objects.
+    """Spare the garbage collector what lives as long as the process, modules and tests above all.
 
-    Tracing allocates so much that it would otherwise walk through them again and again (8 % of the
-    time of the suite).
+    Tracing allocates so much that it would otherwise walk through them again and again, in 8 % of
+    the time of the suite.
     """
     gc.collect()
     gc.freeze()

@@ -39,6 +39,7 @@ def quietly(model, *args, **kwargs):
 # ------------------------------------------------------------------------ closed forms
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_a_conjugate_regression_has_its_closed_form():
     report = checks.model_evidence(models.linear_gaussian)
@@ -66,6 +67,7 @@ def test_doubles_have_the_closed_form_too():
     assert result.stdout == "float64\n"
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_a_plate_under_a_scale_has_the_evidence_of_the_power_likelihood():
     """Three times the log-likelihood: a normal integral with precision 1 + 3n."""
@@ -118,6 +120,7 @@ def test_the_strength_of_timber_has_its_closed_form(adjusted):
 # ------------------------------------------------------- what is left out of a prior
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_a_factor_in_the_prior_renormalises_it():
     """N(z; 0, 1) exp(-z^2 / 2) is N(0, 1/2), whatever its integral."""
@@ -146,6 +149,7 @@ def test_a_factor_in_the_likelihood_is_integrated():
     checks.agrees(report, truth, "factor in the likelihood")
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_an_observed_site_in_the_prior_is_conditioned_on():
     """Log p(a | b) of two noisy views of one number."""
@@ -193,6 +197,7 @@ def with_an_energy(sampler):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_normaliser_of_an_energy_prior_cancels():
     start = {"z": jax.random.normal(gt.key(3), (checks.NUM_ENSEMBLES, 1))}
