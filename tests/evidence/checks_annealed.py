@@ -18,6 +18,11 @@ RUNS = {
     "forward": te.annealed_importance_sampling,
     "reverse": te.reverse_annealed_importance_sampling,
 }
+JITTED = {
+    direction: jax.jit(fn, static_argnums=1, static_argnames="num_steps")
+    for direction, fn in RUNS.items()
+}
+"""One program for each target and shape, in the place of one for each operation."""
 SIGN = {"forward": 1.0, "reverse": -1.0}
 START = {"forward": 0.0, "reverse": 1.0}
 
@@ -31,7 +36,7 @@ def run(path, direction: str, num: int, *, n=NUM_CHAINS, seed=0, num_steps=1, la
     ladder = checks_evidence.power_ladder(num) if ladder is None else ladder
     starts = jnp.asarray(exact_starts(path, direction, n, seed), jnp.float32)
     step_size = path.step_size * np.linspace(1.5, 0.5, len(ladder))
-    return RUNS[direction](
+    return JITTED[direction](
         gt.key(seed), path.target, starts, jnp.asarray(ladder), step_size, num_steps=num_steps
     )
 
@@ -66,7 +71,7 @@ def weights_are_the_sums_they_should_be() -> None:
     for ladder, step_size, *of_start in cases:
         for (direction, sign), share in zip(SIGN.items(), of_start, strict=True):
             starts = jnp.asarray(exact_starts(path, direction, 100, 0), jnp.float32)
-            result = RUNS[direction](
+            result = JITTED[direction](
                 jax.random.key(0), path.target, starts, np.array(ladder), np.array(step_size)
             )
             begin, end = (
@@ -92,7 +97,7 @@ def moves_are_at_their_temperatures() -> None:
     ladder, step_size = np.array([0.0, 0.3, 0.7, 1.0]), np.array([9.0, 0.1, 0.3, 0.6])
     for direction in RUNS:
         starts = exact_starts(path, "forward", NUM_CHAINS, 5)
-        result = RUNS[direction](gt.key(5), flat, jnp.asarray(starts), ladder, step_size)
+        result = JITTED[direction](gt.key(5), flat, jnp.asarray(starts), ladder, step_size)
         for k, h in enumerate(step_size[1:]):
             expected = gt.langevin_acceptance(path, starts, 0.0, h, gt.rng(6))
             _close_to_mean(float(result.acceptance_rate[k]), expected, f"{direction}, h={h}")
@@ -241,12 +246,11 @@ def step_sizes_are_tuned() -> None:
     path = gt.LINEAR_GAUSSIAN
     ladder = checks_evidence.power_ladder(6)
     pilot = jnp.asarray(exact_starts(path, "forward", 200, 1), jnp.float32)
-    step_size = te.annealing_step_sizes(
-        jax.random.key(0), path.target, pilot, ladder, num_steps=200
-    )
+    tune = jax.jit(te.annealing_step_sizes, static_argnums=1, static_argnames="num_steps")
+    step_size = tune(jax.random.key(0), path.target, pilot, ladder, num_steps=200)
     assert step_size.shape == (6,)
     starts = jnp.asarray(exact_starts(path, "forward", 5_000, 2), jnp.float32)
-    result = te.annealed_importance_sampling(
+    result = JITTED["forward"](
         jax.random.key(1), path.target, starts, ladder, step_size, num_steps=10
     )
     np.testing.assert_allclose(result.acceptance_rate, 0.574, atol=0.08)

@@ -61,7 +61,7 @@ def unequal_numbers_solve_the_equation() -> None:
                 extra = checks_evidence.exact_draws(path, ladder[:1], size, seed=2)[0]
                 for values in (extra, np.where(np.arange(size) % 3 == 1, -np.inf, extra)):
                     with jax.enable_x64(True):
-                        got = te.mbar(ladder, draws, prior_loglikelihoods=values)
+                        got = jax.jit(te.mbar)(ladder, draws, prior_loglikelihoods=values)
                     expected = _self_consistent(ladder, draws, values)
                     np.testing.assert_allclose(
                         got.log_evidence, expected, atol=1e-8, err_msg=f"K={num}, M={size}"
@@ -98,7 +98,7 @@ def impossible_extra_draws_leave_a_binomial_error() -> None:
     possible = np.random.default_rng(0).random(40_000) < 0.25
     extra = np.where(possible, 0.0, -np.inf).astype(np.float32)
     draws = np.stack([extra[:500], np.zeros(500)]).astype(np.float32)
-    estimate = te.mbar(np.array([0.0, 1.0]), draws, prior_loglikelihoods=extra[500:])
+    estimate = jax.jit(te.mbar)(np.array([0.0, 1.0]), draws, prior_loglikelihoods=extra[500:])
     np.testing.assert_allclose(estimate.standard_error, math.sqrt(3 / 40_000), rtol=0.1)
     np.testing.assert_allclose(estimate.log_evidence, math.log(possible.mean()), atol=1e-4)
 
