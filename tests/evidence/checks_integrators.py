@@ -11,6 +11,11 @@ import tempered_ebm as te
 from tests import ground_truths as gt
 from tests.evidence import checks_evidence as checks
 
+make_quadrature = checks.compiled(te.schedules, "gauss_legendre", "K")
+apply_quadrature = checks.compiled(te.evidence, "gauss_legendre")
+control_variates = checks.compiled(te.evidence, "control_variates", "degree", "rule")
+controlled_draws = checks.compiled(te.evidence, "controlled_draws", "degree")
+
 LADDERS = (
     *(checks.power_ladder(K, 1.6) for K in (2, 3, 4, 9)),
     np.array([0.0, 0.05, 0.07, 0.2, 0.55, 0.6, 1.0]),
@@ -55,7 +60,9 @@ def simpson_ground_truth(path, num: int, discretization: float) -> None:
     """Exact draws: within Monte Carlo error of the rule, which is near the truth."""
     ladder = checks.power_ladder(num, 2.0)
     draws = jnp.asarray(checks.exact_draws(path, ladder, 40_000, seed=num), jnp.float32)
-    estimate = te.thermodynamic_integration(jnp.asarray(ladder, jnp.float32), draws, rule="simpson")
+    estimate = checks.thermodynamic_integration(
+        jnp.asarray(ladder, jnp.float32), draws, rule="simpson"
+    )
     expected = rule_value(path, ladder, "simpson")
     assert abs(expected - path.log_z(1.0)) < discretization
     assert_near(estimate, expected, f"simpson, K={num}", 0.05)
@@ -81,7 +88,7 @@ def quadrature_integrates_whatever_the_pilot() -> None:
     with jax.enable_x64(True):
         for M, noise in ((2, 0.0), (4, 0.3), (9, 0.3)):
             pilot = noisy_pilot(gt.LINEAR_GAUSSIAN, M, noise, seed=M)
-            nodes, weights = te.schedules.gauss_legendre(*pilot, 24)
+            nodes, weights = make_quadrature(*pilot, 24)
             assert np.all(np.diff(nodes) > 0)
             assert 0 < nodes[0] < nodes[-1] < 1
             for name, (function, integral) in integrals.items():
@@ -95,7 +102,7 @@ def quadrature_follows_thermodynamic_length() -> None:
     c, pilot = 0.02, checks.power_ladder(400)
     u = 0.5 * (np.polynomial.legendre.leggauss(7)[0] + 1)
     with jax.enable_x64(True):
-        nodes, _ = te.schedules.gauss_legendre(pilot, (c + pilot) ** -2.0, 7)
+        nodes, _ = make_quadrature(pilot, (c + pilot) ** -2.0, 7)
     np.testing.assert_allclose(nodes, c * ((1 + 1 / c) ** u - 1), rtol=1e-3)
 
 
@@ -107,10 +114,10 @@ def quadrature_value(path, quadrature) -> float:
 def quadrature_ground_truth(path, K: int) -> None:
     """Exact draws at the nodes: within Monte Carlo error of the truth; the rule is near it."""
     with jax.enable_x64(True):
-        quadrature = te.schedules.gauss_legendre(*noisy_pilot(path, 8, 0.1, seed=1), K)
+        quadrature = make_quadrature(*noisy_pilot(path, 8, 0.1, seed=1), K)
         assert abs(quadrature_value(path, quadrature) - path.log_z(1.0)) < 1e-5
         draws = checks.exact_draws(path, np.asarray(quadrature.temperatures), 40_000, seed=K)
-        estimate = te.evidence.gauss_legendre(quadrature, draws)
+        estimate = apply_quadrature(quadrature, draws)
     assert_near(estimate, path.log_z(1.0), f"gauss_legendre, K={K}", 0.05)
 
 
@@ -118,9 +125,9 @@ def a_constant_is_carried_through() -> None:
     """Adding c to every log-likelihood adds c to every estimate, whatever the weights."""
     path = gt.LINEAR_GAUSSIAN
     with jax.enable_x64(True):
-        quadrature = te.schedules.gauss_legendre(*noisy_pilot(path, 5, 0.3, seed=0), 3)
+        quadrature = make_quadrature(*noisy_pilot(path, 5, 0.3, seed=0), 3)
         draws = checks.exact_draws(path, np.asarray(quadrature.temperatures), 50, seed=0)
-        low, high = (te.evidence.gauss_legendre(quadrature, draws + c) for c in (0.0, 1e5))
+        low, high = (apply_quadrature(quadrature, draws + c) for c in (0.0, 1e5))
     np.testing.assert_allclose(high.log_evidence - low.log_evidence, 1e5, rtol=1e-14)
     np.testing.assert_allclose(high.discretization_error, low.discretization_error, rtol=1e-6)
 
@@ -150,7 +157,7 @@ def nothing_is_left_of_a_gaussian() -> None:
         data = draws_and_gradients(path, ladder, 150, seed=0)
         shifted = (data[0], data[1] * np.array([1e3, 1e-3]) + 7.0, data[2] / np.array([1e3, 1e-3]))
         for some in (data, shifted):
-            controlled = te.evidence.control_variates(ladder, *some, rule="simpson")
+            controlled = control_variates(ladder, *some, rule="simpson")
             assert controlled.is_used.all(), controlled.r_squared
             estimate = controlled.estimate
             np.testing.assert_allclose(estimate.mean_loglikelihood, exact, rtol=1e-9)
@@ -231,8 +238,8 @@ def useless_gradients_change_nothing() -> None:
     loglikelihoods, positions, _ = draws_and_gradients(gt.LINEAR_GAUSSIAN, ladder, 300, seed=1)
     with jax.enable_x64(True):
         noise = rng.standard_normal(positions.shape)
-        controlled = te.evidence.control_variates(ladder, loglikelihoods, positions, noise)
-        plain = te.thermodynamic_integration(ladder, loglikelihoods)
+        controlled = control_variates(ladder, loglikelihoods, positions, noise)
+        plain = checks.thermodynamic_integration(ladder, loglikelihoods)
     assert not controlled.is_used.any(), controlled.r_squared
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), controlled.estimate, plain
@@ -244,11 +251,11 @@ def a_bad_rung_falls_back_alone() -> None:
     ladder = checks.power_ladder(4)
     data = draws_and_gradients(gt.LINEAR_GAUSSIAN, ladder, 300, seed=1)
     with jax.enable_x64(True):
-        good = te.evidence.controlled_draws(*data)
+        good = controlled_draws(*data)
         for which, bad in ((0, -np.inf), (1, np.nan), (2, np.inf)):
             spoilt = [x.copy() for x in data]
             spoilt[which][1, 7] = bad
-            controlled = te.evidence.controlled_draws(*spoilt)
+            controlled = controlled_draws(*spoilt)
             np.testing.assert_array_equal(controlled.is_used, [True, False, True, True])
             assert np.isnan(controlled.r_squared[1])
             np.testing.assert_array_equal(controlled.loglikelihoods[1], spoilt[0][1])
@@ -290,7 +297,7 @@ def calibration(name: str, kind: str) -> None:
     path, ladder = gt.LINEAR_GAUSSIAN, checks.power_ladder(5, 2.0)
     if name == "gauss_legendre":
         with jax.enable_x64(True):
-            rule = te.schedules.gauss_legendre(*noisy_pilot(path, 6, 0.0, seed=0), 5)
+            rule = make_quadrature(*noisy_pilot(path, 6, 0.0, seed=0), 5)
         draws = gaussian_data(np.asarray(rule.temperatures), kind)[0].astype(np.float32)
         rule, expected = jax.tree.map(jnp.float32, rule), quadrature_value(path, rule)
         estimate = jax.jit(jax.vmap(lambda d: te.evidence.gauss_legendre(rule, d)))(draws)

@@ -14,7 +14,7 @@ PILOT = checks_evidence.power_ladder(6)
 
 def quadrature_and_draws(K=4, n=60, chains=2):
     pilot = checks.noisy_pilot(gt.LINEAR_GAUSSIAN, 6, 0.0, seed=0)
-    quadrature = te.schedules.gauss_legendre(*pilot, K)
+    quadrature = checks.make_quadrature(*pilot, K)
     nodes = np.asarray(quadrature.temperatures)
     draws = checks_evidence.exact_draws(gt.LINEAR_GAUSSIAN, nodes, n * chains, seed=0)
     return quadrature, jnp.asarray(draws.reshape(K, n, chains), jnp.float32)
@@ -38,10 +38,7 @@ def test_discretization_vanishes_with_a_few_nodes(path):
     with jax.enable_x64(True):
         pilot = checks.noisy_pilot(path, 8, 0.1, seed=0)
         errors = [
-            abs(
-                checks.quadrature_value(path, te.schedules.gauss_legendre(*pilot, K))
-                - path.log_z(1.0)
-            )
+            abs(checks.quadrature_value(path, checks.make_quadrature(*pilot, K)) - path.log_z(1.0))
             for K in (3, 5, 8, 12)
         ]
     assert errors[0] > 1e-9
@@ -52,25 +49,33 @@ def test_discretization_vanishes_with_a_few_nodes(path):
 
 @pytest.mark.statistical
 @PATHS
-@pytest.mark.parametrize("K", [5, 10])
-def test_exact_draws_give_the_known_evidence(path, K):
-    checks.quadrature_ground_truth(path, K)
+def test_exact_draws_give_the_known_evidence(path):
+    checks.quadrature_ground_truth(path, 5)
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("kind", ["independent", "across draws", "across rungs", "chains"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "across draws",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("independent", "across rungs", "chains")
+        ),
+    ],
+)
 def test_the_standard_error_is_calibrated(kind):
     checks.calibration("gauss_legendre", kind)
 
 
 def test_no_bracket_is_claimed():
     quadrature, draws = quadrature_and_draws()
-    estimate = te.evidence.gauss_legendre(quadrature, draws)
+    estimate = checks.apply_quadrature(quadrature, draws)
     assert estimate.lower_bound == -np.inf
     assert estimate.upper_bound == np.inf
 
 
-@pytest.mark.parametrize("K", [2, 3, 4, 7])
+@pytest.mark.parametrize("K", [2, 7])
 def test_the_embedded_rule_leaves_out_the_middle_node(K):
     """Against weights of interpolation at the other nodes, by solving for their moments."""
     x, w = np.polynomial.legendre.leggauss(K)
@@ -78,9 +83,9 @@ def test_the_embedded_rule_leaves_out_the_middle_node(K):
     moments = [(1 - (-1) ** (p + 1)) / (p + 1) for p in range(K - 1)]
     lower = np.linalg.solve(np.vander(rest, K - 1, increasing=True).T, moments)
     with jax.enable_x64(True):
-        quadrature = te.schedules.gauss_legendre(PILOT, np.ones(6), K)
+        quadrature = checks.make_quadrature(PILOT, np.ones(6), K)
         values = np.random.default_rng(0).normal(size=(K, 1))
-        estimate = te.evidence.gauss_legendre(quadrature, values)
+        estimate = checks.apply_quadrature(quadrature, values)
     # Even pilots leave t = lambda, where a constant is integrated by both.
     value = 0.5 * w @ values[:, 0]
     expected = value - 0.5 * lower @ np.delete(values[:, 0], K // 2)
@@ -92,9 +97,9 @@ def test_it_bounds_the_discretization_from_afar():
     """On the exact integrand, four nodes: the indication exceeds the error, and is finite."""
     path = gt.LINEAR_GAUSSIAN
     with jax.enable_x64(True):
-        quadrature = te.schedules.gauss_legendre(*checks.noisy_pilot(path, 8, 0.0, seed=0), 4)
+        quadrature = checks.make_quadrature(*checks.noisy_pilot(path, 8, 0.0, seed=0), 4)
         exact = np.array([[path.mean_loglikelihood(float(t))] for t in quadrature.temperatures])
-        estimate = te.evidence.gauss_legendre(quadrature, exact)
+        estimate = checks.apply_quadrature(quadrature, exact)
     error = abs(float(estimate.log_evidence) - path.log_z(1.0))
     assert error < abs(float(estimate.discretization_error)) < 1.0
 
@@ -104,7 +109,7 @@ def test_shapes_and_dtypes(dtype):
     with jax.enable_x64(dtype == jnp.float64):
         quadrature, draws = quadrature_and_draws()
         flat, chains = (
-            te.evidence.gauss_legendre(quadrature, draws.astype(dtype).reshape(s))
+            checks.apply_quadrature(quadrature, draws.astype(dtype).reshape(s))
             for s in ((4, 120), (4, 60, 2))
         )
     for estimate in (flat, chains):
@@ -115,9 +120,9 @@ def test_shapes_and_dtypes(dtype):
 
 def test_single_precision_agrees_with_double():
     pilot = checks.noisy_pilot(gt.LINEAR_GAUSSIAN, 9, 0.2, seed=0)
-    single = te.schedules.gauss_legendre(*(jnp.asarray(x, jnp.float32) for x in pilot), 10)
+    single = checks.make_quadrature(*(jnp.asarray(x, jnp.float32) for x in pilot), 10)
     with jax.enable_x64(True):
-        double = te.schedules.gauss_legendre(*pilot, 10)
+        double = checks.make_quadrature(*pilot, 10)
     assert single.temperatures.dtype == single.weights.dtype == jnp.float32
     for a, b in zip(single, double, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4)
@@ -125,7 +130,7 @@ def test_single_precision_agrees_with_double():
 
 def test_steep_and_vanishing_variances_give_increasing_nodes():
     for variances in (np.zeros(6), (1e-4 + PILOT) ** -2.0, np.array([0, 0, 1e6, 0, 0, 0.0])):
-        nodes, weights = te.schedules.gauss_legendre(jnp.asarray(PILOT, jnp.float32), variances, 12)
+        nodes, weights = checks.make_quadrature(jnp.asarray(PILOT, jnp.float32), variances, 12)
         assert np.all(np.diff(nodes) > 0)
         assert 0 < nodes[0] < nodes[-1] < 1
         assert np.all(np.asarray(weights) > 0)
