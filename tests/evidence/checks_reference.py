@@ -384,9 +384,8 @@ def errors_of_whole_jobs_are_honest(name: str, path: str) -> None:
     gt.assert_expectations(squares, (high + low) / 2, f"{name}, {path}", slack=(high - low) / 2)
 
 
-def a_whole_job_is_within_its_error() -> None:
+def a_whole_job_is_within_its_error(path=gt.SKEWED_GAMMA) -> te.evidence.EvidenceReport:
     """From a reference, with the settings and shapes of other tests, which share its programs."""
-    path = gt.SKEWED_GAMMA
     start = jnp.asarray(path.sample(gt.rng(0), 0.0, 256), jnp.float32)
     report = te.log_evidence(
         gt.key(0), path.target, start, path="reference", num_samples=100, num_ensembles=32
@@ -395,3 +394,4 @@ def a_whole_job_is_within_its_error() -> None:
     # 32 ensembles: Student's with 31 degrees of freedom.
     z = (report.log_evidence - path.log_z(1.0)) / report.standard_error
     assert abs(z) < gt.z_threshold(1, 32), f"z = {z}"
+    return report

@@ -11,8 +11,16 @@ from tempered_ebm import _closures
 from tests.evidence import checks_closures as checks
 from tests.test_recompilation import COMPILATION, counting
 
+QUICK_JOBS = ("reference", "jitted", "pilot", "annealed", "step sizes")
 
-@pytest.mark.parametrize("name", checks.JOBS)
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK_JOBS else pytest.param(name, marks=pytest.mark.slow)
+        for name in checks.JOBS
+    ],
+)
 def test_new_data_of_the_same_shapes_compile_nothing(name):
     if name == "numpyro":
         pytest.importorskip("numpyro")

@@ -26,11 +26,6 @@ def test_the_truth_of_the_linear_gaussian_path():
     assert abs(marginal - LINEAR_GAUSSIAN_TRUTH) < 1e-11
 
 
-@pytest.mark.statistical
-def test_a_whole_job_is_within_its_error():
-    checks.a_whole_job_is_within_its_error()
-
-
 @functools.cache
 def report(name, path, precise):
     truth = gt.REFERENCE_PATHS[name]
@@ -66,6 +61,7 @@ HALF = te.TemperedTarget(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("path", ["auto", "prior"])
 def test_a_likelihood_that_is_zero_on_half_of_the_prior(path):
@@ -79,6 +75,7 @@ def test_a_likelihood_that_is_zero_on_half_of_the_prior(path):
     assert any("only the reweighting estimates count" in words for words in found.warnings)
 
 
+@pytest.mark.slow
 def test_a_likelihood_that_is_zero_wherever_anything_looks_is_an_error_in_words():
     nowhere = te.TemperedTarget(
         HALF.logprior_fn, lambda z: jnp.where(z[..., 0] > 50, 0.0, -jnp.inf)

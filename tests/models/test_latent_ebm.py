@@ -53,13 +53,16 @@ BATCHES = {"posterior": 120, "covariance": 60, "pooled": 30}
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize(
+    "name", ["posterior", "covariance", pytest.param("pooled", marks=pytest.mark.slow)]
+)
 def test_the_learning_gradient_is_that_of_the_closed_form_evidence(name):
     checks.learning_gradient(name, batch=BATCHES[name])
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", ["covariance", pytest.param("pooled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["covariance", "pooled"])
 def test_the_learning_gradient_with_replica_exchange(name):
     checks.learning_gradient(name, batch=60, replica_exchange=True)
 
@@ -69,6 +72,7 @@ def test_the_evidence_of_each_observation_is_that_of_the_closed_form():
     checks_model_evidence.evidence_of_each_observation()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_evidence_of_a_posterior_with_two_modes():
     """x = z^2 + noise: a mode on either side, of unequal weight."""
@@ -96,6 +100,7 @@ def test_the_evidence_of_a_posterior_with_two_modes():
     assert np.all(np.abs(z) < gt.z_threshold(2, 16)), z
 
 
+@pytest.mark.slow
 def test_a_ladder_on_which_nothing_swaps_is_warned_about():
     ebm = checks.linear_ebm()
     x = jnp.concatenate([checks.OBSERVATIONS, jnp.full((1, 3), 60.0)])
@@ -112,6 +117,7 @@ def test_a_ladder_on_which_nothing_swaps_is_warned_about():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_normalizer_of_the_prior_is_that_of_the_closed_form():
     """f = a.z shifts N(0, I) to N(a, I): log Z = |a|^2 / 2."""

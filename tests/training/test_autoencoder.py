@@ -35,8 +35,14 @@ def create(tmp_path, name="run", **groups):
     return run_folder.create(config_of(tmp_path, name, **groups), DIGITS)
 
 
-@pytest.mark.parametrize("stop", [7, 13])
-@pytest.mark.parametrize("negatives", ["persistent", "contrastive"])
+@pytest.mark.parametrize(
+    ("stop", "negatives"),
+    [
+        (7, "persistent"),
+        (13, "persistent"),
+        pytest.param(7, "contrastive", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_goes_on_to_the_same_end(stop, negatives, tmp_path, monkeypatch):
     """Stopped before and after the autoencoder is frozen."""
     chain = configs.CodeChainConfig(negatives, steps=3, capacity=120)
@@ -51,7 +57,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(stop, negatives, tmp_path, monkey
     assert_same_tree(without_seconds(whole.metrics), without_seconds(stopped.metrics))
 
 
-@pytest.mark.parametrize("decay", [None, 0.9])
+@pytest.mark.parametrize("decay", [pytest.param(None, marks=pytest.mark.slow), 0.9])
 def test_each_phase_trains_its_own_part(tmp_path, decay):
     """Momenta do not move what is frozen, and the codes are those of the frozen encoder."""
     adam = dataclasses.replace(ADAM, num_steps=6, average_decay=decay)
@@ -85,9 +91,9 @@ def test_each_phase_trains_its_own_part(tmp_path, decay):
 def test_no_gradient_of_one_part_enters_the_other(tmp_path):
     model = learning.build_model(config_of(tmp_path), DIGITS.event_shape)
     x = learning.binarized(config_of(tmp_path), jnp.asarray(DIGITS.x_train[:9]))
-    params = model.standardize(model.init(jax.random.key(0), x), x)
-    of_energy = jax.grad(model.energy_loss)(params, x, jnp.ones((5, 2)))
-    of_reconstruction = jax.grad(model.reconstruction_loss)(params, x)
+    params = model.standardize(jax.jit(model.init)(jax.random.key(0), x), x)
+    of_energy = jax.jit(jax.grad(model.energy_loss))(params, x, jnp.ones((5, 2)))
+    of_reconstruction = jax.jit(jax.grad(model.reconstruction_loss))(params, x)
     parts = ("encoder", "decoder", "location", "scale")
     assert all(not g.any() for p in parts for g in jax.tree.leaves(getattr(of_energy, p)))
     assert all(not g.any() for g in jax.tree.leaves(of_reconstruction.prior))

@@ -50,7 +50,13 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "ladders",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != "ladders"),
+    ],
+)
 def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
     """Bit for bit, with the replay buffer, whatever is descended."""
     options = VARIANTS[variant]
@@ -79,21 +85,24 @@ def test_an_update_moves_the_chains_it_took_and_no_others(tmp_path):
     learner = learner_of(config)
     before = learner.init(jax.random.key(0))
     images = jnp.asarray(POINTS.x_train)
-    after = learner.update(before, jax.random.key(1), images, jnp.arange(50))
+    after = jax.jit(learner.update)(before, jax.random.key(1), images, jnp.arange(50))
     moved = np.any(np.asarray(before.chains.position != after.chains.position), axis=(1, 2))
     assert moved.sum() == 50
     np.testing.assert_array_equal(np.asarray(after.chains.age), 5 * moved)
 
 
 def test_an_update_without_a_finite_gradient_changes_no_parameter(tmp_path):
-    learner = learner_of(config_of(tmp_path))
+    learner = learner_of(
+        config_of(tmp_path, replay=configs.DataReplayConfig(capacity=200, restart=0.0))
+    )
     before = learner.init(jax.random.key(0))
     bad = jnp.full_like(jnp.asarray(POINTS.x_train), jnp.nan)
-    after = learner.update(before, jax.random.key(1), bad, jnp.arange(50))
+    after = jax.jit(learner.update)(before, jax.random.key(1), bad, jnp.arange(50))
     assert_same_tree(before.params, after.params)
     assert float(after.metric_sums["skipped_updates"]) == 1.0
 
 
+@pytest.mark.slow
 def test_a_run_that_explodes_returns_with_smaller_steps(tmp_path):
     """The learning rate is absurd: energies explode, and the run is rolled back."""
     wild = AdamConfig(num_steps=60, batch_size=50, learning_rate=5.0, rate_schedule="constant")
@@ -196,6 +205,7 @@ def frames_of(path):
         return gif.n_frames
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_on_points(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(task, "_INTERVALS", 64)
     assert run("train", "data", "--dataset", "moons", "--num-steps", 12, "--num-points", 500,
@@ -212,6 +222,7 @@ def test_the_command_line_trains_on_points(tmp_path, capsys, monkeypatch):
     assert np.load(tmp_path / "run" / "samples.npz")["x"].shape == (9, 2)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_on_images(tmp_path, capsys):
     assert run("train", "data", "--dataset", "digits", "--num-steps", 4, "--width", 4,
                "--batch-size", 20, "--steps", 2, "--capacity", 50, "--sampling-steps", 3,
@@ -261,7 +272,7 @@ def test_the_scores_of_outliers_are_the_log_density_and_the_norm_of_its_gradient
 
 
 def test_the_baseline_is_near_the_truth_where_kernels_fit():
-    dataset = te.datasets.load_toy("eight_gaussians", 10_000)
+    dataset = te.datasets.load_toy("eight_gaussians", 4_000)
     value, bandwidth = task.kernel_density(dataset.x_train, dataset.x_test)
     truth = -float(np.mean(dataset.density.log_prob(jnp.asarray(dataset.x_test))))
     assert truth < value < truth + 0.05

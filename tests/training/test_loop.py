@@ -41,7 +41,8 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize(
-    "variant", ["posterior", "path", pytest.param("short run", marks=pytest.mark.slow)]
+    "variant",
+    ["posterior", *(pytest.param(name, marks=pytest.mark.slow) for name in ("path", "short run"))],
 )
 def test_a_stopped_and_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     tmp_path, monkeypatch, variant, request
@@ -96,6 +97,7 @@ def test_metrics_report_acceptance_rates_only_for_adjusted_chains(tmp_path, whol
     assert all(np.all(np.isfinite(column)) for column in ula.values())
 
 
+@pytest.mark.slow
 def test_frozen_thermodynamic_integration_never_trains_the_prior(tmp_path):
     learning = configs.EstimatorConfig("path", path_weight="frozen_ti", num_temperatures=3)
     folder = create(tmp_path, learning=learning)
@@ -188,6 +190,7 @@ def without_constant(state):
     return state._replace(params=state.params._replace(prior=prior), metric_sums=sums)
 
 
+@pytest.mark.slow
 def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
     config = tiny_config(tmp_path, **VARIANTS["path"])
     learner, model = learner_and_model(config)
@@ -247,6 +250,7 @@ def test_a_run_whose_data_changed_is_named(tmp_path, monkeypatch):
         folder.load_dataset()
 
 
+@pytest.mark.slow
 def test_runs_killed_at_random_moments_end_bit_for_bit_like_one_that_was_left_alone():
     """In a process of its own, which forks before JAX starts; ``--runs 200`` does it at length."""
     command = [
