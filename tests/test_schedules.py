@@ -13,7 +13,7 @@ from tempered_ebm import schedules
 from tests import checks_ladders as checks
 from tests import ground_truths as gt
 
-SIZES = st.sampled_from((3, 4, 7, 20, 33))
+SIZES = st.sampled_from((3, 4, 33))
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
 
@@ -205,7 +205,7 @@ def test_equal_length_on_an_isotropic_gaussian_is_its_closed_form(K, a):
 
 
 @PATHS
-@pytest.mark.parametrize("K", [2, 5, 12])
+@pytest.mark.parametrize("K", [2, 12])
 def test_equal_length_reaches_a_fixed_point_and_stays(path, K):
     checks.equal_length_reaches_a_fixed_point_and_stays(path, K)
 

@@ -125,9 +125,17 @@ def in_double(dimension: int) -> reference.Reference:
         return used(fitting.as_reference(mixture_of_two(dimension), jnp.float64))
 
 
+def log_prob(r: reference.Reference, z: np.ndarray) -> jax.Array:
+    return jax.jit(lambda r, z: r.log_prob(z))(r, jnp.asarray(z))
+
+
+def sample(r: reference.Reference, key: jax.Array, num: int) -> np.ndarray:
+    return np.asarray(jax.jit(lambda r, key: r.sample(key, num))(r, key))
+
+
 def density(r: reference.Reference, z: np.ndarray) -> np.ndarray:
     with jax.enable_x64(True):
-        return np.exp(np.asarray(r.log_prob(jnp.asarray(z))))
+        return np.exp(np.asarray(log_prob(r, z)))
 
 
 def _sinh_grid(num: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
@@ -171,8 +179,8 @@ def draws_follow_the_density() -> None:
         density(r, nodes[:, None]) * np.sqrt(1 + nodes**2), x=np.arcsinh(nodes), initial=0.0
     )
     with jax.enable_x64(True):
-        line = np.asarray(r.sample(gt.key(5), 1_000_000))[:, 0]
-        plane = np.asarray(in_double(2).sample(gt.key(6), 400_000))
+        line = sample(r, gt.key(5), 1_000_000)[:, 0]
+        plane = sample(in_double(2), gt.key(6), 400_000)
     gt.assert_law(line, lambda z: np.interp(z, nodes, cdf), "reference on the line")
     z, weights = _plane()
     expected = (weights * density(in_double(2), z)) @ _bounded(z)
@@ -181,15 +189,15 @@ def draws_follow_the_density() -> None:
 
 def weights_have_mean_one() -> None:
     """``E_r[p / r] = 1`` for a normal p of twice the spread, where tails count, in float32."""
-    for dimension in (1, 2, 4):
+    for dimension in (1, 2):
         mixture = mixture_of_two(dimension)
         r = used(fitting.as_reference(mixture, jnp.float32))
         mean, covariance = (jnp.asarray(leaf[0], jnp.float32) for leaf in mixture[1:])
 
-        def log_prob(z, mean=mean, covariance=covariance):
+        def logpdf(z, mean=mean, covariance=covariance):
             return jax.scipy.stats.multivariate_normal.logpdf(z, mean, 4 * covariance)
 
-        target = operand(te.TemperedTarget(log_prob, lambda z: jnp.zeros(z.shape[:-1])))
+        target = operand(te.TemperedTarget(logpdf, lambda z: jnp.zeros(z.shape[:-1])))
         _, log_weights, _ = reference.importance_draws(gt.key(dimension), target, r, 200_000)
         gt.assert_expectations(np.exp(log_weights), 1.0, f"weights in {dimension} dimensions")
 
@@ -201,8 +209,8 @@ def densities_agree() -> None:
         z = 4 * rng.standard_t(2, (500, dimension))
         expected = mixtures.log_density(mixture, z, tails=TAILS)
         with jax.enable_x64(True):
-            double = fitting.as_reference(mixture, jnp.float64).log_prob(jnp.asarray(z))
-        single = fitting.as_reference(mixture, jnp.float32).log_prob(jnp.asarray(z, jnp.float32))
+            double = log_prob(fitting.as_reference(mixture, jnp.float64), z)
+        single = log_prob(fitting.as_reference(mixture, jnp.float32), z.astype(np.float32))
         np.testing.assert_allclose(double, expected, atol=1e-10)
         np.testing.assert_allclose(single, expected, rtol=1e-5, atol=1e-5)
         written = _log_density_as_it_is_written(mixture, z)
@@ -226,12 +234,13 @@ def unused_components_change_nothing() -> None:
     assert len(r.log_weights) > 2
     assert np.isneginf(r.log_weights[2:]).all()
     far = r._replace(means=r.means.at[2:].set(1e6))
-    draws = np.asarray(far.sample(jax.random.key(1), 50_000))
+    draws = sample(far, jax.random.key(1), 50_000)
     assert np.abs(draws).max() < 1e5
     bare = used(r)
     at = jnp.concatenate([jnp.asarray(draws[:100]), jnp.full((1, 2), 1e6)])
-    np.testing.assert_allclose(far.log_prob(at), bare.log_prob(at), rtol=1e-6)
-    assert math.isfinite(float(far.log_prob(at)[-1]))
+    got = log_prob(far, at)
+    np.testing.assert_allclose(got, log_prob(bare, at), rtol=1e-6)
+    assert math.isfinite(float(got[-1]))
 
 
 def _as_moments(z: np.ndarray, weights: np.ndarray) -> gt.Moments:
@@ -358,7 +367,7 @@ def a_gaussian_posterior_is_fitted(dimension: int) -> None:
 
 def masses(r: reference.Reference, centres: np.ndarray) -> np.ndarray:
     """Share of the reference's draws nearest to each centre."""
-    z = np.asarray(r.sample(jax.random.key(5), 20_000))
+    z = sample(r, jax.random.key(5), 20_000)
     nearest = np.argmin(np.sum((z[:, None] - centres) ** 2, -1), axis=1)
     return np.bincount(nearest, minlength=len(centres)) / len(z)
 

@@ -7,6 +7,7 @@ def test_the_density_integrates_to_one():
     checks.reference_integrates_to_one()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_draws_follow_the_density():
     checks.draws_follow_the_density()

@@ -8,11 +8,12 @@ from tempered_ebm.evidence import _reference_fit as fitting
 from tests.evidence import checks_reference as checks
 
 
-@pytest.mark.parametrize("dimension", [2, 10])
+@pytest.mark.parametrize("dimension", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_gaussian_posterior_is_fitted(dimension):
     checks.a_gaussian_posterior_is_fitted(dimension)
 
 
+@pytest.mark.slow
 def test_four_modes_are_found_with_their_masses():
     """From prior draws and posterior draws of only the largest mode."""
     problem = pytest.importorskip("benchmarks.evidence.gaussian").mixture(2)
@@ -43,7 +44,7 @@ def two_modes(share):
     return te.TemperedTarget(lambda z: -0.5 * jnp.sum((z / 3) ** 2, -1), loglikelihood)
 
 
-@pytest.mark.parametrize("dimension", [1, 3])
+@pytest.mark.parametrize("dimension", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_mode_that_the_particles_have_forgotten_is_in_their_history(dimension):
     target, rng = two_modes(0.4), np.random.default_rng(1)
     particles = 4 + 0.5 * rng.standard_normal((256, dimension))
@@ -55,6 +56,7 @@ def test_a_mode_that_the_particles_have_forgotten_is_in_their_history(dimension)
     assert checks.effective_share(fit, target) > 0.7
 
 
+@pytest.mark.slow
 def test_a_bent_ridge():
     problem = pytest.importorskip("benchmarks.evidence.curved").banana()
     # Exact draws of the posterior by resampling a million of the prior.
@@ -76,6 +78,7 @@ def test_climbs_end_at_the_mode_of_a_skewed_density():
     np.testing.assert_allclose(climb.precision, expected, rtol=0.1, atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_mixture_of_a_target_without_a_mode_is_that_of_the_particles():
     """A likelihood that is flat, and a prior that is -inf beyond a box: no curvature at all."""
     target = te.TemperedTarget(

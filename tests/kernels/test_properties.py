@@ -91,7 +91,7 @@ def signature(tree):
 
 
 @EVERY_KERNEL
-@few(8)
+@few(5)
 @given(events, chains, dtypes, ladders)
 def test_init_and_step_keep_structure_shape_and_dtype(name, event, chain_shape, dtype, ladder):
     with jax.enable_x64(dtype == np.float64):
@@ -114,7 +114,7 @@ def test_init_and_step_keep_structure_shape_and_dtype(name, event, chain_shape, 
 
 
 @EVERY_KERNEL
-@few(3)
+@few(2)
 @given(events, chains, seeds, ladders)
 def test_caches_are_fresh_and_replicas_are_a_permutation(name, event, chain_shape, seed, ladder):
     with jax.enable_x64(True):
@@ -143,7 +143,9 @@ def test_caches_are_fresh_and_replicas_are_a_permutation(name, event, chain_shap
             assert int(end.num_steps) == 5
 
 
-@EVERY_KERNEL
+@pytest.mark.parametrize(
+    "name", [*SINGLE, *(pytest.param(name, marks=pytest.mark.slow) for name in KERNELS[4:])]
+)
 def test_jit_changes_nothing(name):
     # One array alone: without jit every operation is a program for every shape of a leaf.
     start = positions(name, 1, (3,), np.float32, 0, 3)
@@ -207,7 +209,7 @@ def test_temperatures_step_sizes_metrics_and_parameters_are_data(name):
     assert len(seen) > 10
 
 
-@few(60)
+@few(25)
 @given(ladders, dtypes)
 def test_every_family_makes_a_ladder(ladder, dtype):
     family, K, p = ladder
@@ -220,7 +222,7 @@ def test_every_family_makes_a_ladder(ladder, dtype):
 
 
 @pytest.mark.parametrize("name", KERNELS[2:])
-@few(3)
+@few(2)
 @given(chains, seeds)
 def test_one_chain_of_a_batch_has_the_caches_of_that_chain_alone(name, chain_shape, seed):
     """The draws differ with the shape of the noise; what is kept about a position does not."""

@@ -55,12 +55,14 @@ def test_mala_draws_follow_the_posterior():
     assert_linear_gaussian(last_draws(kernel, 8_000, num_warmup=80, num_samples=20))
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_replica_exchange_draws_follow_the_posterior():
     kernel = te.numpyro.Kernel(models.linear_gaussian, algorithm="replica_exchange", temperatures=3)
     assert_linear_gaussian(last_draws(kernel, 3_000, num_warmup=60, num_samples=20))
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_a_custom_algorithm_runs_on_the_split_target():
     kernel = te.numpyro.Kernel(

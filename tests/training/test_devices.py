@@ -111,27 +111,34 @@ def in_one_process(script, devices):
     finish(process)
 
 
+def runs(folder, **lines):
+    return "".join(
+        f"run(*{[*options, '--output-dir', str(folder), '--name', name]!r})\n"
+        for name, options in lines.items()
+    )
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Runs on one device and on several, in one process with eight; the last goes on on two."""
+    """Runs on one device and on several, in one process with eight."""
     folder = tmp_path_factory.mktemp("parallel")
-    lines = [
-        ("alone", TINY),
-        ("posterior8", [*TINY, "--devices", "8"]),
-        ("jem1", shlex.split(OTHERS["jem"])),
-        ("jem4", [*shlex.split(OTHERS["jem"]), "--devices", "4"]),
-    ]
-    script = "".join(
-        f"run(*{[*options, '--output-dir', str(folder), '--name', name]!r})\n"
-        for name, options in lines
-    )
+    script = runs(folder, alone=TINY, posterior8=[*TINY, "--devices", "8"])
+    in_one_process(script + DIVIDED, 8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def others(alone):
+    """A joint model on one device and on four, and the run of one that goes on on two."""
+    folder, jem = alone, shlex.split(OTHERS["jem"])
+    script = runs(folder, jem1=jem, jem4=[*jem, "--devices", "4"])
     script += (
         f"moved = Path({str(folder / 'moved')!r})\n"
         f"shutil.copytree({str(folder / 'alone')!r}, moved)\n"
         "(moved / 'checkpoints' / '12.manifest.json').unlink()\n"
         "run('train', '--no-evaluate', '--devices', 2, '--resume', moved)\n"
     )
-    in_one_process(script + DIVIDED, 8)
+    in_one_process(script, 8)
     return folder
 
 
@@ -153,8 +160,9 @@ def test_a_ladder_on_eight_devices_ends_as_on_one(alone):
 ROUNDING = 1e-4
 
 
-def test_a_joint_model_on_four_devices_ends_as_on_one(alone):
-    assert_close_ends(end(alone, "jem1"), end(alone, "jem4"), atol=ROUNDING)
+@pytest.mark.slow
+def test_a_joint_model_on_four_devices_ends_as_on_one(others):
+    assert_close_ends(end(others, "jem1"), end(others, "jem4"), atol=ROUNDING)
 
 
 @pytest.mark.slow
@@ -168,9 +176,10 @@ def test_other_models_on_four_devices_end_as_on_one(kind, tmp_path):
     assert_close_ends(end(tmp_path, "one"), end(tmp_path, "four"), atol=ROUNDING)
 
 
-def test_a_run_goes_on_on_other_devices(alone):
+@pytest.mark.slow
+def test_a_run_goes_on_on_other_devices(others):
     """Another number of devices may round differently, and nothing more."""
-    assert_close_ends(end(alone, "alone"), end(alone, "moved"))
+    assert_close_ends(end(others, "alone"), end(others, "moved"))
 
 
 def together(folder, name, *arguments):
@@ -181,6 +190,7 @@ def together(folder, name, *arguments):
     return [command(folder, name, *arguments, *shared, i) for i in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_end_as_one_does_and_one_writes(alone):
     finish(*together(alone, "two"))
     assert_close_ends(end(alone, "alone"), end(alone, "two"))
