@@ -8,6 +8,9 @@ import numpy as np
 from tempered_ebm import schedules
 from tests import ground_truths as gt
 
+equal_length = jax.jit(schedules.equal_length, static_argnums=2)
+equal_rejection = jax.jit(schedules.equal_rejection, static_argnums=2)
+
 KNOWN = (
     0, 0.040019, 0.087082, 0.142652, 0.20856, 0.287097, 0.381139, 0.494298, 0.631113, 0.79729, 1,
 )  # fmt: skip
@@ -19,7 +22,7 @@ def variances(path, ladder) -> np.ndarray:
 
 def equal_length_is_the_known_ladder() -> None:
     dense = np.linspace(0, 1, 2001) ** 2
-    ladder = schedules.equal_length(dense, variances(gt.LINEAR_GAUSSIAN, dense), 11)
+    ladder = equal_length(dense, variances(gt.LINEAR_GAUSSIAN, dense), 11)
     np.testing.assert_allclose(ladder, KNOWN, rtol=2e-5, atol=2e-6)
 
 
@@ -28,7 +31,7 @@ def equal_length_is_the_closed_form(num: int, a: float) -> None:
     dense = ((1 + a) ** np.linspace(0, 1, 4001) - 1) / a
     dense[-1] = 1.0
     with jax.enable_x64(True):
-        ladder = schedules.equal_length(dense, 0.5 / (1 / a + dense) ** 2, num)
+        ladder = equal_length(dense, 0.5 / (1 / a + dense) ** 2, num)
     u = np.arange(num) / (num - 1)
     np.testing.assert_allclose(ladder, ((1 + a) ** u - 1) / a, rtol=1e-5, atol=1e-12)
 
@@ -38,8 +41,8 @@ def equal_length_reaches_a_fixed_point_and_stays(path, num: int) -> None:
     with jax.enable_x64(True):
         ladder = np.asarray(schedules.power(num, 4.0), np.float64)
         for _ in range(60):
-            ladder = np.asarray(schedules.equal_length(ladder, variances(path, ladder), num))
-        again = schedules.equal_length(ladder, variances(path, ladder), num)
+            ladder = np.asarray(equal_length(ladder, variances(path, ladder), num))
+        again = equal_length(ladder, variances(path, ladder), num)
     np.testing.assert_allclose(again, ladder, atol=1e-9)
     speed = np.sqrt(variances(path, ladder))
     lengths = np.diff(ladder) * (speed[1:] + speed[:-1])
@@ -52,9 +55,9 @@ def equal_rejection_shares_the_barrier(num: int, seed: int) -> None:
     with jax.enable_x64(True):
         old = schedules.power(9, 2.0)
         barrier = np.concatenate([[0], np.cumsum(rng.uniform(0.05, 0.3, 8))])
-        ladder = schedules.equal_rejection(old, 1 - np.diff(barrier), num)
+        ladder = equal_rejection(old, 1 - np.diff(barrier), num)
         rejected = np.diff(np.interp(ladder, old, barrier))
         np.testing.assert_allclose(rejected, barrier[-1] / (num - 1), rtol=1e-6)
         if rejected[0] < 1:
-            again = schedules.equal_rejection(ladder, 1 - rejected, num)
+            again = equal_rejection(ladder, 1 - rejected, num)
             np.testing.assert_allclose(again, ladder, atol=1e-9)

@@ -113,9 +113,7 @@ PROGRAM = textwrap.dedent(
 )
 
 
-def draws_do_not_depend_on_the_number_of_devices(
-    names=("mala", "ula", "exchange"), bug: str = ""
-) -> None:
+def draws_do_not_depend_on_the_number_of_devices(names: tuple[str, ...], bug: str = "") -> None:
     """1, 2 and 8 forced host devices, in a process of their own, where a bug may be planted."""
     flags = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
     flags += " --xla_force_host_platform_device_count=8"

@@ -111,8 +111,17 @@ METHODS = {
 }  # fmt: skip
 
 
+QUICK = ("sample_prior", "draw")
+
+
 @pytest.mark.filterwarnings("ignore:.*hardly swap:UserWarning")
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name not in QUICK),
+    ],
+)
 def test_a_method_of_the_latent_model_compiles_once_for_each_model_and_shape(name):
     ebm = checks.mlp_ebm()
     inputs = [
@@ -142,7 +151,7 @@ def updates(update, state, count=4):
     return jax.block_until_ready(state)
 
 
-@pytest.mark.parametrize("temperature_block", [None, 2])
+@pytest.mark.parametrize("temperature_block", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_updates_of_a_latent_model_share_one_program(temperature_block):
     ebm = checks.mlp_ebm(temperature_block=temperature_block)
     optimizer = optax.apply_if_finite(optax.adam(1e-3), 5)

@@ -224,10 +224,10 @@ def test_equal_rejection_makes_rates_equal_where_they_add_up(K, seed):
 def test_ladders_from_a_pilot_never_collapse(K, values):
     """Whatever a noisy pilot measured, also nothing at all, rungs stay apart."""
     old = schedules.power(6, 3.0)
-    ladder = schedules.equal_length(old, np.array(values), K)
+    ladder = checks.equal_length(old, np.array(values), K)
     assert_ladder(ladder, ladder)
     rates = np.clip(np.array(values[:5]), 0, 1)
-    ladder = schedules.equal_rejection(old, rates, K)
+    ladder = checks.equal_rejection(old, rates, K)
     assert_ladder(ladder, ladder)
 
 

@@ -7,8 +7,11 @@ from tempered_ebm import sharding
 from tests import checks_loops as checks
 
 
-def test_draws_do_not_depend_on_the_number_of_devices():
-    checks.draws_do_not_depend_on_the_number_of_devices()
+@pytest.mark.parametrize(
+    "names", [("exchange",), pytest.param(("mala", "ula"), marks=pytest.mark.slow)]
+)
+def test_draws_do_not_depend_on_the_number_of_devices(names):
+    checks.draws_do_not_depend_on_the_number_of_devices(names)
 
 
 def test_scalars_are_replicated_and_states_can_be_shared_out():

@@ -59,6 +59,7 @@ def cheap(monkeypatch):
     monkeypatch.setattr(task, "_EVIDENCE_STEPS", 5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap")
 def test_the_evaluation_of_such_a_run_has_both_scores(tmp_path):
     data = DataConfig(held_out_label=3)

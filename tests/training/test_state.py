@@ -1,6 +1,7 @@
 """Learners of any model in the loop, moving averages, and optimisers."""
 
 import dataclasses
+import functools
 
 import haiku as hk
 import jax
@@ -40,9 +41,13 @@ def autoencoder():
 
 
 def build_learner(config):
+    return learner_of(config.optimizer.generator_learning_rate, config.update.average_decay)
+
+
+@functools.cache
+def learner_of(rate, decay):
     network = autoencoder()
-    optimizer = optax.apply_if_finite(optax.adam(config.optimizer.generator_learning_rate), 10**6)
-    decay = config.update.average_decay
+    optimizer = optax.apply_if_finite(optax.adam(rate), 10**6)
 
     def init(rng_key):
         params = network.init(rng_key, jnp.zeros((1, 8, 8, 1)), jnp.zeros((1, LATENT)))
@@ -133,6 +138,7 @@ def test_a_skipped_update_changes_neither_parameters_nor_average_nor_sums():
     }
 
 
+@pytest.mark.slow
 def test_sampling_uses_the_average_and_resuming_both(tmp_path, monkeypatch, whole):
     options = {"update": configs.UpdateConfig(average_decay=0.9)}
     averaged, stopped = (create(tmp_path, name, **options) for name in ("averaged", "stopped"))
@@ -223,18 +229,21 @@ def test_gradients_in_bfloat16_agree_with_float32_and_all_else_stays_in_float32(
     config = tiny_config(tmp_path)
     half = dataclasses.replace(config, update=UpdateConfig(precision="bf16"))
     models = [learner.build_model(c, DIGITS.image_shape) for c in (config, half)]
-    params = models[0].init(jax.random.key(0))
+    params = jax.jit(models[0].init)(jax.random.key(0))
     x = jnp.asarray(DIGITS.x_train[:64])
     draws = models[0].draw(jax.random.key(1), params, x)
-    estimator = learner.build_estimator(config)
-    grads = [jax.grad(model.objective)(params, x, draws, estimator) for model in models]
+    gradient = jax.jit(
+        jax.grad(lambda params, model, estimator: model.objective(params, x, draws, estimator)),
+        static_argnums=(1, 2),
+    )
+    grads = [gradient(params, model, learner.build_estimator(config)) for model in models]
     norms = [np.linalg.norm(jax.flatten_util.ravel_pytree(g)[0]) for g in grads]
     for part in ("prior", "generator"):
         full, rounded = (jax.flatten_util.ravel_pytree(getattr(g, part))[0] for g in grads)
         error = np.linalg.norm(rounded - full) / np.linalg.norm(full)
         assert 1e-5 < error < 10 * 2**-8, part
     assert norms[0] > 0
-    state = models[1].draw(jax.random.key(1), params, x)
+    state = jax.eval_shape(lambda: models[1].draw(jax.random.key(1), params, x))
     dtypes = {leaf.dtype for leaf in jax.tree.leaves((grads[1], state))}
     assert dtypes <= {jnp.dtype("float32"), jnp.dtype("int32")}
     text = str(jax.make_jaxpr(models[1].decode)(params, jnp.zeros((2, 3))))

@@ -74,6 +74,7 @@ def test_bad_values_are_named(changes, message):
         configs.VAEConfig(**changes).validate()
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
     arguments = ["train", "vae", "--num-steps", "30", "--generator-width", "8", "--latent-dim", "2",
                  "--output-dir", str(tmp_path), "--name", "run"]  # fmt: skip
