@@ -107,6 +107,7 @@ def test_pytorch_chain_has_the_variance_of_unadjusted_steps():
     assert abs(float(z.square().mean()) * (1 - H / 2) - 1) < 5 * np.sqrt(2 / z.numel())
 
 
+@pytest.mark.slow
 def test_sequential_step_trains_both_networks():
     prepared = training.sequential(SMALL["mlp"], 3)()
     first = prepared.call()

@@ -129,6 +129,7 @@ def test_collectives_of_compiled_programs(on_eight_devices):
     assert gathered == [["all-gather", 8 * 5 * 4, 1, False]]
 
 
+@pytest.mark.slow
 def test_sampling_communicates_nothing_and_a_batch_only_outside_the_chains(on_eight_devices):
     """Every work of the suite on 4 devices; chains are loops, the gradient is none."""
     found = dict(on_eight_devices["totals"])
@@ -139,6 +140,7 @@ def test_sampling_communicates_nothing_and_a_batch_only_outside_the_chains(on_ei
     assert not any(total["in_loop"] for total in update.values()), update
 
 
+@pytest.mark.slow
 def test_positions_do_not_depend_on_the_number_of_devices(on_eight_devices):
     """float32: other blocks of a loop may round differently, which 30 steps do not amplify much."""
     one, *others = map(np.array, on_eight_devices["positions"])

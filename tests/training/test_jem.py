@@ -46,7 +46,10 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    ["marginal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "classifier"))],
+)
 def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
     options = VARIANTS[variant]
     whole, stopped = create(tmp_path, "whole", **options), create(tmp_path, "stopped", **options)
@@ -69,9 +72,9 @@ def test_pretraining_leaves_the_density_alone(tmp_path):
     states = []
     for objective in (goal, alone):
         learner = learning.build_learner(config_of(tmp_path, objective=objective), DIGITS)
-        state = learner.init(jax.random.key(0))
+        state, update = learner.init(jax.random.key(0)), jax.jit(learner.update)
         for i in range(4):
-            state = learner.update(
+            state = update(
                 state, jax.random.key(1), jnp.asarray(DIGITS.x_train), jnp.arange(50) + 50 * i
             )
             states.append(state.params)
@@ -86,7 +89,8 @@ def test_slots_keep_their_class(tmp_path):
     config = config_of(tmp_path, objective=configs.JEMObjectiveConfig("joint"))
     learner = learning.build_learner(config, DIGITS)
     before = learner.init(jax.random.key(0))
-    after = learner.update(before, jax.random.key(1), jnp.asarray(DIGITS.x_train), jnp.arange(50))
+    images = jnp.asarray(DIGITS.x_train)
+    after = jax.jit(learner.update)(before, jax.random.key(1), images, jnp.arange(50))
     np.testing.assert_array_equal(before.chains.label, after.chains.label)
     np.testing.assert_array_equal(after.chains.label, np.arange(120) % 10)
 
@@ -138,6 +142,7 @@ def test_data_without_labels_are_named():
         configs.JEMConfig().resolve(unlabelled)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_evaluates_and_samples_it(tmp_path, capsys):
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:

@@ -72,6 +72,7 @@ def test_nothing_more_is_written_by_default(whole):
     assert not list(folder.figures.iterdir())
 
 
+@pytest.mark.slow
 def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
     chain = configs.LatentChainConfig("short_run", prior_steps=3, posterior_steps=2)
     logging = LoggingConfig(pictures_every=12)
@@ -83,7 +84,9 @@ def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
 GRADIENTS = LoggingConfig(gradients_every=5, gradient_batches=3)
 
 
-@pytest.mark.parametrize("estimator", ["covariance", "pooled"])
+@pytest.mark.parametrize(
+    "estimator", ["covariance", pytest.param("pooled", marks=pytest.mark.slow)]
+)
 def test_a_run_with_swaps_logs_its_gradients_and_resumes_bit_for_bit(
     tmp_path, monkeypatch, estimator
 ):

@@ -208,6 +208,7 @@ def test_after_a_rollback_the_noise_is_another(tmp_path):
     assert np.all(drawn != float(jax.random.uniform(key)))
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_helped_stops_with_a_clear_error(tmp_path):
     folder = create(tmp_path)
     broken = dataclasses.replace(DIGITS, x_train=np.full_like(DIGITS.x_train, np.nan))
