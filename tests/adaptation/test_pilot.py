@@ -82,6 +82,7 @@ def test_the_same_key_gives_the_same_tuning(pilot):
     jax.tree.map(np.testing.assert_array_equal, pilot.tuning, again.tuning)
 
 
+@pytest.mark.slow
 def test_one_ladder_of_a_scalar_pytree_target():
     target = te.TemperedTarget(
         lambda z: -0.5 * (jnp.sum(z["a"] ** 2) + z["b"] ** 2),
@@ -168,7 +169,8 @@ def test_a_chain_that_starts_at_nan_is_named():
         )
 
 
-@pytest.mark.parametrize("scale", [pytest.param(0.1, marks=pytest.mark.slow), 1e-3])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [0.1, 1e-3])
 def test_metrics_of_badly_scaled_coordinates_are_their_variances(scale):
     """One ladder, variances up to 1e6 apart: shrinkage must not mix them."""
     variance = jnp.array([1.0, scale**2])

@@ -12,7 +12,11 @@ from scipy import integrate, special, stats
 
 from tests import ground_truths as gt
 
-NAMES = list(problems.MAKERS)
+SLOW = ("linear-gaussian-100", "radiata-adjusted", "mixture-5", "epidemic")
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in problems.MAKERS
+]
+"""Of each kind of problem one is quick."""
 
 make = functools.cache(problems.make)
 
@@ -92,7 +96,15 @@ def test_transform_of_uniforms_follows_the_same_law(name):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", ["linear-gaussian-2", "skewed-gamma", "banana", "epidemic"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linear-gaussian-2",
+        "skewed-gamma",
+        "banana",
+        pytest.param("epidemic", marks=pytest.mark.slow),
+    ],
+)
 def test_evidence_is_the_prior_mean_of_the_likelihood(name):
     problem = make(name)
     z = np.asarray(problem.sample_prior(gt.key(6), 100_000), np.float64)
@@ -101,7 +113,9 @@ def test_evidence_is_the_prior_mean_of_the_likelihood(name):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", ["mixture-2", "mixture-5", "phase-transition-6"])
+@pytest.mark.parametrize(
+    "name", ["mixture-2", pytest.param("mixture-5", marks=pytest.mark.slow), "phase-transition-6"]
+)
 def test_mixtures_by_draws_from_every_mode(name):
     """Importance sampling from wide normals about the modes, half of them about the prior's."""
     problem, draws = make(name), 20_000
@@ -141,7 +155,9 @@ def test_skewed_gamma_is_the_reference_path():
         np.testing.assert_allclose(values(ours, z), np.asarray(theirs(z[:, 0])), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("linear-gaussian")])
+@pytest.mark.parametrize(
+    "name", ["linear-gaussian-2", pytest.param("linear-gaussian-100", marks=pytest.mark.slow)]
+)
 def test_linear_gaussian_equals_its_laplace_approximation(name):
     problem = make(name)
     assert truths.laplace(problem).log_evidence == pytest.approx(problem.log_evidence, abs=1e-7)

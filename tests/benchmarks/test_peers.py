@@ -117,7 +117,8 @@ def test_sequential_step_trains_both_networks():
     assert all(np.isfinite(leaf).all() for leaf in after)
 
 
-@pytest.mark.parametrize("num_temperatures", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_temperatures", [1, 3])
 def test_our_step_advances(num_temperatures):
     prepared = training.training_step(SMALL["mlp"], num_temperatures)()
     prepared.call()
@@ -160,6 +161,7 @@ def test_tempered_peers_find_both_modes(competitor):
         assert float(jnp.mean(spread)) < 0.4
 
 
+@pytest.mark.slow
 def test_suites_are_lists_of_works():
     for suite in (training, tempering_suite, evidence_suite):
         works = suite.works(True)

@@ -17,6 +17,7 @@ from tempered_ebm import __main__
 from tempered_ebm.cli import main as cli
 from tempered_ebm.training import loop, run_folder
 from tests import ground_truths as gt
+from tests.evidence.test_reliability_warnings import sound
 from tests.models.checks_model_evidence import gamma_poisson_evidence
 
 TINY = shlex.split(
@@ -80,10 +81,15 @@ def test_sample_writes_images_and_a_picture(finished_run):
     assert first.shape == (7, 8, 8, 1)
     assert first.dtype == np.uint8
     assert (finished_run / "samples.png").read_bytes().startswith(b"\x89PNG")
-    assert run("sample", finished_run, "--num-samples", 7, "--seed", 1, "--animate") == 0
-    assert (finished_run / "samples.gif").read_bytes().startswith(b"GIF")
+    assert run("sample", finished_run, "--num-samples", 7, "--seed", 1) == 0
     with np.load(finished_run / "samples.npz") as archive:
         assert not np.array_equal(first, archive["x"])
+
+
+@pytest.mark.slow
+def test_samples_are_animated(finished_run):
+    assert run("sample", finished_run, "--num-samples", 7, "--animate") == 0
+    assert (finished_run / "samples.gif").read_bytes().startswith(b"GIF")
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
@@ -308,6 +314,7 @@ def model_folder(tmp_path, monkeypatch):
     sys.modules.pop("model_for_cli", None)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_evidence_of_a_model_and_a_table(model_folder, capsys):
     """From the current folder, with files of the report."""
@@ -325,6 +332,22 @@ def test_evidence_of_a_model_and_a_table(model_folder, capsys):
     assert tree["standard_error"] < 0.1
     assert tree["settings"]["model"] == "model_for_cli:counts"
     assert tree["estimates"]["mbar"]["log_evidence"] == pytest.approx(tree["log_evidence"])
+
+
+def test_the_files_of_a_report_of_evidence(model_folder, monkeypatch, capsys):
+    from tempered_ebm.cli import evidence as evidence_command
+
+    report = sound()
+    monkeypatch.setattr(evidence_command, "estimate", lambda *arguments: report)
+    assert run("evidence", "model_for_cli:counts", "--output", "out", "--seed", 3) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("log p(x) = ")
+    assert (model_folder / "out" / "report.txt").read_text() in printed
+    assert (model_folder / "out" / "integrand.png").read_bytes().startswith(b"\x89PNG")
+    tree = json.loads((model_folder / "out" / "report.json").read_text())
+    assert tree["log_evidence"] == report.log_evidence
+    assert tree["settings"]["model"] == "model_for_cli:counts"
+    assert tree["estimates"]["mbar"]["log_evidence"] == report.log_evidence
 
 
 EVIDENCE_ERRORS = {

@@ -24,21 +24,25 @@ KERNELS = {
 def test_every_kernel_reports_its_energy(name):
     kernel, temperature = KERNELS[name]
     position = jax.random.normal(jax.random.key(0), (3, 4, 2))
-    _, (trace, positions) = te.inference.trace(
-        jax.random.key(1),
-        kernel,
-        kernel.init(position),
-        6,
-        statistic_fn=lambda state, info: (
-            diagnostics.energy_statistic(temperature)(state, info),
-            state.position,
-        ),
-    )
     t = jnp.asarray(1.0 if temperature is None else temperature)
     t = jnp.broadcast_to(t.reshape(-1, 1), (3, 4))
-    value, grad = jax.vmap(jax.vmap(jax.vmap(jax.value_and_grad(TARGET.logdensity))), (0, None))(
-        positions, t
-    )
+
+    @jax.jit
+    def run(position):
+        _, (trace, positions) = te.inference.trace(
+            jax.random.key(1),
+            kernel,
+            kernel.init(position),
+            6,
+            statistic_fn=lambda state, info: (
+                diagnostics.energy_statistic(temperature)(state, info),
+                state.position,
+            ),
+        )
+        one = jax.value_and_grad(TARGET.logdensity)
+        return trace, jax.vmap(jax.vmap(jax.vmap(one)), (0, None))(positions, t)
+
+    trace, (value, grad) = run(position)
     assert trace.energy.shape == (6, 3, 4)
     np.testing.assert_allclose(trace.energy, -value, rtol=1e-4)
     np.testing.assert_allclose(trace.gradient_norm, jnp.linalg.norm(grad, axis=-1), rtol=1e-4)

@@ -14,6 +14,9 @@ ONE_QUICK = pytest.mark.parametrize(
     ids=["linear_gaussian", "skewed_gamma"],
 )
 DIRECTIONS = pytest.mark.parametrize("direction", checks.RUNS)
+BACKWARD_IS_SLOW = pytest.mark.parametrize(
+    "direction", ["forward", pytest.param("reverse", marks=pytest.mark.slow)]
+)
 
 LADDER = np.array([0.0, 0.1, 0.4, 1.0])
 
@@ -100,7 +103,7 @@ def test_both_runs_of_the_bounds_are_those_of_the_two_directions():
     assert both.forward.acceptance_rate.shape == both.reverse.acceptance_rate.shape == (3,)
 
 
-@DIRECTIONS
+@BACKWARD_IS_SLOW
 def test_one_trace_serves_all_ladders_and_step_sizes(direction):
     traces = []
 
@@ -118,7 +121,7 @@ def test_one_trace_serves_all_ladders_and_step_sizes(direction):
     assert len(traces) == 1
 
 
-@DIRECTIONS
+@BACKWARD_IS_SLOW
 def test_jit_changes_nothing(direction):
     arguments = jax.random.key(0), TARGET, jnp.linspace(-1, 1, 6)[:, None], LADDER, 0.1
     plain, compiled = (runs[direction](*arguments) for runs in (checks.RUNS, checks.JITTED))
@@ -127,7 +130,7 @@ def test_jit_changes_nothing(direction):
     )
 
 
-@DIRECTIONS
+@BACKWARD_IS_SLOW
 def test_a_nested_position_is_that_of_its_pieces(direction):
     """Two leaves: the laws of two separate targets, with their own metrics and noise."""
     starts = {"a": jnp.ones((40, 2)), "b": (jnp.ones(40),)}
@@ -144,7 +147,7 @@ def test_a_nested_position_is_that_of_its_pieces(direction):
     assert np.all(moved.acceptance_rate > 0.5)
 
 
-@DIRECTIONS
+@BACKWARD_IS_SLOW
 def test_double_precision_stays_double(direction):
     with jax.enable_x64(True):
         starts = np.linspace(-1, 1, 6)[:, None]
@@ -170,11 +173,10 @@ def test_long_ladders_lose_nothing_to_single_precision():
 @pytest.mark.parametrize(
     "metric",
     [
-        jnp.array([4.0, 0.25]),
         jnp.array([[4.0, 0.25]]),
         jnp.tile(jnp.array([4.0, 0.25]), (4, 1)),
     ],
-    ids=["one", "behind 1", "behind K"],
+    ids=["behind 1", "behind K"],
 )
 def test_a_metric_is_a_change_of_coordinates(metric):
     """With D = A^2, A times the plain walk on the law of A^-1 z, noise for noise."""

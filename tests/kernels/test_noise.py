@@ -10,7 +10,7 @@ from tempered_ebm.kernels import _noise as noise
 from tests.kernels import checks_noise as checks
 
 SOURCES = {"jax_random": noise.jax_random_noise, "box_muller": noise.box_muller_noise}
-SHAPES = [(), (5,), (4, 3), (2, 3, 5), (1000, 2), (3, 1)]
+SHAPES = [(), (5,), (2, 3, 5)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,8 @@ def test_every_kernel_takes_a_source(name):
 
     def moved(source):
         kernel = build(source)
-        return kernel.step(jax.random.key(0), kernel.init(jnp.ones((2, 3))))[0].position
+        step = jax.jit(lambda z: kernel.step(jax.random.key(0), kernel.init(z))[0].position)
+        return step(jnp.ones((2, 3)))
 
     factor = jnp.full((2, 3), 0.9) if name in ("ula", "mala") else jnp.array([[0.9], [0.7]])
     # The first step of an exchange swaps.

@@ -46,8 +46,13 @@ def arguments(ebm, dtype, num_temperatures):
 @pytest.mark.parametrize(
     ("dtype", "options", "blocks"),
     [
-        ("float32", {}, (1, 2)),
-        ("float64", {"metropolis": True, "replica_exchange": True}, (3,)),
+        ("float32", {}, (2,)),
+        pytest.param(
+            "float64",
+            {"metropolis": True, "replica_exchange": True},
+            (3,),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["float32", "float64-exchange"],
 )
@@ -67,6 +72,7 @@ def test_draws_and_gradients_depend_on_the_block_by_rounding_alone(dtype, option
                 assert_close_trees(found, part, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 def test_an_update_needs_less_memory_in_blocks():
     def planned(block):
         ebm = image_ebm(temperature_block=block)
@@ -94,7 +100,7 @@ DERIVATIVES = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("size", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5))])
 def test_derivatives_in_blocks_are_those_of_the_whole(size):
     scale = jnp.array([1.5, -0.5])
     z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4, 2)), jnp.float32)

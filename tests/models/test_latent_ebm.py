@@ -54,7 +54,11 @@ BATCHES = {"posterior": 120, "covariance": 60, "pooled": 30}
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
-    "name", ["posterior", "covariance", pytest.param("pooled", marks=pytest.mark.slow)]
+    "name",
+    [
+        "posterior",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("covariance", "pooled")),
+    ],
 )
 def test_the_learning_gradient_is_that_of_the_closed_form_evidence(name):
     checks.learning_gradient(name, batch=BATCHES[name])
@@ -218,7 +222,7 @@ def test_path_estimators_train_through_the_model(ebm, params):
 # ----------------------------------------------------------------------- temperatures
 
 
-@pytest.mark.parametrize("metropolis", [False, True])
+@pytest.mark.parametrize("metropolis", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_batched_temperatures_equal_one_by_one_runs(metropolis):
     """The same key and shape give the same noise, so each rung can be drawn alone."""
     ebm = checks.mlp_ebm(metropolis=metropolis)

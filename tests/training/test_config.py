@@ -223,9 +223,13 @@ def fake(name):
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_every_preset_is_valid_with_files_and_survives_json(kind, name, tmp_path):
-    source = parse(kind, name).data.dataset
+    config = config_of(parse(kind, name))
+    source = config.data.dataset
     needs_files = source not in ("digits", *POINTS)
-    config = config_of(parse(kind, name, *(["--data-dir", str(tmp_path)] if needs_files else [])))
+    if needs_files:
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, data_dir=tmp_path)
+        )
     config.validate()
     assert from_json(type(config), to_json(config)) == config
     dataset = fake(source) if needs_files else DIGITS
