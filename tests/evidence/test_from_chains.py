@@ -21,7 +21,7 @@ def estimate_from_chains(target, position, temperatures, step_size, rng_key):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("num", [10, 30])
+@pytest.mark.parametrize("num", [10, pytest.param(30, marks=pytest.mark.slow)])
 def test_chains_on_the_linear_gaussian_model_find_its_evidence_within_their_error_bars(num):
     path, temperatures = gt.LINEAR_GAUSSIAN, te.schedules.power(num, 3.0)
     step_size = 0.5 / jnp.linalg.eigvalsh(

@@ -99,7 +99,7 @@ def test_ula_on_a_standard_normal_has_variance_one_over_one_minus_half_h():
     h, n = 0.5, 100_000
     kernel = te.ula(lambda z: -0.5 * z**2, h)
     start = jnp.sqrt(1 / (1 - h / 2)) * jax.random.normal(gt.key(0), (n,))
-    end = te.inference.short_run(gt.key(1), kernel, start, 5).position
+    end = jax.jit(lambda z: te.inference.short_run(gt.key(1), kernel, z, 5).position)(start)
     gt.assert_expectations(np.asarray(end) ** 2, 1 / (1 - h / 2))
 
 

@@ -11,6 +11,7 @@ def test_mala_and_the_model_agree_on_their_joint_law():
     checks.geweke("tempered_mala", num_rounds=10, num_steps=3, n=50_000)
 
 
+@pytest.mark.slow
 def test_replica_exchange_and_the_model_agree_on_their_joint_law():
     checks.geweke("replica_exchange", num_rounds=3, num_steps=4, n=20_000)
 

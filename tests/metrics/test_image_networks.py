@@ -44,6 +44,7 @@ def check_outputs(network, images, dimension, num_classes):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_inception_with_random_weights(tmp_path, images):
     path = tmp_path / "inception.npz"
     np.savez(path, **random_weights(metrics.inception_v3_tensors()))

@@ -179,6 +179,7 @@ def test_the_page_is_whole_and_needs_nothing_from_the_net(tmp_path):
     assert "<planted>" not in text
 
 
+@pytest.mark.slow
 def test_a_page_without_arrays(tmp_path):
     text = write_report(folder_with(tmp_path, planted(), arrays=False)).read_text()
     assert text.count("<img") == 5
