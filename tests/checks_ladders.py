@@ -8,8 +8,15 @@ import numpy as np
 from tempered_ebm import schedules
 from tests import ground_truths as gt
 
-equal_length = jax.jit(schedules.equal_length, static_argnums=2)
-equal_rejection = jax.jit(schedules.equal_rejection, static_argnums=2)
+
+def equal_length(temperatures, variances, num: int):
+    """As one program, in which planted bugs are."""
+    return jax.jit(schedules.equal_length, static_argnums=2)(temperatures, variances, num)
+
+
+def equal_rejection(temperatures, rates, num: int):
+    return jax.jit(schedules.equal_rejection, static_argnums=2)(temperatures, rates, num)
+
 
 KNOWN = (
     0, 0.040019, 0.087082, 0.142652, 0.20856, 0.287097, 0.381139, 0.494298, 0.631113, 0.79729, 1,
