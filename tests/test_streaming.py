@@ -31,7 +31,7 @@ def test_covariance_agrees_with_numpy(num_values, dimension, seed):
 
 
 @FEW
-@given(st.sampled_from([2, 3, 30]), st.sampled_from([1, 5]), st.integers(0, 2**31))
+@given(st.sampled_from([2, 30]), st.sampled_from([1, 5]), st.integers(0, 2**31))
 def test_pooled_chains_are_one_long_stream(num_values, num_chains, seed):
     checks.pooled_chains_are_one_long_stream(num_values, num_chains, seed)
 

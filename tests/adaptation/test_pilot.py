@@ -99,6 +99,7 @@ def test_one_ladder_of_a_scalar_pytree_target():
     assert np.isfinite(kernel.step(jax.random.key(1), pilot.state)[0].loglikelihood).all()
 
 
+@pytest.mark.slow
 def test_a_flat_likelihood_gives_a_uniform_ladder_and_no_collapse():
     target = te.TemperedTarget(lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: 0.0 * jnp.sum(z, -1))
     start = jax.random.normal(jax.random.key(0), (10, 2))

@@ -53,6 +53,7 @@ def test_smc_is_unbiased(problem, method):
     gt.assert_expectations(ratio, 1.0, method.name, slack=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_nested_sampling_agrees_within_its_own_error(problem):
     method = nested.NestedSlice(4.0, -7.0)
@@ -80,6 +81,7 @@ def test_smc_is_charged_what_it_evaluates(problem, method):
     assert calls["value"] == result.likelihood_evaluations[0]
 
 
+@pytest.mark.slow
 def test_nested_sampling_is_charged_what_it_evaluates(problem):
     """One point is replaced at a time, so that no finished lane of a vmap is evaluated again."""
     watched, calls = counted(problem)
@@ -101,6 +103,7 @@ def test_budget_that_pays_for_nothing_is_a_failure():
     assert np.isnan(result.log_evidence).all()
 
 
+@pytest.mark.slow
 def test_one_seed_spends_the_budget(problem):
     result = peers.estimate(smc.TemperedSMC(1), 5, problem, 1_000)
     assert result.log_evidence.shape == (1,)

@@ -29,6 +29,7 @@ def energy_params(widths=(8, 8), dimension=10):
     return jax.jit(te.networks.mlp_network(widths).init)(jax.random.key(0), z)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("metropolis", [False, True], ids=["unadjusted", "adjusted"])
 @pytest.mark.parametrize("name", SAMPLERS)

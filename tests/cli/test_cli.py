@@ -414,6 +414,7 @@ def test_evidence_passes_on_warnings_of_others_and_interrupts_of_the_run(
     assert capsys.readouterr().err == "tempered-ebm: warning: a word of another package\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("default_interrupt")
 def test_ctrl_c_ends_evidence_in_one_line(model_folder):
     (model_folder / "endless.py").write_text(

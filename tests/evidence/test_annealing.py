@@ -44,8 +44,9 @@ def test_moves_are_at_their_temperatures():
     checks.moves_are_at_their_temperatures()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
-@ONE_QUICK
+@PATHS
 def test_bounds_are_on_their_sides_and_close(path):
     checks.bounds_are_on_their_sides_and_close(path)
 
@@ -147,7 +148,8 @@ def test_a_nested_position_is_that_of_its_pieces(direction):
     assert np.all(moved.acceptance_rate > 0.5)
 
 
-@BACKWARD_IS_SLOW
+@pytest.mark.slow
+@DIRECTIONS
 def test_double_precision_stays_double(direction):
     with jax.enable_x64(True):
         starts = np.linspace(-1, 1, 6)[:, None]

@@ -124,6 +124,7 @@ def test_one_trace_serves_every_key():
     assert len(traces) == first
 
 
+@pytest.mark.slow
 def test_a_steep_likelihood_takes_more_temperatures_and_no_more_than_the_most(monkeypatch):
     def steep(scale):
         scale = jnp.float32(scale)  # An operand, so that one program serves.

@@ -12,9 +12,9 @@ from tests.evidence import checks_evidence as checks
 
 PATHS = pytest.mark.parametrize("path", gt.REFERENCE_PATHS.values(), ids=gt.REFERENCE_PATHS.keys())
 CALIBRATIONS = [
-    "across draws",
+    "independent",
     "across rungs",
-    pytest.param("independent", marks=pytest.mark.slow),
+    pytest.param("across draws", marks=pytest.mark.slow),
     pytest.param("chains", marks=pytest.mark.slow),
 ]
 BOTH_RULES = pytest.mark.parametrize("rule", checks.RULES)

@@ -44,7 +44,8 @@ def two_modes(share):
     return te.TemperedTarget(lambda z: -0.5 * jnp.sum((z / 3) ** 2, -1), loglikelihood)
 
 
-@pytest.mark.parametrize("dimension", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dimension", [1, 3])
 def test_a_mode_that_the_particles_have_forgotten_is_in_their_history(dimension):
     target, rng = two_modes(0.4), np.random.default_rng(1)
     particles = 4 + 0.5 * rng.standard_normal((256, dimension))

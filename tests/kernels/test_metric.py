@@ -33,7 +33,9 @@ def test_it_equals_the_plain_kernel_in_rescaled_coordinates(name):
 
 
 @pytest.mark.statistical
-@PATHS
+@pytest.mark.parametrize(
+    "path", [pytest.param(gt.LINEAR_GAUSSIAN, marks=pytest.mark.slow), gt.SKEWED_GAMMA]
+)
 @ADJUSTED
 def test_adjusted_kernels_leave_the_target_invariant(name, path):
     checks.invariance(name, path)

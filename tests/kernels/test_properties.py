@@ -11,7 +11,9 @@ import tempered_ebm as te
 
 SINGLE = ("ula", "mala", "tempered_ula", "tempered_mala")
 KERNELS = (*SINGLE, "replica_exchange", "replica_exchange, unadjusted")
-EVERY_KERNEL = pytest.mark.parametrize("name", KERNELS)
+EVERY_KERNEL = pytest.mark.parametrize(
+    "name", [*KERNELS[:5], pytest.param(KERNELS[5], marks=pytest.mark.slow)]
+)
 
 EVENTS = (
     (),
@@ -221,7 +223,7 @@ def test_every_family_makes_a_ladder(ladder, dtype):
         assert np.all(np.diff(np.asarray(temperatures)) > 0)
 
 
-@pytest.mark.parametrize("name", KERNELS[2:])
+@pytest.mark.parametrize("name", ["tempered_mala", "replica_exchange"])
 @few(2)
 @given(chains, seeds)
 def test_one_chain_of_a_batch_has_the_caches_of_that_chain_alone(name, chain_shape, seed):

@@ -124,8 +124,9 @@ def test_every_data_point_has_a_ladder_of_its_own():
             gt.assert_expectations(path.statistics(end), path.expected(t), f"t={t}, x={path.x}")
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
-@pytest.mark.parametrize("build", [slow(checks.hamiltonian), checks.preconditioned])
+@pytest.mark.parametrize("build", [checks.hamiltonian, checks.preconditioned])
 def test_foreign_kernels_keep_the_law(build):
     checks.foreign_kernels_keep_the_law(build, gt.LINEAR_GAUSSIAN, 5)
 

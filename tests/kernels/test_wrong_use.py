@@ -53,6 +53,9 @@ LADDERS = {
 }
 KERNELS = SINGLE | LADDERS
 EVERY_KERNEL = pytest.mark.parametrize("name", KERNELS)
+ONE_LADDER = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "replica_exchange")) for n in LADDERS]
+)
 TEMPERED = pytest.mark.parametrize("name", [n for n in KERNELS if n not in ("ula", "mala")])
 
 
@@ -296,7 +299,7 @@ def test_leaves_without_one_ladder_axis_are_named(name):
 # ------------------------------------------------------------- keys and chains
 
 
-@pytest.mark.parametrize("name", LADDERS)
+@ONE_LADDER
 def test_no_key_is_used_twice_on_a_ladder(name):
     kernel = build(name)
     with jax.debug_key_reuse(True):
@@ -305,7 +308,7 @@ def test_no_key_is_used_twice_on_a_ladder(name):
         te.inference.run_with_moments(jax.random.key(1), kernel, state, 2)
 
 
-@pytest.mark.parametrize("name", LADDERS)
+@ONE_LADDER
 def test_permuting_keys_and_ladders_permutes_the_output(name):
     kernel = build(name)
     start = jax.random.normal(jax.random.key(1), (6, NUM_RUNGS, 2))

@@ -1,5 +1,3 @@
-import dataclasses
-
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -377,19 +375,6 @@ def test_an_energy_that_sums_over_the_batch_is_named():
     ebm = LatentEBM(network, generator, te.likelihoods.gaussian(0.3), latent_dim=2)
     with pytest.raises(te.InputError, match=r"prior_network returned shape \(2,\)"):
         ebm.init(KEY)
-
-
-def test_repeated_losses_compile_their_chains_once(ebm, params):
-    traced = []
-    apply = ebm.generator.apply
-    network = checks.Pure(ebm.generator.init, lambda p, z: (traced.append(1), apply(p, z))[1])
-    counting = dataclasses.replace(ebm, generator=network)
-    gradient = jax.grad(lambda p, key: counting.loss(key, p, checks.IMAGES))
-    gradient(params, KEY)
-    first = len(traced)
-    gradient(params, jax.random.key(9))
-    # Only the differentiated objective is evaluated again; it is not jitted.
-    assert len(traced) == first + 1
 
 
 def test_counts_and_starts_that_do_not_fit_are_named(ebm, params):

@@ -34,7 +34,10 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (9, 6, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(9, 6, 3), *(pytest.param(s, marks=pytest.mark.slow) for s in ((8, 8, 1), (28, 28, 1)))],
+)
 def test_an_image_has_its_output_whatever_its_batch(name, shape):
     """No statistic of the batch enters: the output is a function of one image."""
     net = NETWORKS[name]()

@@ -142,6 +142,7 @@ def others(alone):
     return folder
 
 
+@pytest.mark.slow
 def test_eight_devices_end_as_one_does(alone):
     assert_close_ends(end(alone, "alone"), end(alone, "posterior8"))
 

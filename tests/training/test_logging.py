@@ -84,9 +84,8 @@ def test_a_picture_without_persistent_chains_is_of_short_runs(tmp_path):
 GRADIENTS = LoggingConfig(gradients_every=5, gradient_batches=3)
 
 
-@pytest.mark.parametrize(
-    "estimator", ["covariance", pytest.param("pooled", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ["covariance", "pooled"])
 def test_a_run_with_swaps_logs_its_gradients_and_resumes_bit_for_bit(
     tmp_path, monkeypatch, estimator
 ):
