@@ -12,7 +12,7 @@ from scipy import integrate, special, stats
 
 from tests import ground_truths as gt
 
-SLOW = ("linear-gaussian-100", "radiata-adjusted", "mixture-5", "epidemic")
+SLOW = ("linear-gaussian-100", "radiata-adjusted", "radiata-density", "mixture-5", "epidemic")
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in problems.MAKERS
 ]
@@ -165,7 +165,11 @@ def test_linear_gaussian_equals_its_laplace_approximation(name):
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("poisson-regression", 0.01), ("logistic-regression", 0.06), ("epidemic", 0.02)],
+    [
+        ("poisson-regression", 0.01),
+        ("logistic-regression", 0.06),
+        pytest.param("epidemic", 0.02, marks=pytest.mark.slow),
+    ],
 )
 def test_stored_evidence_is_near_its_laplace_approximation(name, tolerance):
     """A change of the data, which no quick test integrates, would show here."""

@@ -29,7 +29,7 @@ TARGET = te.TemperedTarget(lambda z: log_normal(z, 0, 1), lambda z: log_normal(z
 
 
 @pytest.mark.statistical
-@PATHS
+@ONE_QUICK
 @DIRECTIONS
 def test_weights_are_unbiased(path, direction):
     checks.weights_are_unbiased(path, direction, num_steps=3)

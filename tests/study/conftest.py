@@ -27,14 +27,14 @@ def dataset(data_file):
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, data_file):
-    """A study of two cells, each a job of its own, that takes seconds."""
+    """A study of two cells, each a job of its own, that share their programs."""
 
-    def make(output_dir=None, estimators=("covariance",), **place):
+    def make(output_dir=None, estimators=("covariance",), powers=(1.0, 3.0), **place):
         return configs.StudyConfig(
             data=DataConfig(dataset="npz", data_file=data_file),
             grid=configs.GridConfig(
                 estimators=estimators,
-                powers=(0.0, 3.0),
+                powers=powers,
                 num_temperatures=(3,),
                 batch_sizes=(8,),
                 posterior_steps=(2,),
@@ -52,7 +52,9 @@ def tiny(tmp_path_factory, data_file):
                 reference_steps=12,
             ),
             place=configs.PlaceConfig(
-                output_dir=output_dir or tmp_path_factory.mktemp("studies"), **place
+                output_dir=output_dir or tmp_path_factory.mktemp("studies"),
+                most_runs_at_once=2,
+                **place,
             ),
         )
 

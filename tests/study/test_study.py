@@ -69,6 +69,15 @@ def test_a_study_leaves_one_tidy_table_with_everything_in_it(whole):
         assert pq.read_table(folder / "table.parquet").column_names == list(folders.COLUMNS)
 
 
+@pytest.mark.slow
+def test_a_cell_without_a_ladder_is_measured_like_the_others(tiny, dataset, tmp_path):
+    result = run_quietly(tiny(tmp_path, powers=(0.0,)), dataset)
+    ends = rows_of(result).where(step=4)
+    assert ends.cells() == [cell.name for cell in configs.cells(result.folder.config)]
+    for name in ("frechet", "kernel", "all_variance", "prior_squared_bias", "generator_cosine"):
+        assert np.all(np.isfinite(ends[name])), name
+
+
 def test_a_study_goes_on_where_it_was_stopped_and_ends_the_same(
     tiny, dataset, whole, monkeypatch, tmp_path
 ):
@@ -95,11 +104,11 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_the_same(
 
 def test_the_command_line_has_the_same_settings_and_finds_the_study_done(whole, data_file, capsys):
     folder = whole.folder.path
-    line = f"study --dataset npz --data-file {data_file} --estimators covariance --powers 0 3 "
+    line = f"study --dataset npz --data-file {data_file} --estimators covariance --powers 1 3 "
     line += "--num-temperatures 3 --batch-sizes 8 --posterior-steps 2 --repeats 2 --num-steps 4 "
     line += "--prior-steps 2 --record-every 2 --gradient-batches 3 --gradient-repeats 2 "
     line += "--num-quality 1 --num-bias 1 --num-images 40 --sampling-steps 2 --reference-steps 12 "
-    line += f"--output-dir {folder.parent} --name {folder.name}"
+    line += f"--most-runs-at-once 2 --output-dir {folder.parent} --name {folder.name}"
     before = (folder / "config.json").read_text()
     with pytest.raises(SystemExit, match="0"):
         cli.main(line.split())
@@ -154,7 +163,7 @@ def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
 
 def test_other_data_and_ladders_of_one_shape_compile_nothing(tiny, dataset, whole, quality):
     config = tiny()
-    grid = dataclasses.replace(config.grid, powers=(0.0, 1.0))
+    grid = dataclasses.replace(config.grid, powers=(2.0, 4.0))
     other = dataclasses.replace(dataset, x_train=dataset.x_train[::-1] / 2)
     with counting(COMPILATION) as compiled:
         for job in configs.jobs(dataclasses.replace(config, grid=grid)):
@@ -164,7 +173,7 @@ def test_other_data_and_ladders_of_one_shape_compile_nothing(tiny, dataset, whol
 
 
 def test_evaluations_are_counted_with_chains_and_temperatures(tiny, dataset):
-    config = tiny(estimators=("covariance", "pooled"))
+    config = tiny(estimators=("covariance", "pooled"), powers=(0.0, 3.0))
     counts = {
         job.cells[0].estimator: build_replicas(config, job, dataset).evaluations(10)
         for job in configs.jobs(config)
@@ -237,6 +246,6 @@ def test_a_lost_worker_costs_its_job_only(tiny, dataset):
 
 def test_the_folder_says_what_the_study_was(whole):
     tree = json.loads((whole.folder.path / "config.json").read_text())
-    assert tree["config"]["grid"]["powers"] == [0.0, 3.0]
+    assert tree["config"]["grid"]["powers"] == [1.0, 3.0]
     assert tree["floor"]["frechet"] >= 0
     assert set(tree["versions"]) >= {"python", "jax"}

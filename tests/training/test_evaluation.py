@@ -82,7 +82,7 @@ def test_images_far_from_the_data_have_the_larger_scores(tmp_path):
     """Signs: noise has less evidence and a higher joint energy than digits, even untrained."""
     config = tiny_config(tmp_path)
     model = task.build_model(config, (8, 8, 1), sampling=True)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     scorers = task._scorers(jax.random.key(1), model, params)
     mild, wild = np.zeros((6, 8, 8, 1), np.float32), np.full((6, 8, 8, 1), 3.0, np.float32)
     for scorer in scorers.values():

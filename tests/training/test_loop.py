@@ -86,6 +86,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(
     assert_same_tree(without_seconds(folder.metrics), without_seconds(killed.metrics))
 
 
+@pytest.mark.slow
 def test_metrics_report_acceptance_rates_only_for_adjusted_chains(tmp_path, whole):
     unadjusted, adjusted = whole[0], create(tmp_path, "mala", **VARIANTS["path"])
     train(adjusted)
