@@ -211,18 +211,6 @@ def test_temperatures_step_sizes_metrics_and_parameters_are_data(name):
     assert len(seen) > 10
 
 
-@few(25)
-@given(ladders, dtypes)
-def test_every_family_makes_a_ladder(ladder, dtype):
-    family, K, p = ladder
-    with jax.enable_x64(dtype == np.float64):
-        temperatures = LADDERS[family](K, p)
-        assert temperatures.dtype == dtype
-        te.schedules.validate(temperatures)
-        assert temperatures.shape == (K + (family == "geometric"),)
-        assert np.all(np.diff(np.asarray(temperatures)) > 0)
-
-
 @pytest.mark.parametrize("name", ["tempered_mala", "replica_exchange"])
 @few(2)
 @given(chains, seeds)
