@@ -199,6 +199,7 @@ def test_any_precision_of_positions_and_ladder(dtype):
     assert np.all(np.asarray(pilot.tuning.step_size) > 0)
 
 
+@pytest.mark.slow
 def test_rungs_without_a_usable_tuning_are_named():
     target = te.TemperedTarget(
         lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -jnp.inf * jnp.ones(z.shape[:-1])

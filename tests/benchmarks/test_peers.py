@@ -140,7 +140,8 @@ def test_products_are_counted(setting):
         assert 0.95 < cost["flops"] / (20 * products) < 1.4
 
 
-@pytest.mark.parametrize("competitor", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("competitor", [0, 1, 2])
 def test_tempered_peers_find_both_modes(competitor):
     problem = tempering.two_modes(2)
     position = problem.sample_prior(jax.random.key(1), 100)

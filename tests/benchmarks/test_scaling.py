@@ -158,6 +158,7 @@ def test_the_slope_of_a_power_law_is_its_exponent(exponent):
     assert math.isclose(growth.slope(sizes, values), exponent, abs_tol=1e-12)
 
 
+@pytest.mark.slow
 def test_memory_counts_arguments_outputs_and_temporaries():
     import jax
     import jax.numpy as jnp

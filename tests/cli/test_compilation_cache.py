@@ -51,6 +51,7 @@ def train(folder, name):
     return params, events.count("cache_hits"), events.count("cache_misses")
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_its_programs_and_ends_as_the_first(
     without_cache, monkeypatch, tmp_path
 ):

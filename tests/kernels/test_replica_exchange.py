@@ -61,12 +61,13 @@ def test_exact_draws_are_not_for_unadjusted_moves():
         )
 
 
-@pytest.mark.parametrize("num_rungs", [slow(4), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_rungs", [4, 5])
 def test_caches_follow_their_positions(num_rungs):
     checks.caches_follow_their_positions(gt.LINEAR_GAUSSIAN, num_rungs)
 
 
-@pytest.mark.parametrize("num_rungs", [4, 5])
+@pytest.mark.parametrize("num_rungs", [4, slow(5)])
 def test_replicas_are_permuted_and_both_parities_swap(num_rungs):
     checks.replicas_are_permuted_and_both_parities_swap(gt.LINEAR_GAUSSIAN, num_rungs)
 

@@ -45,6 +45,7 @@ def test_frechet_distance_of_features_that_depend_on_one_another(rank):
     np.testing.assert_allclose(metrics.frechet_distance(a, a), 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:features_b:RuntimeWarning")
 def test_frechet_distance_of_fewer_vectors_than_dimensions_loses_no_digits():
     """The truth is that of the same sets in the coordinates of the space they span."""

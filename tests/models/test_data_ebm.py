@@ -18,6 +18,7 @@ def test_descent_is_ascent_of_the_likelihood():
     checks.descent_is_ascent_of_the_likelihood()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_ladders_find_the_weights_of_modes():
     checks.ladders_find_the_weights_of_modes()

@@ -29,6 +29,7 @@ def run(kernel, start, num_steps, seed):
     return np.asarray(program(gt.key(seed), jnp.asarray(start, jnp.float32)), np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_ula_keeps_the_law_of_the_rounded_weights_and_not_of_the_weights():
     """ULA of N(w, I) keeps N(w, I / (1 - h/2))."""

@@ -52,7 +52,7 @@ def assert_linear_gaussian(draws, t=1.0):
 @pytest.mark.statistical
 def test_mala_draws_follow_the_posterior():
     kernel = te.numpyro.Kernel(models.linear_gaussian)
-    assert_linear_gaussian(last_draws(kernel, 8_000, num_warmup=80, num_samples=20))
+    assert_linear_gaussian(last_draws(kernel, 3_000, num_warmup=80, num_samples=20))
 
 
 @pytest.mark.slow

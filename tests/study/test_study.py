@@ -140,6 +140,7 @@ def test_a_folder_that_is_no_study_is_refused(tiny, dataset, tmp_path):
         run_quietly(tiny(tmp_path, name="mine"), dataset)
 
 
+@pytest.mark.slow
 def test_replicas_are_runs_of_the_training_loop(tiny, dataset):
     """Side by side they are what they would be alone, and repeats differ."""
     config = tiny()

@@ -144,6 +144,7 @@ def test_a_checkpoint_of_another_model_is_named(folder):
         checkpoints.restore(1, params={"other": jnp.zeros(2)})
 
 
+@pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_for_bit_the_same(
     tmp_path, monkeypatch, whole
 ):

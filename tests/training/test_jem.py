@@ -65,6 +65,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(variant, tmp_path, monkeypatch):
     assert "validation_accuracy" in read_table(whole.validation)
 
 
+@pytest.mark.slow
 def test_pretraining_leaves_the_density_alone(tmp_path):
     """The first updates are those of the classifier; the penalty is off, too, to see it."""
     goal = configs.JEMObjectiveConfig(pretrain=3, energy_penalty=0.0, data_noise=0.0)
