@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tempered_ebm import inference
 from tempered_ebm.kernels import tempered
 from tempered_ebm.kernels.tempered import TemperedState
 from tempered_ebm.target import TemperedTarget
@@ -18,8 +17,9 @@ from tempered_ebm.types import PRNGKey
 _MOST_TEMPERATURES = 400
 _SNAPSHOTS = 16
 _BISECTIONS = 40
-_NUM_MOVES = 3
-"""Metropolis-adjusted Langevin moves at each temperature, one gradient each."""
+_NUM_MOVES, _MOST_MOVES, _FAIR_ACCEPTANCE = 3, 12, 0.25
+"""Metropolis-adjusted Langevin moves at each temperature, one gradient each: so many of a fair
+acceptance rate, and so many in all. A step size that has fallen behind moves nothing."""
 _TARGET_ESS = 0.5
 """Target ESS as a fraction of the number of particles."""
 _GAIN = 2.0
@@ -38,6 +38,8 @@ class Exploration(NamedTuple):
         temperature: 1, unless the most temperatures were too few.
         num_temperatures: temperatures visited.
         log_evidence: rough estimate of log p(x), in nats.
+        ancestors: the first particle from which each descends, (N,).
+        num_moves: moves of every particle, all temperatures together.
         log_step_size: logarithm of the step size of the moves to come.
     """
 
@@ -46,6 +48,8 @@ class Exploration(NamedTuple):
     temperature: Float[Array, ""]
     num_temperatures: Int[Array, ""]
     log_evidence: Float[Array, ""]
+    ancestors: Int[Array, "N"]
+    num_moves: Int[Array, ""]
     log_step_size: Float[Array, ""]
 
 
@@ -71,23 +75,27 @@ def explore(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N 
         jnp.zeros((), position.dtype),
         jnp.zeros((), jnp.int32),
         jnp.zeros((), position.dtype),
+        jnp.arange(len(position)),
+        jnp.zeros((), jnp.int32),
         jnp.log(0.5 * 1.65**2 * jnp.asarray(dimension, position.dtype) ** (-1 / 3)),
     )
 
     def one_temperature(carry: Exploration) -> Exploration:
         key = jax.random.fold_in(rng_key, carry.num_temperatures)
         resample_key, move_key = jax.random.split(key)
-        state, t, increment = _reweight(resample_key, carry.state, carry.temperature)
-        state, acceptance = _move(move_key, target, state, t, jnp.exp(carry.log_step_size))
+        family = (carry.state, carry.ancestors)
+        (state, ancestors), t, increment = _reweight(resample_key, family, carry.temperature)
+        state, log_step_size, num_moves = _move(move_key, target, state, t, carry.log_step_size)
         to_come = jnp.arange(_SNAPSHOTS)[:, None, None] >= carry.num_temperatures
-        gain = _GAIN * (acceptance - _ACCEPTANCE)
         return Exploration(
             state,
             jnp.where(to_come, state.position, carry.history),
             t,
             carry.num_temperatures + 1,
             carry.log_evidence + increment,
-            jnp.minimum(carry.log_step_size + gain, _LARGEST_LOG_STEP),
+            ancestors,
+            carry.num_moves + num_moves,
+            log_step_size,
         )
 
     def unfinished(carry: Exploration) -> Array:
@@ -98,22 +106,23 @@ def explore(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N 
 
 def num_gradients(exploration: Exploration, num_particles: int) -> int:
     """Return the number of gradients evaluated: one at the start, and one a move."""
-    return num_particles * (1 + _NUM_MOVES * int(exploration.num_temperatures))
+    return num_particles * (1 + int(exploration.num_moves))
 
 
 def _reweight(
-    rng_key: PRNGKey, state: TemperedState, t: Array
-) -> tuple[TemperedState, Array, Array]:
+    rng_key: PRNGKey, particles: tuple[TemperedState, Array], t: Array
+) -> tuple[tuple[TemperedState, Array], Array, Array]:
     """Raise the temperature until the ESS falls to its target, and resample."""
     from blackjax.smc.resampling import systematic
 
-    values = jnp.where(jnp.isnan(state.loglikelihood), -jnp.inf, state.loglikelihood)
+    values, logprior = particles[0].loglikelihood, particles[0].logprior
+    values = jnp.where(jnp.isnan(values) | ~jnp.isfinite(logprior), -jnp.inf, values)
     gap = _largest_gap(values, 1 - t)
     log_weights = gap * values
     increment = jax.nn.logsumexp(log_weights) - jnp.log(values.size)
     chosen = systematic(rng_key, jax.nn.softmax(log_weights), values.size)
-    state = jax.tree.map(lambda leaf: leaf[chosen], state)
-    return state, jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype), increment
+    particles = jax.tree.map(lambda leaf: leaf[chosen], particles)
+    return particles, jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype), increment
 
 
 def _largest_gap(values: Array, most: Array) -> Array:
@@ -152,19 +161,28 @@ def in_coordinates(target: TemperedTarget, factor: Float[Array, "d d"]) -> Tempe
 
 
 def _move(
-    rng_key: PRNGKey,
-    target: TemperedTarget,
-    state: TemperedState,
-    t: Array,
-    step_size: Array,
-) -> tuple[TemperedState, Array]:
+    rng_key: PRNGKey, target: TemperedTarget, state: TemperedState, t: Array, log_step_size: Array
+) -> tuple[TemperedState, Array, Array]:
+    """Move the particles, the step size following their acceptance rate from move to move."""
     factor = covariance_factor(state.position)
-    kernel = tempered.tempered_mala(in_coordinates(target, factor), t, step_size)
-    start = change_coordinates(state, factor)
-    end, moments = inference.run_with_moments(
-        rng_key, kernel, start, _NUM_MOVES, statistic_fn=lambda state, info: info.acceptance_rate
-    )
-    return change_coordinates(end, factor, back=True), moments.mean.mean()
+    path = in_coordinates(target, factor)
+
+    def one_move(carry: tuple) -> tuple:
+        state, log_step_size, num_fair, num = carry
+        kernel = tempered.tempered_mala(path, t, jnp.exp(log_step_size))
+        state, info = kernel.step(jax.random.fold_in(rng_key, num), state)
+        rate = info.acceptance_rate.mean()
+        log_step_size += _GAIN * (rate - _ACCEPTANCE)
+        num_fair += rate > _FAIR_ACCEPTANCE
+        return state, jnp.minimum(log_step_size, _LARGEST_LOG_STEP), num_fair, num + 1
+
+    def unfinished(carry: tuple) -> Array:
+        return (carry[2] < _NUM_MOVES) & (carry[3] < _MOST_MOVES)
+
+    zero = jnp.zeros((), jnp.int32)
+    start = (change_coordinates(state, factor), log_step_size, zero, zero)
+    end, log_step_size, _, num = jax.lax.while_loop(unfinished, one_move, start)
+    return change_coordinates(end, factor, back=True), log_step_size, num
 
 
 def change_coordinates(

@@ -23,7 +23,7 @@ from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
 
 TAIL_SHARE = 0.1
-TAIL_FREEDOM = 3.0
+TAIL_FREEDOM = 3
 _LARGEST_CHUNK = 2**25
 """Numbers that the densities of one chunk of draws may take at once."""
 
@@ -65,12 +65,12 @@ class Reference(NamedTuple):
 
     def sample(self, rng_key: PRNGKey, num_samples: int) -> Float[Array, "num_samples d"]:
         """Return independent draws."""
-        component_key, tail_key, gamma_key, normal_key = jax.random.split(rng_key, 4)
-        shape = (num_samples,)
-        component = jax.random.categorical(component_key, self.log_weights, shape=shape)
-        noise = jax.random.normal(normal_key, (num_samples, self.means.shape[1]), self.means.dtype)
-        chi_square = 2 * jax.random.gamma(gamma_key, 0.5 * TAIL_FREEDOM, shape, self.means.dtype)
-        is_tail = jax.random.bernoulli(tail_key, TAIL_SHARE, shape)
+        dimension, dtype = self.means.shape[1], self.means.dtype
+        component_key, tail_key, normal_key = jax.random.split(rng_key, 3)
+        component = jax.random.categorical(component_key, self.log_weights, shape=(num_samples,))
+        normal = jax.random.normal(normal_key, (num_samples, dimension + TAIL_FREEDOM), dtype)
+        noise, chi_square = normal[:, :dimension], jnp.sum(normal[:, dimension:] ** 2, axis=1)
+        is_tail = jax.random.bernoulli(tail_key, TAIL_SHARE, (num_samples,))
         spread = jnp.where(is_tail, jnp.sqrt(TAIL_FREEDOM / chi_square), 1.0)
         moves = jnp.einsum("nab,nb->na", self.factors[component], noise)
         return self.means[component] + spread[:, None] * moves

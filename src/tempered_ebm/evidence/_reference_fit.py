@@ -14,16 +14,20 @@ from tempered_ebm.evidence._reference import TAIL_FREEDOM, TAIL_SHARE, Reference
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
 
-_COMPONENTS = (1, 2, 4, 8, 16)
+_COMPONENTS = (1, 2, 4, 8, 16, 32)
 _NEWTON_STEPS = 12
 _HALVINGS = 4
 _SAME_MODE = 1.0
+_LEAST_CURVATURE = 1e-2
+_FLAT = 0.25
+"""Curvature, in units of the prior's scale, below which a direction is wider than the prior."""
 _TRUST_IN_PARTICLES = 0.5
 """Independent draws that a particle is worth; particles know of places that no draw has been to."""
 _LAPLACE_SHARE, _WIDE_SHARE = 0.05, 0.25
 """Shares of the reference that the modes found, and wider copies of the fit, keep whatever the
 draws say of them so far: they bound the weights where the fit is too narrow."""
-_MOST_MODES = 8
+_MOST_MODES = 32
+_MOST_SLOTS = 2 * _COMPONENTS[-1] + _MOST_MODES
 _FEWEST_ROUNDS = 3
 _MANY_COORDINATES = 32
 """Beyond these a Hessian is too expensive to search for modes away from the particles."""
@@ -33,7 +37,7 @@ class Fit(NamedTuple):
     """A fitted reference, and the evaluations that it cost.
 
     Attributes:
-        reference: the fit, of at most eight components.
+        reference: the fit.
         ess: effective share of its weights, estimated from draws of other references.
         num_gradients: gradients spent; a Hessian counts as 2d of them.
         num_values: values without gradient spent.
@@ -43,6 +47,12 @@ class Fit(NamedTuple):
     ess: float
     num_gradients: int
     num_values: int
+
+
+def _spread(draws: Float[np.ndarray, "M d"]) -> Float[np.ndarray, "d"]:
+    """Return the interquartile range of each coordinate, which heavy tails leave as it is."""
+    low, high = np.quantile(draws, [0.25, 0.75], axis=0)
+    return np.maximum(high - low, 1e-9 * (1 + np.abs(draws).max(0)))
 
 
 class _NewtonResult(NamedTuple):
@@ -68,7 +78,7 @@ def _maximise(
             u, value, _, i, values = carry
             gradient, precision = jax.grad(height)(u), -jax.hessian(height)(u)
             eigenvalues, vectors = jnp.linalg.eigh(jnp.nan_to_num(precision))
-            curvature = jnp.maximum(jnp.abs(eigenvalues), 1e-2)
+            curvature = jnp.maximum(jnp.abs(eigenvalues), _LEAST_CURVATURE)
             step = vectors @ ((vectors.T @ jnp.nan_to_num(gradient)) / curvature)
             scales = 0.5 ** jnp.arange(_HALVINGS)
             trials = jax.vmap(lambda s: height(u + s * step))(scales)
@@ -134,6 +144,7 @@ def _next_starts(
 def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None:
     """Return a mixture of the distinct modes, weighted by their Laplace evidences."""
     order = np.argsort(-np.nan_to_num(climb.height, nan=-np.inf))
+    resolution = 10 * np.finfo(climb.precision.dtype).eps
     means: list[np.ndarray] = []
     precisions: list[np.ndarray] = []
     logs: list[float] = []
@@ -143,8 +154,8 @@ def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None
         precision = 0.5 * (precision + precision.T)
         if not (np.isfinite(climb.height[i]) and np.isfinite(precision).all()):
             continue
-        smallest = np.linalg.eigvalsh(precision * scale[:, None] * scale[None, :]).min()
-        if smallest < 1e-2:
+        curvature = np.linalg.eigvalsh(precision * scale[:, None] * scale[None, :])
+        if curvature[0] < max(_FLAT, resolution * curvature[-1]):
             continue
         gaps = [(mode - m) @ p @ (mode - m) for m, p in zip(means, precisions)]
         if (gaps and min(gaps) < _SAME_MODE * len(mode)) or len(means) == _MOST_MODES:
@@ -159,9 +170,9 @@ def _laplace(climb: _NewtonResult, scale: np.ndarray) -> mixtures.Mixture | None
     return mixtures.Mixture(weights, np.stack(means), np.linalg.inv(np.stack(precisions)))
 
 
-def num_slots(dimension: int) -> int:
-    """Return the number of components of a reference: a fit, its wider copy, and modes."""
-    return 2 * _most_components(dimension) + _MOST_MODES
+def num_slots(num: int) -> int:
+    """Return the number of components that arrays have room for: shapes change seldom."""
+    return 8 if num <= 8 else 32 if num <= 32 else _MOST_SLOTS
 
 
 def _most_components(dimension: int) -> int:
@@ -171,7 +182,7 @@ def _most_components(dimension: int) -> int:
 def as_reference(mixture: mixtures.Mixture, dtype: jnp.dtype) -> Reference:
     """Return a mixture as arrays on the device, padded so that shapes never change."""
     num, dimension = mixture.means.shape
-    size = num_slots(dimension)
+    size = num_slots(num)
     eye = np.eye(dimension)
     log_weights = np.full(size, -np.inf)
     means, factors = np.zeros((size, dimension)), np.repeat(eye[None], size, 0)
@@ -284,6 +295,7 @@ def fit_reference(
     particles: Float[Array, "N d"],
     log_joint: Float[Array, "N"],
     history: Float[np.ndarray, "T N d"],
+    prior_draws: Float[Array, "M d"],
     *,
     num_draws: int = 2000,
     num_rounds: int = 5,
@@ -304,13 +316,14 @@ def fit_reference(
         particles: draws that are roughly from the posterior.
         log_joint: log p + ℓ at the particles.
         history: the particles at each temperature on their way, from which to look for modes.
+        prior_draws: draws from the prior. Their scale is that of the search for modes.
         num_draws: draws of a round.
         num_rounds: rounds at most; three are made at least.
         good_ess: effective share of the weights at which to stop.
     """
     dtype = particles.dtype
     z, heights = np.asarray(particles, np.float64), np.asarray(log_joint, np.float64)
-    scale = np.maximum(z.std(0), 1e-9 * (1 + np.abs(z).max(0)))
+    scale = _spread(np.asarray(prior_draws, np.float64))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
     search = _ModeSearch(target, scale, dtype)
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)

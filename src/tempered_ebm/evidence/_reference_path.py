@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from tempered_ebm import diagnostics, schedules
 from tempered_ebm.adaptation import step_sizes as adaptation
 from tempered_ebm.errors import DivergedError
+from tempered_ebm.evidence import _coverage as coverage
 from tempered_ebm.evidence import _exploration as exploration
 from tempered_ebm.evidence import _frozen_run as recorder
 from tempered_ebm.evidence import _reference_fit as fitting
@@ -31,6 +32,7 @@ _SPREADING_STEPS = 30
 _TUNING_STEPS = 40
 _TUNING_CHAINS = 8
 _TEST_DRAWS = 2000
+_MOST_FITS = 3
 _CHAIN_SHARE = 0.3
 """Share of the price of a step that goes to chains; the rest goes to independent draws."""
 
@@ -85,9 +87,12 @@ class Candidate(NamedTuple):
 
     Attributes:
         reference: the fit.
-        particles: where the exploration ended, (N, d).
+        particles: where the explorations ended that it was fitted to, (N, d).
         trial: comparison of the two.
         has_arrived: whether the exploration reached the posterior.
+        unseen_log_ratio: ``log p + ℓ - log r`` at particles that it was not fitted to, (N,).
+        ancestors: the first particle from which each of those descends, (N,).
+        missing: nats that the reference does not cover, according to them, and standard error.
         spent: number of evaluations.
     """
 
@@ -95,6 +100,9 @@ class Candidate(NamedTuple):
     particles: Float[Array, "N d"]
     trial: Trial
     has_arrived: bool
+    unseen_log_ratio: Float[np.ndarray, "N"]
+    ancestors: Int[np.ndarray, "N"]
+    missing: tuple[float, float]
     spent: EvaluationCount
 
     @property
@@ -103,37 +111,120 @@ class Candidate(NamedTuple):
         return math.sqrt(self.trial.divergence)
 
     @property
-    def is_close(self) -> bool:
+    def is_short(self) -> bool:
         """Return whether the path is short enough for the ladder that its ends give."""
         return self.has_arrived and self.length <= LONGEST_PATH
 
+    @property
+    def covers(self) -> bool:
+        """Return whether the particles that it was not fitted to are where the reference is."""
+        return not coverage.is_missing(*self.missing)
+
+    def second_look(self, log_weights: Float[np.ndarray, "n"]) -> coverage.Estimate:
+        """Return the evidence by the particles that the reference was not fitted to.
+
+        Args:
+            log_weights: of independent draws of the reference.
+        """
+        return coverage.bridge(log_weights, self.unseen_log_ratio, self.ancestors)
+
 
 def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]) -> Candidate:
-    """Explore from draws of the prior, and fit a reference.
+    """Explore from draws of the prior, and fit a reference that a second exploration confirms.
+
+    A reference that does not cover the ends of another exploration is fitted again to the
+    particles of both, and a further exploration is made for the new fit, twice at most.
 
     Args:
         rng_key: key of everything.
         target: prior and likelihood, for batches of vectors.
         position: draws from the prior. 256 of them are explored from, 128 in more than 6
-            coordinates and 64 in more than 32; fewer are multiplied and spread.
+            coordinates and 64 in more than 32, by either exploration; fewer are multiplied and
+            spread.
     """
     num = _num_particles(position.shape[1])
     spread_key, explore_key, fit_key, trial_key = jax.random.split(rng_key, 4)
-    spent = EvaluationCount(0, _TEST_DRAWS)
-    particles = jnp.resize(position, (num, position.shape[1]))
-    if len(position) < num:
-        particles = _spread(spread_key, target, particles)
-        spent = spent.plus(EvaluationCount(num * (1 + _SPREADING_STEPS), 0))
-    found = exploration.explore(explore_key, target, particles)
-    particles, log_joint = found.state.position, found.state.logprior + found.state.loglikelihood
-    # On the host: a slice on the device compiles for every number of temperatures.
-    visited = np.asarray(found.history)[: int(found.num_temperatures)]
-    fit = fitting.fit_reference(fit_key, target, particles, log_joint, visited)
-    trial = assess(trial_key, target, fit.reference, particles, log_joint)
-    spent = spent.plus(EvaluationCount(exploration.num_gradients(found, num), 0)).plus(
-        EvaluationCount(fit.num_gradients, fit.num_values)
+    spent = EvaluationCount(0, 0)
+    starts = jnp.resize(position, (2 * num, position.shape[1]))
+    if len(position) < 2 * num:
+        starts = starts.at[len(position) :].set(
+            _spread(spread_key, target, starts)[len(position) :]
+        )
+        spent = spent.plus(EvaluationCount(2 * num * (1 + _SPREADING_STEPS), 0))
+    starts = starts.reshape(2, num, -1)
+    found: list[exploration.Exploration] = []
+    for i in range(_MOST_FITS):
+        if i:
+            spread = _spread(jax.random.fold_in(spread_key, i), target, starts.reshape(2 * num, -1))
+            starts = spread.reshape(2, num, -1)
+            spent = spent.plus(EvaluationCount(2 * num * (1 + _SPREADING_STEPS), 0))
+        pair = jax.device_get(
+            _explore_twice(jax.random.fold_in(explore_key, i), target, starts)
+        )
+        found += [jax.tree.map(lambda leaf, j=j: leaf[j], pair) for j in range(2)]
+        spent = spent.plus(
+            EvaluationCount(sum(exploration.num_gradients(one, num) for one in found[-2:]), 0)
+        )
+        candidate = _fit(
+            jax.random.fold_in(fit_key, i), trial_key, target, found[:-1], found[-1], position
+        )
+        spent = spent.plus(candidate.spent)
+        if candidate.covers or not candidate.has_arrived:
+            break
+    return candidate._replace(spent=spent)
+
+
+def _fit(
+    fit_key: PRNGKey,
+    trial_key: PRNGKey,
+    target: TemperedTarget,
+    seen: list[exploration.Exploration],
+    unseen: exploration.Exploration,
+    position: Float[Array, "N d"],
+) -> Candidate:
+    """Fit a reference to the ends of some explorations, and compare it with those of another."""
+    particles = np.concatenate([one.state.position for one in seen])
+    log_joint = np.concatenate([one.state.logprior + one.state.loglikelihood for one in seen])
+    steps = min(int(one.num_temperatures) for one in seen)
+    history = np.concatenate([one.history[:steps] for one in seen], axis=1)
+    fit = fitting.fit_reference(fit_key, target, particles, log_joint, history, position)
+    log_weights = np.asarray(
+        importance_draws(trial_key, target, fit.reference, _TEST_DRAWS)[1], np.float64
     )
-    return Candidate(fit.reference, particles, trial, float(found.temperature) == 1.0, spent)
+    trial = assess(log_weights, fit.reference, particles, log_joint)
+    candidate = Candidate(
+        fit.reference,
+        jnp.asarray(particles),
+        trial,
+        all(float(one.temperature) == 1.0 for one in seen),
+        _log_ratio(fit.reference, unseen),
+        unseen.ancestors,
+        (0.0, 0.0),
+        EvaluationCount(fit.num_gradients, fit.num_values + _TEST_DRAWS),
+    )
+    look = candidate.second_look(log_weights)
+    return candidate._replace(missing=look.excess(*_log_mean_exp(log_weights)))
+
+
+def _log_ratio(reference: Reference, found: exploration.Exploration) -> Float[np.ndarray, "N"]:
+    log_joint = found.state.logprior + found.state.loglikelihood
+    log_prob = jax.jit(Reference.log_prob)(reference, found.state.position)
+    return np.asarray(log_joint - log_prob, np.float64)
+
+
+def _log_mean_exp(log_weights: Float[np.ndarray, "n"]) -> tuple[float, float]:
+    """Return the log of the mean weight, and its standard error."""
+    top = log_weights.max()
+    weights = np.exp(log_weights - top)
+    mean = weights.mean()
+    return float(top + np.log(mean)), float(weights.std() / mean / math.sqrt(len(weights)))
+
+
+@jax.jit
+def _explore_twice(
+    rng_key: PRNGKey, target: TemperedTarget, starts: Float[Array, "2 N d"]
+) -> exploration.Exploration:
+    return jax.vmap(exploration.explore, (0, None, 0))(jax.random.split(rng_key), target, starts)
 
 
 def _num_particles(dimension: int) -> int:
@@ -173,19 +264,16 @@ class Trial(NamedTuple):
 
 
 def assess(
-    rng_key: PRNGKey,
-    target: TemperedTarget,
+    log_weights: Float[np.ndarray, "n"],
     reference: Reference,
-    particles: Float[Array, "N d"],
-    log_joint: Float[Array, "N"],
+    particles: Float[np.ndarray, "N d"],
+    log_joint: Float[np.ndarray, "N"],
 ) -> Trial:
     r"""Compare a reference with the particles of an exploration.
 
     With :math:`w = \log p + \ell - \log r`, ``E_1[w] - E_0[w]`` is the symmetrised divergence, and
     its root is about the length of the path in units in which a rung is one long.
     """
-    _, log_weights, _ = importance_draws(rng_key, target, reference, _TEST_DRAWS)
-    log_weights = np.asarray(log_weights, np.float64)
     if not np.isfinite(log_weights).any():
         return Trial(math.inf, 0.0, np.zeros(2))
     under_reference = _without_outliers(log_weights)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from tempered_ebm.evidence import _frozen_run as recorder
 from tempered_ebm.evidence import integration
+from tempered_ebm.evidence._coverage import Estimate, is_missing
 from tempered_ebm.evidence.integration import EvidenceEstimate, Rule
 from tempered_ebm.evidence.reweighting import bar, mbar, stepping_stone
 from tempered_ebm.types import Position
@@ -72,6 +73,9 @@ class EvidenceReport:
         monotonicity_z: rise of the mean log-likelihood from each temperature to the next,
             in its standard errors, (K-1,); theory says never negative. On the path from a
             reference the log-likelihood is ``log p + ℓ - log r`` throughout.
+        second_look: on the path from a reference, the log evidence by bridge sampling between the
+            reference and an exploration that it was not fitted to: the mass of modes that the
+            reference does not cover is in it.
         warnings: what makes the estimate unreliable, and the remedy, in words.
         stopped: why the run ended.
         cost: evaluations and seconds.
@@ -90,6 +94,7 @@ class EvidenceReport:
     round_trips: int
     pareto_k: Float[np.ndarray, "K-1"]
     monotonicity_z: Float[np.ndarray, "K-1"]
+    second_look: Estimate | None
     warnings: tuple[str, ...]
     stopped: str
     cost: Cost
@@ -129,6 +134,11 @@ class EvidenceReport:
                 f"  {name:20} {e.log_evidence:.4f} ± {e.standard_error:.4f}"
                 for name, e in self.estimates.items()
                 if name != self.method
+            ),
+            *(
+                f"  second exploration   {e.log_evidence:.4f} ± {e.standard_error:.4f}"
+                for e in (self.second_look,)
+                if e is not None
             ),
             f"  ladder               {self.temperatures.size} temperatures, swaps "
             f"{self.swap_acceptance_rate.min():.2f} to {self.swap_acceptance_rate.max():.2f}, "
@@ -218,6 +228,7 @@ def build(
     why: str,
     unravel: Callable[[Array], Position],
     started: float,
+    second_look: Estimate | None = None,
 ) -> EvidenceReport:
     """Estimate by every method, collect warnings, and return the report.
 
@@ -227,6 +238,7 @@ def build(
         why: why it starts there.
         unravel: vectors to positions.
         started: when the whole job did, by ``time.perf_counter``.
+        second_look: the evidence by an exploration that the run does not depend on.
     """
     temperatures = record.temperatures
     draws, extra = record.loglikelihoods, record.prior_loglikelihoods
@@ -242,6 +254,7 @@ def build(
         round_trips=int(jnp.sum(record.flow.round_trips)),
         pareto_k=np.asarray(_tails(temperatures, draws, extra)),
         monotonicity_z=_monotonicity(draws),
+        second_look=second_look,
         warnings=(),
         stopped=record.stopped,
         cost=Cost(
@@ -277,6 +290,7 @@ def _reliability_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]
     """
     yield from _finiteness_warnings(report)
     yield from _mixing_warnings(report, draws)
+    yield from _coverage_warnings(report)
     yield from _overlap_warnings(report)
     yield from _precision_warnings(report, draws)
 
@@ -338,6 +352,18 @@ def _mixing_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
             f"the ensembles disagree: their spread gives an error of {between:.3g} where their own "
             f"draws give {within:.3g}; they are in different modes, or the run is too short; "
             "start from draws of the prior and raise num_samples"
+        )
+
+
+def _coverage_warnings(report: EvidenceReport) -> Iterator[str]:
+    if report.second_look is None:
+        return
+    nats, error = report.second_look.excess(report.log_evidence, report.standard_error)
+    if is_missing(nats, error):
+        yield (
+            f"modes that the reference does not cover: a second exploration found {nats:.2g} ± "
+            f"{error:.1g} nats beyond this estimate; compare with path='prior', or give more "
+            "initial positions"
         )
 
 

@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.adaptation import pilot
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import _frozen_run, _prior_path, _reference_path, report
+from tempered_ebm.evidence import _coverage, _frozen_run, _prior_path, _reference_path, report
 from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
 from tempered_ebm.evidence._vectorized_target import vectorize
 from tempered_ebm.evidence.report import EvidenceReport
@@ -133,9 +134,17 @@ def log_evidence(
     candidate, why = _candidate(explore_key, batched, position, path)
     if candidate is not None:
         spent = spent.plus(candidate.spent)
-    if candidate is not None and (candidate.is_close or path == "reference"):
+    is_good = candidate is not None and candidate.is_short and candidate.covers
+    if candidate is not None and (is_good or path == "reference"):
         record = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
-        return report.build(record, "reference", why, unravel, started)
+        log_weights = np.asarray(record.prior_loglikelihoods, np.float64)
+        look = candidate.second_look(log_weights)
+        found = report.build(record, "reference", why, unravel, started, look)
+        nats, error = look.excess(found.log_evidence, found.standard_error)
+        if path == "reference" or not _coverage.is_missing(nats, error):
+            return found
+        why = f"a second exploration found {nats:.2g} ± {error:.1g} nats that the reference misses"
+        spent = record.total
     plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
     record = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
@@ -234,6 +243,11 @@ def _candidate(
     candidate = _reference_path.find(rng_key, target, position)
     if not candidate.has_arrived:
         return candidate, "the exploration did not reach the posterior"
+    if not candidate.covers:
+        nats, error = candidate.missing
+        return candidate, (
+            f"a second exploration found {nats:.2g} ± {error:.1g} nats that no reference covers"
+        )
     return candidate, (
         f"the path from the reference is {candidate.length:.2g} long, and at most "
         f"{_reference_path.LONGEST_PATH:g} is short; effective share of its draws "
