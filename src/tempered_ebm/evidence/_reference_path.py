@@ -87,8 +87,8 @@ class Candidate(NamedTuple):
 
     Attributes:
         reference: the fit.
-        particles: where the explorations ended that it was fitted to, (N, d).
-        trial: comparison of the two.
+        particles: where all explorations ended, the one that it was not fitted to last, (N, d).
+        trial: comparison with those that it was fitted to.
         has_arrived: whether the exploration reached the posterior.
         unseen_log_ratio: ``log p + ℓ - log r`` at particles that it was not fitted to, (N,).
         ancestors: the first particle from which each of those descends, (N,).
@@ -138,9 +138,8 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
     Args:
         rng_key: key of everything.
         target: prior and likelihood, for batches of vectors.
-        position: draws from the prior. 256 of them are explored from, 128 in more than 6
-            coordinates and 64 in more than 32, by either exploration; fewer are multiplied and
-            spread.
+        position: draws from the prior. 256 of them are explored from, 128 in more than 32
+            coordinates, by either exploration; fewer are multiplied and spread.
     """
     num = _num_particles(position.shape[1])
     spread_key, explore_key, fit_key, trial_key = jax.random.split(rng_key, 4)
@@ -194,7 +193,7 @@ def _fit(
     trial = assess(log_weights, fit.reference, particles, log_joint)
     candidate = Candidate(
         fit.reference,
-        jnp.asarray(particles),
+        jnp.asarray(np.concatenate([particles, unseen.state.position])),
         trial,
         all(float(one.temperature) == 1.0 for one in seen),
         _log_ratio(fit.reference, unseen),
@@ -228,7 +227,7 @@ def _explore_twice(
 
 
 def _num_particles(dimension: int) -> int:
-    return MOST_PARTICLES if dimension <= 6 else 128 if dimension <= 32 else 64
+    return MOST_PARTICLES if dimension <= 32 else MOST_PARTICLES // 2
 
 
 @jax.jit
@@ -375,6 +374,7 @@ def run(
     prepare_key, run_key = jax.random.split(rng_key)
     temperatures = ladder(candidate.trial)
     num_rungs, particles = temperatures.size, candidate.particles
+    # Ensembles that start at modes which others have not found tell by how they differ.
     starts = particles[jnp.linspace(0, len(particles) - 1, num_ensembles).astype(int)]
     path, state = prepare(prepare_key, target, candidate.reference, starts, temperatures)
     tuning = min(num_ensembles, _TUNING_CHAINS) * (num_rungs - 1) * (1 + _TUNING_STEPS)

@@ -28,6 +28,8 @@ from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 Path = Literal["auto", "reference", "prior"]
 
 _ENSEMBLES = 32
+_FIRST_STEPS, _USUAL_STEPS, _MOST_STEPS = 100, 4_000, 64_000
+_USUAL_ERROR = 0.01
 _POSITIONAL = {"rng_key", "target", "initial_positions"}
 
 
@@ -39,9 +41,9 @@ def log_evidence(
     path: Path = "auto",
     num_ensembles: int | None = None,
     num_temperatures: int = 16,
-    num_samples: int = 1000,
+    num_samples: int | None = None,
     target_standard_error: float | None = None,
-    max_num_samples: int = 64_000,
+    max_num_samples: int | None = None,
     budget: int | None = None,
     ladder: pilot.LadderRule = "equal_length",
     pilot_rounds: int = 6,
@@ -76,10 +78,11 @@ def log_evidence(
         num_ensembles: independent ensembles of replica exchange, 16 or more for the most
             honest errors; by default one for each position, and 32 at most.
         num_temperatures: length of the ladder on the prior path, at least 2.
-        num_samples: steps per ensemble; with ``target_standard_error`` the first ones.
+        num_samples: steps per ensemble; with ``target_standard_error`` the first ones. By default
+            100, and then as many as a standard error of .01 nats takes, up to 4,000.
         target_standard_error: go on, doubling the run, until the standard error in nats is
             at most this.
-        max_num_samples: steps per ensemble at which to give up on it.
+        max_num_samples: steps per ensemble at which to give up on it, 64,000 by default.
         budget: evaluations in all, in the place of ``num_samples`` and ``max_num_samples``: a
             log-likelihood with its gradient counts as one, without as a third; a Hessian in d
             dimensions as 2d. What exploration and pilot take is in it, and up to an eighth
@@ -112,8 +115,9 @@ def log_evidence(
     """
     checks.key("rng_key", rng_key)
     checks.at_least("num_temperatures", num_temperatures, 2)
-    checks.at_least("num_samples", num_samples, _frozen_run.FEWEST_STEPS)
-    checks.at_least("max_num_samples", max_num_samples, num_samples)
+    run_budget = _run_budget(num_samples, max_num_samples, budget, target_standard_error)
+    checks.at_least("num_samples", run_budget.num_samples, _frozen_run.FEWEST_STEPS)
+    checks.at_least("max_num_samples", run_budget.max_num_samples, run_budget.num_samples)
     if target_standard_error is not None:
         checks.positive("target_standard_error", target_standard_error)
     if budget is not None:
@@ -127,7 +131,6 @@ def log_evidence(
     started = time.perf_counter()
     batched, position, unravel = vectorize(target, initial_positions)
     tempered.check_initial_state(jax.jit(tempered.init)(position, batched), 0.0)
-    run_budget = RunBudget(num_samples, max_num_samples, budget, target_standard_error)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
     spent = EvaluationCount(len(position), 0)
@@ -149,6 +152,23 @@ def log_evidence(
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
     record = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
     return report.build(record, "prior", why, unravel, started)
+
+
+def _run_budget(
+    num_samples: int | None,
+    max_num_samples: int | None,
+    budget: int | None,
+    target_standard_error: float | None,
+) -> RunBudget:
+    """Return the length of a run from the arguments that were given."""
+    if num_samples is None and budget is None and target_standard_error is None:
+        return RunBudget(_FIRST_STEPS, max_num_samples or _USUAL_STEPS, None, _USUAL_ERROR)
+    return RunBudget(
+        _FIRST_STEPS if num_samples is None else num_samples,
+        _MOST_STEPS if max_num_samples is None else max_num_samples,
+        budget,
+        target_standard_error,
+    )
 
 
 def log_normalizer(
