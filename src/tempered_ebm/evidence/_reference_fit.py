@@ -29,6 +29,9 @@ draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 32
 _MOST_SLOTS = 2 * _COMPONENTS[-1] + _MOST_MODES
 _FEWEST_ROUNDS = 3
+_FEW_COORDINATES, _LOOKS = 6, 2**16
+"""So many values all over the prior, in so few coordinates, find a peak that holds a ten
+thousandth of the prior."""
 _MANY_COORDINATES = 32
 """Beyond these a Hessian is too expensive to search for modes away from the particles."""
 
@@ -289,6 +292,40 @@ def _search_modes(
         search.climb(_next_starts(history, modes, num_starts, rng))
 
 
+def _look_around(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    prior_draws: Float[Array, "M d"],
+    known: mixtures.Mixture,
+) -> Float[np.ndarray, "8 d"]:
+    """Return places, all over the prior, where the posterior rises most above a mixture.
+
+    A peak that is narrow beside the prior and far from the bulk escapes particles: they come to
+    where it is before it outweighs the rest.
+    """
+    z, log_joint = _look(rng_key, target, prior_draws)
+    z, log_joint = np.asarray(z, np.float64), np.asarray(log_joint, np.float64)
+    excess = log_joint - mixtures.log_density(known, z, tails=(TAIL_SHARE, TAIL_FREEDOM))
+    return z[np.argsort(-np.nan_to_num(excess, nan=-np.inf), kind="stable")[:8]]
+
+
+@jax.jit
+def _look(rng_key: PRNGKey, target: TemperedTarget, prior_draws: Array) -> tuple[Array, Array]:
+    """Return draws near those of the prior, by a kernel density estimate, and ``log p + ℓ``."""
+    num, dimension = prior_draws.shape
+    low, high = jnp.quantile(prior_draws, jnp.array([0.25, 0.75]), axis=0)
+    width = (high - low) / 1.35 * num ** (-1 / (dimension + 4))
+
+    def chunk(rng_key: PRNGKey) -> tuple[Array, Array]:
+        choice_key, noise_key = jax.random.split(rng_key)
+        centres = prior_draws[jax.random.choice(choice_key, num, (_LOOKS // 16,))]
+        z = centres + width * jax.random.normal(noise_key, centres.shape, centres.dtype)
+        return z, target.logprior_fn(z) + target.loglikelihood_fn(z)
+
+    z, log_joint = jax.lax.map(chunk, jax.random.split(rng_key, 16))
+    return z.reshape(-1, dimension), log_joint.reshape(-1)
+
+
 def fit_reference(
     rng_key: PRNGKey,
     target: TemperedTarget,
@@ -328,9 +365,15 @@ def fit_reference(
     search = _ModeSearch(target, scale, dtype)
     crude = mixtures.fit(z, np.full(len(z), 1 / len(z)), 1, rng)
     _search_modes(search, z, heights, np.asarray(history, np.float64), scale, crude, rng)
+    num_values = 0
+    if prior_draws.shape[1] <= _FEW_COORDINATES:
+        look_key, rng_key = jax.random.split(rng_key)
+        found = _look_around(look_key, target, jnp.asarray(prior_draws), _joined(crude, search.laplace(), 0.5))
+        search.climb(found)
+        num_values += _LOOKS
     kept = [crude]
     current = _joined(crude, search.laplace(), 0.5)
-    ess, num_values = 0.0, 0
+    ess = 0.0
     pool = _WeightedDraws(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
     for i, round_key in enumerate(jax.random.split(rng_key, num_rounds)):
         proposal = as_reference(_inflated(current), dtype)

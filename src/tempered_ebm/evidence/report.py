@@ -325,7 +325,7 @@ def _finiteness_warnings(report: EvidenceReport) -> Iterator[str]:
             f"{report.log_evidence:.4g} has no error bar and must not be used; raise "
             "num_samples, and check the log-likelihood for values beyond the range of its dtype"
         )
-    elif bad.any():
+    elif bad.any() and report.path == "prior":
         yield (
             f"the mean log-likelihood at temperature index {_rungs(bad)} is not finite, so that "
             "thermodynamic integration has no value; only the reweighting estimates count"
@@ -404,8 +404,9 @@ def _precision_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
     if num_draws < _FEW_DRAWS:
         yield f"{num_draws} draws per temperature are too few for an error bar; raise num_samples"
     weights = np.asarray(integration.trapezoid_weights(jnp.asarray(report.temperatures)))
-    mean = np.nan_to_num(report.estimate.mean_loglikelihood, posinf=0, neginf=0)
-    resolution = float(jnp.finfo(draws.dtype).eps * (weights @ np.abs(mean)))
+    # Medians: the mean of a heavy tail says nothing of the draws that decide.
+    size = np.nan_to_num(np.abs(np.median(report.loglikelihoods, axis=(1, 2))), posinf=0)
+    resolution = float(jnp.finfo(draws.dtype).eps * (weights @ size))
     if resolution > 0.5 * report.standard_error:
         yield (
             f"{draws.dtype} resolves the integral to about {resolution:.2g} nats, no better than "
