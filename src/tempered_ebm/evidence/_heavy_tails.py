@@ -1,10 +1,11 @@
-r"""Coordinates in which heavy-tailed priors have exponential tails.
+r"""Coordinates in which heavy-tailed posteriors have exponential tails.
 
-A coordinate whose draws from the prior reach far beyond their quartiles is written as
+A coordinate in which the draws of prior and posterior reach far beyond their quartiles is written
+as
 
 .. math:: z_i = m_i + s_i \sinh u_i, \qquad \log\left|\frac{dz_i}{du_i}\right| = \log s_i + \log\cosh u_i,
 
-with the median m and half the interquartile range s. The Jacobian goes to the log prior, so that
+with the median m and half the interquartile range s of the prior. The Jacobian goes to the log prior, so that
 the evidence is the same; a density with the tails of a Cauchy's has those of :math:`e^{-|u|}`,
 which every reference covers.
 """
@@ -21,8 +22,9 @@ from jaxtyping import Array, Bool, Float
 
 from tempered_ebm.target import TemperedTarget
 
-_REACH = 10.0
-"""From the 1 % to the 99 % quantile in interquartile ranges: 3.4 of a normal, 32 of a Cauchy."""
+_PRIOR_REACH, _POSTERIOR_REACH = 10.0, 5.0
+"""From the 1 % to the 99 % quantile in interquartile ranges: 3.4 of a normal, 32 of a Cauchy.
+Particles reach less far than the posterior that they are from."""
 
 
 class Coordinates(NamedTuple):
@@ -54,16 +56,21 @@ class Coordinates(NamedTuple):
         )
 
 
-def from_draws(draws: Float[Array, "N d"]) -> Coordinates | None:
-    """Return coordinates for a prior with such draws; None where no tail is heavy."""
-    quantiles = np.quantile(np.asarray(draws, np.float64), [0.01, 0.25, 0.5, 0.75, 0.99], axis=0)
-    lowest, low, median, high, highest = quantiles
-    is_heavy = (highest - lowest > _REACH * (high - low)) & (high > low)
+def of(prior_draws: Float[Array, "N d"], particles: Float[Array, "M d"]) -> Coordinates | None:
+    """Return coordinates for such a prior and posterior; None where no tail is heavy."""
+    is_heavy = _reach(prior_draws, _PRIOR_REACH) & _reach(particles, _POSTERIOR_REACH)
     if not is_heavy.any():
         return None
+    low, median, high = np.quantile(np.asarray(prior_draws, np.float64), [0.25, 0.5, 0.75], axis=0)
     scale = np.where(is_heavy, 0.5 * (high - low), 1.0)
-    leaves = (jnp.asarray(leaf, draws.dtype) for leaf in (median, scale))
+    leaves = (jnp.asarray(leaf, prior_draws.dtype) for leaf in (median, scale))
     return Coordinates(jnp.asarray(is_heavy), *leaves)
+
+
+def _reach(draws: Float[Array, "N d"], ranges: float) -> Bool[np.ndarray, "d"]:
+    quantiles = np.quantile(np.asarray(draws, np.float64), [0.01, 0.25, 0.75, 0.99], axis=0)
+    lowest, low, high, highest = quantiles
+    return (highest - lowest > ranges * (high - low)) & (high > low)
 
 
 def _logprior(fn: Partial, coordinates: Coordinates, u: Array) -> Array:

@@ -73,15 +73,15 @@ class EvidenceReport:
         monotonicity_z: rise of the mean log-likelihood from each temperature to the next,
             in its standard errors, (K-1,); theory says never negative. On the path from a
             reference the log-likelihood is ``log p + ℓ - log r`` throughout.
-        second_look: on the path from a reference, the log evidence by bridge sampling between the
-            reference and an exploration that it was not fitted to: the mass of modes that the
-            reference does not cover is in it.
         warnings: what makes the estimate unreliable, and the remedy, in words.
         stopped: why the run ended.
         cost: evaluations and seconds.
         loglikelihoods: the draws that it is all from, (K, num_draws, N).
         posterior: positions at t = 1, at most 200 of every block of steps: a pytree like one
             position behind axes of ensembles and draws, (N, S, ...).
+        second_look: on the path from a reference, the log evidence by bridge sampling between the
+            reference and an exploration that it was not fitted to: the mass of modes that the
+            reference does not cover is in it.
     """
 
     method: str
@@ -94,12 +94,12 @@ class EvidenceReport:
     round_trips: int
     pareto_k: Float[np.ndarray, "K-1"]
     monotonicity_z: Float[np.ndarray, "K-1"]
-    second_look: Estimate | None
     warnings: tuple[str, ...]
     stopped: str
     cost: Cost
     loglikelihoods: Float[np.ndarray, "K num_draws N"] = field(repr=False)
     posterior: Position = field(repr=False)
+    second_look: Estimate | None = None
 
     @property
     def estimate(self) -> EvidenceEstimate:

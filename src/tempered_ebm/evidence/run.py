@@ -129,7 +129,7 @@ def log_evidence(
     checks.one_of("ladder", ladder, get_args(pilot.LadderRule))
     checks.one_of("path", path, get_args(Path))
     started = time.perf_counter()
-    batched, position, unravel = _light_tailed(vectorize(target, initial_positions))
+    vectorized = batched, position, unravel = vectorize(target, initial_positions)
     tempered.check_initial_state(jax.jit(tempered.init)(position, batched), 0.0)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
@@ -137,6 +137,11 @@ def log_evidence(
     candidate, why = _candidate(explore_key, batched, position, path)
     if candidate is not None:
         spent = spent.plus(candidate.spent)
+        coordinates = _heavy_tails.of(position, candidate.particles)
+        if coordinates is not None:
+            batched, position, unravel = _in(coordinates, vectorized)
+            candidate, why = _candidate(explore_key, batched, position, path)
+            spent = spent.plus(candidate.spent)
     is_good = candidate is not None and candidate.is_short and candidate.covers
     if candidate is not None and (is_good or path == "reference"):
         record = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
@@ -153,11 +158,8 @@ def log_evidence(
     return report.build(record, "prior", why, unravel, started)
 
 
-def _light_tailed(vectorized: VectorizedTarget) -> VectorizedTarget:
-    """Return the target in coordinates without heavy tails."""
-    coordinates = _heavy_tails.from_draws(vectorized.position)
-    if coordinates is None:
-        return vectorized
+def _in(coordinates: _heavy_tails.Coordinates, vectorized: VectorizedTarget) -> VectorizedTarget:
+    """Return the target and the positions in other coordinates."""
     return VectorizedTarget(
         coordinates.target(vectorized.target),
         coordinates.forward(vectorized.position),
