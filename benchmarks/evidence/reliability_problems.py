@@ -201,7 +201,9 @@ def _hierarchy_truth(y: np.ndarray, error: np.ndarray | float, location: float, 
 
     log_values = normal(mu[:, None], location) + normal(log_tau, 1.0)
     for j in range(len(y)):
-        log_values = log_values + normal(y[j] - mu[:, None], deviation[:, min(j, deviation.shape[1] - 1)])
+        log_values = log_values + normal(
+            y[j] - mu[:, None], deviation[:, min(j, deviation.shape[1] - 1)]
+        )
     return _integral(log_values, mu, log_tau)
 
 
@@ -310,7 +312,9 @@ def peaks(dimension: int, narrow: float, share: float, distance: float) -> Probl
 
 def spike_and_slab(dimension: int) -> Problem:
     """Return coefficients that are nearly zero or not, each observed with error."""
-    y = np.random.default_rng(1).normal(0, 1.0, dimension) + np.where(np.arange(dimension) % 3, 0, 2)
+    y = np.random.default_rng(1).normal(0, 1.0, dimension) + np.where(
+        np.arange(dimension) % 3, 0, 2
+    )
     variances = np.array([0.05**2, 2.0**2])
 
     def logprior(z: Array) -> Array:
@@ -323,7 +327,9 @@ def spike_and_slab(dimension: int) -> Problem:
         return jnp.sqrt(variances)[chosen] * jax.random.normal(keys[1], (n, dimension))
 
     error = 0.3**2
-    both = -0.5 * y[:, None] ** 2 / (variances + error) - 0.5 * np.log(2 * np.pi * (variances + error))
+    both = -0.5 * y[:, None] ** 2 / (variances + error) - 0.5 * np.log(
+        2 * np.pi * (variances + error)
+    )
     truth = np.sum(special.logsumexp(both + math.log(0.5), axis=1))
     return _model(Prior(logprior, sample), lambda z: stats.norm.logpdf(y, z, 0.3).sum(), truth)
 
@@ -368,7 +374,9 @@ def horseshoe(num: int = 5) -> Problem:
     variance = 1 + np.exp(2 * (grid[:, None] + grid))
     total = half_cauchy(grid, np)
     for value in y:
-        inner = half_cauchy(grid, np) - 0.5 * value**2 / variance - 0.5 * np.log(2 * np.pi * variance)
+        inner = (
+            half_cauchy(grid, np) - 0.5 * value**2 / variance - 0.5 * np.log(2 * np.pi * variance)
+        )
         top = inner.max(1)
         total = total + top + np.log(np.trapezoid(np.exp(inner - top[:, None]), grid, axis=1))
     return _model(Prior(logprior, sample), loglikelihood, _integral(total, grid))
@@ -379,9 +387,7 @@ def cauchy_logistic(dimension: int) -> Problem:
     grid = np.tan(np.linspace(-np.pi / 2, np.pi / 2, 400_003)[1:-1])
     weights = 1 / len(grid)
     one = float(np.log(np.sum(np.exp(3 * -np.logaddexp(0, -grid))) * weights))
-    return _model(
-        _cauchy(dimension), lambda z: 3 * jax.nn.log_sigmoid(z).sum(), dimension * one
-    )
+    return _model(_cauchy(dimension), lambda z: 3 * jax.nn.log_sigmoid(z).sum(), dimension * one)
 
 
 def cauchy_modes() -> Problem:
@@ -434,7 +440,9 @@ def many_modes(dimension: int, num: int, scale: float) -> Problem:
     """Return normals of unequal weights at random places."""
     rng = np.random.default_rng(num)
     weights = rng.dirichlet(np.full(num, 2.0))
-    return _posterior(_normal(dimension, 4.0), _modes(rng.normal(0, 3, (num, dimension)), scale, weights))
+    return _posterior(
+        _normal(dimension, 4.0), _modes(rng.normal(0, 3, (num, dimension)), scale, weights)
+    )
 
 
 def at_the_border() -> Problem:

@@ -272,7 +272,7 @@ def test_separated_modes_that_do_not_mix_are_named():
     ("positions", "options", "message"),
     [
         (jnp.zeros((4, 2)), {"num_samples": 5}, "num_samples must be an integer >= 10"),
-        (jnp.zeros((4, 2)), {"max_num_samples": 5}, "max_num_samples must be an integer >= 1000"),
+        (jnp.zeros((4, 2)), {"max_num_samples": 5}, "max_num_samples must be an integer >= 100"),
         (jnp.zeros((4, 2)), {"target_standard_error": -1.0}, "target_standard_error must be"),
         (jnp.zeros((4, 2)), {"num_temperatures": 1}, "num_temperatures must be an integer >= 2"),
         (jnp.zeros(()), {}, "initial_positions must share one leading axis"),

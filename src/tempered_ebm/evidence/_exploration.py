@@ -122,7 +122,11 @@ def _reweight(
     increment = jax.nn.logsumexp(log_weights) - jnp.log(values.size)
     chosen = systematic(rng_key, jax.nn.softmax(log_weights), values.size)
     particles = jax.tree.map(lambda leaf: leaf[chosen], particles)
-    return particles, jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype), increment
+    return (
+        particles,
+        jnp.where(gap >= (1 - t) * (1 - 1e-6), 1.0, t + gap).astype(t.dtype),
+        increment,
+    )
 
 
 def _largest_gap(values: Array, most: Array) -> Array:

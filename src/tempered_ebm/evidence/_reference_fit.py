@@ -368,7 +368,9 @@ def fit_reference(
     num_values = 0
     if prior_draws.shape[1] <= _FEW_COORDINATES:
         look_key, rng_key = jax.random.split(rng_key)
-        found = _look_around(look_key, target, jnp.asarray(prior_draws), _joined(crude, search.laplace(), 0.5))
+        found = _look_around(
+            look_key, target, jnp.asarray(prior_draws), _joined(crude, search.laplace(), 0.5)
+        )
         search.climb(found)
         num_values += _LOOKS
     kept = [crude]

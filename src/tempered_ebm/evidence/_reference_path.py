@@ -157,9 +157,7 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
             spread = _spread(jax.random.fold_in(spread_key, i), target, starts.reshape(2 * num, -1))
             starts = spread.reshape(2, num, -1)
             spent = spent.plus(EvaluationCount(2 * num * (1 + _SPREADING_STEPS), 0))
-        pair = jax.device_get(
-            _explore_twice(jax.random.fold_in(explore_key, i), target, starts)
-        )
+        pair = jax.device_get(_explore_twice(jax.random.fold_in(explore_key, i), target, starts))
         found += [jax.tree.map(lambda leaf, j=j: leaf[j], pair) for j in range(2)]
         spent = spent.plus(
             EvaluationCount(sum(exploration.num_gradients(one, num) for one in found[-2:]), 0)

@@ -17,7 +17,14 @@ from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
 from tempered_ebm.adaptation import pilot
 from tempered_ebm.errors import InputError
-from tempered_ebm.evidence import _coverage, _frozen_run, _heavy_tails, _prior_path, _reference_path, report
+from tempered_ebm.evidence import (
+    _coverage,
+    _frozen_run,
+    _heavy_tails,
+    _prior_path,
+    _reference_path,
+    report,
+)
 from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
 from tempered_ebm.evidence._vectorized_target import VectorizedTarget, vectorize
 from tempered_ebm.evidence.report import EvidenceReport
