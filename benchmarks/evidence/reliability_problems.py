@@ -353,7 +353,7 @@ def log_gamma() -> Problem:
 
 
 def horseshoe(num: int = 5) -> Problem:
-    """Return means under a horseshoe prior, each observed with unit error (2 num + 1 coordinates)."""
+    """Return means under a horseshoe prior, each observed with unit error."""
     y = np.array([0.3, -0.6, 4.0, 0.1, -3.0])[:num]
 
     def half_cauchy(log_x: Array, xp=jnp) -> Array:

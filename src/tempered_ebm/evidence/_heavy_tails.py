@@ -3,11 +3,13 @@ r"""Coordinates in which heavy-tailed posteriors have exponential tails.
 A coordinate in which the draws of prior and posterior reach far beyond their quartiles is written
 as
 
-.. math:: z_i = m_i + s_i \sinh u_i, \qquad \log\left|\frac{dz_i}{du_i}\right| = \log s_i + \log\cosh u_i,
+.. math::
+    z_i = m_i + s_i \sinh u_i, \qquad
+    \log\left|\frac{dz_i}{du_i}\right| = \log s_i + \log\cosh u_i,
 
-with the median m and half the interquartile range s of the prior. The Jacobian goes to the log prior, so that
-the evidence is the same; a density with the tails of a Cauchy's has those of :math:`e^{-|u|}`,
-which every reference covers.
+with the median m and half the interquartile range s of the prior. The Jacobian goes to the log
+prior, so that the evidence is the same; a density with the tails of a Cauchy's has those of
+:math:`e^{-|u|}`, which every reference covers.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from tempered_ebm import _checks as checks
 from tempered_ebm.adaptation import pilot
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import (
-    _coverage,
     _frozen_run,
     _heavy_tails,
     _prior_path,
