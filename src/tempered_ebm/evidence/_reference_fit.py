@@ -245,7 +245,7 @@ def _candidates(pool: _WeightedDraws, rng: np.random.Generator) -> list[mixtures
     ]
 
 
-def _inflated(mixture: mixtures.Mixture) -> mixtures.Mixture:
+def inflated(mixture: mixtures.Mixture) -> mixtures.Mixture:
     """Return the mixture with covariances larger by ``1 + 2/d``: densities fall e-fold at most."""
     factor = 1 + 2 / mixture.means.shape[1]
     return mixture._replace(covariances=factor * mixture.covariances)
@@ -378,7 +378,7 @@ def fit_reference(
     ess = 0.0
     pool = _WeightedDraws(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
     for i, round_key in enumerate(jax.random.split(rng_key, num_rounds)):
-        proposal = as_reference(_inflated(current), dtype)
+        proposal = as_reference(inflated(current), dtype)
         drawn = importance_draws(round_key, target, proposal, num_draws)
         draws, log_weights, new_heights = (np.asarray(leaf, np.float64) for leaf in drawn)
         num_values += num_draws
@@ -388,7 +388,7 @@ def fit_reference(
         laplace = search.laplace()
         best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng)
         kept.append(best)
-        current = _joined(_joined(best, _inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
+        current = _joined(_joined(best, inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
         if ess >= good_ess and i + 1 >= _FEWEST_ROUNDS:
             break
     num_values += search.num_values

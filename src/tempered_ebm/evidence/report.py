@@ -82,6 +82,8 @@ class EvidenceReport:
         second_look: on the path from a reference, the log evidence by bridge sampling between the
             reference and an exploration that it was not fitted to: the mass of modes that the
             reference does not cover is in it.
+        prior_constant: with ``normalize_prior``, the log integral of the prior as it was given,
+            which has been subtracted; its error is in ``standard_error``.
     """
 
     method: str
@@ -100,6 +102,7 @@ class EvidenceReport:
     loglikelihoods: Float[np.ndarray, "K num_draws N"] = field(repr=False)
     posterior: Position = field(repr=False)
     second_look: Estimate | None = None
+    prior_constant: Estimate | None = None
 
     @property
     def estimate(self) -> EvidenceEstimate:
@@ -114,7 +117,8 @@ class EvidenceReport:
     @property
     def standard_error(self) -> float:
         """Return its Monte Carlo standard error in nats."""
-        return float(self.estimate.standard_error)
+        error = float(self.estimate.standard_error)
+        return error if self.prior_constant is None else math.hypot(error, self.prior_constant[1])
 
     @property
     def between_ensembles_error(self) -> float:

@@ -6,6 +6,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -20,12 +21,14 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import (
     _frozen_run,
     _heavy_tails,
+    _prior_constant,
     _prior_path,
     _reference_path,
     report,
 )
+from tempered_ebm.evidence._coverage import Estimate
 from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
-from tempered_ebm.evidence._vectorized_target import VectorizedTarget, vectorize
+from tempered_ebm.evidence._vectorized_target import VectorizedTarget, as_target, vectorize
 from tempered_ebm.evidence.report import EvidenceReport
 from tempered_ebm.kernels import tempered
 from tempered_ebm.target import TemperedTarget
@@ -54,6 +57,7 @@ def log_evidence(
     ladder: pilot.LadderRule = "equal_length",
     pilot_rounds: int = 6,
     pilot_steps: int = 100,
+    normalize_prior: bool = False,
 ) -> EvidenceReport:
     r"""Estimate log p(x) by tempering, with diagnostics and reliability warnings.
 
@@ -96,6 +100,9 @@ def log_evidence(
         ladder: what the pilot of the prior path makes equal along the ladder.
         pilot_rounds: rounds of that pilot, each twice as long as the last.
         pilot_steps: steps of its first round.
+        normalize_prior: measure the integral of ``exp(logprior)`` by a run of its own, along a path
+            from a reference as well, and divide by it. On the path from the prior such a constant
+            cancels in any case.
 
     Returns:
         The report; ``print`` it. With ``target_standard_error``, an interrupt (Ctrl-C) after
@@ -135,6 +142,10 @@ def log_evidence(
     checks.one_of("ladder", ladder, get_args(pilot.LadderRule))
     checks.one_of("path", path, get_args(Path))
     started = time.perf_counter()
+    constant = None
+    if normalize_prior:
+        rng_key, prior_key = jax.random.split(rng_key)
+        target, constant = _normalized(prior_key, as_target(target), initial_positions)
     vectorized = batched, position, unravel = vectorize(target, initial_positions)
     tempered.check_initial_state(jax.jit(tempered.init)(position, batched), 0.0)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
@@ -155,13 +166,30 @@ def log_evidence(
         look = candidate.second_look(log_weights)
         found = report.build(record, "reference", why, unravel, started, look)
         if path == "reference" or not found.warnings:
-            return found
+            said = _prior_constant.warnings(jax.random.fold_in(run_key, 1), batched, position)
+            return replace(found, prior_constant=constant, warnings=(*found.warnings, *said))
         why = f"on the path from a reference {found.warnings[0]}"
         spent = record.total
     plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
     record = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
     return report.build(record, "prior", why, unravel, started)
+
+
+def _normalized(
+    rng_key: PRNGKey, target: TemperedTarget, initial_positions: Position
+) -> tuple[TemperedTarget, Estimate]:
+    """Return the target with a normalised prior, and what has been subtracted from it."""
+    alone = TemperedTarget(
+        target.logprior_fn, lambda position: jnp.zeros_like(target.logprior_fn(position))
+    )
+    found = log_evidence(rng_key, alone, initial_positions, path="reference")
+    constant = Estimate(found.log_evidence, found.standard_error)
+
+    def logprior(position: Position) -> Array:
+        return target.logprior_fn(position) - constant.log_evidence
+
+    return TemperedTarget(logprior, target.loglikelihood_fn), constant
 
 
 def _in(coordinates: _heavy_tails.Coordinates, vectorized: VectorizedTarget) -> VectorizedTarget:

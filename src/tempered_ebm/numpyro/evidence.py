@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -23,6 +24,8 @@ from tempered_ebm.numpyro.split import SplitModel, split
 from tempered_ebm.types import Position, PRNGKey
 
 _SPARE = 15
+_MOST_LOST = 0.01
+"""Share of the prior's draws without a density above which their mass is missed."""
 
 
 def log_evidence(
@@ -108,7 +111,11 @@ def log_evidence(
         warnings.warn(remark, stacklevel=2)
     if initial_positions is None:
         num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
-        initial_positions = _starts(start_key, parts, num_starts)
+        initial_positions, lost = _starts(start_key, parts, num_starts)
+        if lost > _MOST_LOST:
+            dtype = jax.tree.leaves(initial_positions)[0].dtype
+            remarks = (*remarks, _lost_mass(lost, dtype))
+            warnings.warn(remarks[-1], stacklevel=2)
     report = evidence.log_evidence(
         run_key,
         parts.target,
@@ -174,24 +181,39 @@ def _remarks(parts: SplitModel) -> tuple[str, ...]:
     return tuple(remark for remark, names in remarks.items() if names)
 
 
-def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> dict[str, Array]:
+def _lost_mass(share: float, dtype: Any) -> str:
+    remedy = "set jax.config.update('jax_enable_x64', True)"
+    if dtype == np.float64:
+        remedy = "choose a prior that does not reach so far"
+    return (
+        f"{share:.1%} of the draws from the prior have no log density in {dtype}: if the posterior "
+        f"has as much of its mass there, {-math.log1p(-share):.2g} nats are missing; {remedy}"
+    )
+
+
+def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> tuple[dict[str, Array], float]:
     """Return prior draws at which both halves and their gradients are finite.
 
-    A wide prior may overflow a likelihood, and a draw may round to the edge of its support.
-    Leaving those out moves the starts, not what the chains converge to.
+    A wide prior may overflow a likelihood, and a draw may round to the edge of its support. Chains
+    never come to where the log density or its gradient is not a number: the share of such draws
+    is returned as well, of which a likelihood of zero is none.
     """
 
-    def is_usable(draws: dict[str, Array]) -> np.ndarray:
-        return np.asarray(
-            _closures.call(lambda draws: _is_finite((draws, parts.target.evaluate(draws))), draws)
-        )
+    def check(draws: dict[str, Array]) -> tuple[np.ndarray, np.ndarray]:
+        def flags(draws: dict[str, Array]) -> tuple[Array, Array]:
+            evaluated = parts.target.evaluate(draws)
+            usable = _is_finite((draws, evaluated))
+            return usable, ~usable & ~jnp.isneginf(evaluated.loglikelihood)
+
+        usable, lost = _closures.call(flags, draws)
+        return np.asarray(usable), np.asarray(lost)
 
     draws = parts.sample_prior(rng_key, num)
-    usable = is_usable(draws)
+    usable, lost = check(draws)
     if not usable.all():
         more = parts.sample_prior(jax.random.fold_in(rng_key, 1), _SPARE * num)
         draws = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), draws, more)
-        usable = np.concatenate([usable, is_usable(more)])
+        usable, lost = (np.concatenate(flags) for flags in zip((usable, lost), check(more)))
     found = np.flatnonzero(usable)[:num]
     if found.size < num:
         raise InputError(
@@ -199,7 +221,7 @@ def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> dict[str, Array]:
             f"and gradient, fewer than the {num} wanted; pass initial_positions=, or a prior "
             "that does not reach so far"
         )
-    return jax.tree.map(lambda leaf: leaf[found], draws)
+    return jax.tree.map(lambda leaf: leaf[found], draws), float(lost.mean())
 
 
 def _is_finite(tree: Any) -> Bool[Array, "N"]:
