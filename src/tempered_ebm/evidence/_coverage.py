@@ -42,26 +42,6 @@ def is_missing(nats: float, error: float) -> bool:
     return nats > max(_MISSING_NATS, _MISSING_ERRORS * error)
 
 
-def sequential_monte_carlo(
-    log_evidence: float, ancestors: Int[np.ndarray, "N"], num_resamplings: int
-) -> Estimate:
-    r"""Return an estimate of sequential Monte Carlo with its genealogical standard error.
-
-    The relative variance of the unbiased estimate is estimated from one run by the shares
-    :math:`f_e` of the final particles that descend from each first particle e (Lee and Whiteley
-    2018, equation 10),
-
-    .. math:: V = 1 - \left(\frac{N}{N-1}\right)^{n+1} \left(1 - \sum_e f_e^2\right),
-
-    after n resamplings; at least :math:`1/N`, as systematic resampling repeats itself less.
-    """
-    num = len(ancestors)
-    shares = np.unique(ancestors, return_counts=True)[1] / num
-    growth = math.exp(min((num_resamplings + 1) * -math.log1p(-1 / num), 50.0))
-    variance = 1 - growth * (1 - float(shares @ shares))
-    return Estimate(log_evidence, math.sqrt(max(variance, float(shares @ shares))))
-
-
 def bridge(
     draws: Float[np.ndarray, "n"],
     particles: Float[np.ndarray, "N"],
@@ -75,9 +55,10 @@ def bridge(
         ancestors: the first particle from which each descends. Relatives are alike, so that the
             standard error counts families.
     """
-    families, family = np.unique(ancestors, return_inverse=True)
-    finite = np.isfinite(particles)
-    particles, family = particles[finite], family[finite]
+    # +inf is where the reference has no density at all: missing mass, not a fault.
+    possible = ~(np.isnan(particles) | np.isneginf(particles))
+    families, family = np.unique(ancestors[possible], return_inverse=True)
+    particles = particles[possible]
     top = draws.max()
     if not (np.isfinite(top) and particles.size):
         return Estimate(math.nan, math.inf)

@@ -184,7 +184,9 @@ def _fit(
     log_joint = np.concatenate([one.state.logprior + one.state.loglikelihood for one in seen])
     steps = min(int(one.num_temperatures) for one in seen)
     history = np.concatenate([one.history[:steps] for one in seen], axis=1)
-    fit = fitting.fit_reference(fit_key, target, particles, log_joint, history, position)
+    fit = fitting.fit_reference(
+        fit_key, target, jnp.asarray(particles), jnp.asarray(log_joint), history, position
+    )
     log_weights = np.asarray(
         importance_draws(trial_key, target, fit.reference, _TEST_DRAWS)[1], np.float64
     )
@@ -195,7 +197,7 @@ def _fit(
         trial,
         all(float(one.temperature) == 1.0 for one in seen),
         _log_ratio(fit.reference, unseen),
-        unseen.ancestors,
+        np.asarray(unseen.ancestors),
         (0.0, 0.0),
         EvaluationCount(fit.num_gradients, fit.num_values + _TEST_DRAWS),
     )

@@ -157,8 +157,9 @@ def log_evidence(
         coordinates = _heavy_tails.of(position, candidate.particles)
         if coordinates is not None:
             batched, position, unravel = _in(coordinates, vectorized)
-            candidate, why = _candidate(explore_key, batched, position, path)
-            spent = spent.plus(candidate.spent)
+            again, why = _candidate(explore_key, batched, position, path)
+            assert again is not None
+            candidate, spent = again, spent.plus(again.spent)
     is_good = candidate is not None and candidate.is_short and candidate.covers
     if candidate is not None and (is_good or path == "reference"):
         record = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
