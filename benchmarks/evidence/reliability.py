@@ -1,8 +1,8 @@
 """How often ``te.log_evidence`` is wrong, and whether it says so: default calls on hard problems.
 
-``python -m benchmarks.evidence.reliability`` prints a row a problem as it comes, and writes all of
-them to ``benchmarks/results/reliability-cpu.json``. A run misses when it is off by more than five of
-its reported errors and more than .1 nats; a miss without a warning is silent.
+``python -m benchmarks.evidence.reliability`` prints a row a problem as it comes, and writes all
+of them to ``benchmarks/results/reliability-cpu.json``. A run misses when off by more than five
+of its reported errors and .1 nats; a miss without a warning is silent.
 """
 
 from __future__ import annotations

@@ -333,7 +333,7 @@ def fitted(
     log_joint = target.logprior_fn(particles) + target.loglikelihood_fn(particles)
     history = particles[None] if history is None else history
     return fitting.fit_reference(
-        jax.random.key(seed), operand(target), particles, log_joint, history, particles
+        jax.random.key(seed), operand(target), particles, log_joint, history, particles, 1024
     )
 
 

@@ -72,7 +72,9 @@ def test_a_likelihood_that_is_zero_on_half_of_the_prior(path):
     limit = gt.z_threshold(1, 32)
     assert abs(found.log_evidence - np.log(0.5)) < limit * found.standard_error
     assert found.standard_error < (0.02 if path == "auto" else 0.1)
-    assert any("only the reweighting estimates count" in words for words in found.warnings)
+    said = any("only the reweighting estimates count" in words for words in found.warnings)
+    # On the path from a reference thermodynamic integration is nobody's choice.
+    assert said == (path == "prior")
 
 
 @pytest.mark.slow

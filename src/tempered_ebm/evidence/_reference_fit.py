@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -29,9 +30,8 @@ draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 32
 _MOST_SLOTS = 2 * _COMPONENTS[-1] + _MOST_MODES
 _FEWEST_ROUNDS = 3
-_FEW_COORDINATES, _LOOKS = 6, 2**16
-"""So many values all over the prior, in so few coordinates, find a peak that holds a ten
-thousandth of the prior."""
+_FEW_COORDINATES, _KEPT_LOOKS = 6, 64
+"""In so few coordinates, values all over the prior find a narrow peak; the highest are climbed."""
 _MANY_COORDINATES = 32
 """Beyond these a Hessian is too expensive to search for modes away from the particles."""
 
@@ -297,20 +297,25 @@ def _look_around(
     target: TemperedTarget,
     prior_draws: Float[Array, "M d"],
     known: mixtures.Mixture,
+    num: int,
 ) -> Float[np.ndarray, "8 d"]:
     """Return places, all over the prior, where the posterior rises most above a mixture.
 
     A peak that is narrow beside the prior and far from the bulk escapes particles: they come to
     where it is before it outweighs the rest.
     """
-    z, log_joint = _look(rng_key, target, prior_draws)
+    z, log_joint = _look(rng_key, target, prior_draws, num)
     z, log_joint = np.asarray(z, np.float64), np.asarray(log_joint, np.float64)
-    excess = log_joint - mixtures.log_density(known, z, tails=(TAIL_SHARE, TAIL_FREEDOM))
-    return z[np.argsort(-np.nan_to_num(excess, nan=-np.inf), kind="stable")[:8]]
+    # Without tails, which would hide the flanks of a peak far out.
+    excess = np.nan_to_num(log_joint - mixtures.log_density(known, z), nan=-np.inf)
+    highest = np.argsort(-excess, kind="stable")[:_KEPT_LOOKS]
+    return _first_starts(z[highest], excess[highest], _spread(np.asarray(prior_draws)), 8)
 
 
-@jax.jit
-def _look(rng_key: PRNGKey, target: TemperedTarget, prior_draws: Array) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames="num_looks")
+def _look(
+    rng_key: PRNGKey, target: TemperedTarget, prior_draws: Array, num_looks: int
+) -> tuple[Array, Array]:
     """Return draws near those of the prior, by a kernel density estimate, and ``log p + ℓ``."""
     num, dimension = prior_draws.shape
     low, high = jnp.quantile(prior_draws, jnp.array([0.25, 0.75]), axis=0)
@@ -318,7 +323,7 @@ def _look(rng_key: PRNGKey, target: TemperedTarget, prior_draws: Array) -> tuple
 
     def chunk(rng_key: PRNGKey) -> tuple[Array, Array]:
         choice_key, noise_key = jax.random.split(rng_key)
-        centres = prior_draws[jax.random.choice(choice_key, num, (_LOOKS // 16,))]
+        centres = prior_draws[jax.random.choice(choice_key, num, (num_looks // 16,))]
         z = centres + width * jax.random.normal(noise_key, centres.shape, centres.dtype)
         return z, target.logprior_fn(z) + target.loglikelihood_fn(z)
 
@@ -333,6 +338,7 @@ def fit_reference(
     log_joint: Float[Array, "N"],
     history: Float[np.ndarray, "T N d"],
     prior_draws: Float[Array, "M d"],
+    num_looks: int,
     *,
     num_draws: int = 2000,
     num_rounds: int = 5,
@@ -354,6 +360,7 @@ def fit_reference(
         log_joint: log p + ℓ at the particles.
         history: the particles at each temperature on their way, from which to look for modes.
         prior_draws: draws from the prior. Their scale is that of the search for modes.
+        num_looks: values all over the prior, in few coordinates.
         num_draws: draws of a round.
         num_rounds: rounds at most; three are made at least.
         good_ess: effective share of the weights at which to stop.
@@ -368,11 +375,10 @@ def fit_reference(
     num_values = 0
     if prior_draws.shape[1] <= _FEW_COORDINATES:
         look_key, rng_key = jax.random.split(rng_key)
-        found = _look_around(
-            look_key, target, jnp.asarray(prior_draws), _joined(crude, search.laplace(), 0.5)
-        )
+        known = _joined(crude, search.laplace(), 0.5)
+        found = _look_around(look_key, target, jnp.asarray(prior_draws), known, num_looks)
         search.climb(found)
-        num_values += _LOOKS
+        num_values += num_looks
     kept = [crude]
     current = _joined(crude, search.laplace(), 0.5)
     ess = 0.0

@@ -33,6 +33,8 @@ _TUNING_STEPS = 40
 _TUNING_CHAINS = 8
 _TEST_DRAWS = 2000
 _MOST_FITS = 3
+_MOST_LOOKS, _LOOK_SHARE = 2**16, 0.1
+_COST_OF_A_PARTICLE = 250
 _CHAIN_SHARE = 0.3
 """Share of the price of a step that goes to chains; the rest goes to independent draws."""
 
@@ -129,7 +131,9 @@ class Candidate(NamedTuple):
         return coverage.bridge(log_weights, self.unseen_log_ratio, self.ancestors)
 
 
-def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]) -> Candidate:
+def find(
+    rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"], budget: int | None
+) -> Candidate:
     """Explore from draws of the prior, and fit a reference that a second exploration confirms.
 
     A reference that does not cover the ends of another exploration is fitted again to the
@@ -140,8 +144,9 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
         target: prior and likelihood, for batches of vectors.
         position: draws from the prior. 256 of them are explored from, 128 in more than 32
             coordinates, by either exploration; fewer are multiplied and spread.
+        budget: evaluations of the whole job, of which the exploration takes a share.
     """
-    num = _num_particles(position.shape[1])
+    num, num_looks = _effort(position.shape[1], budget)
     spread_key, explore_key, fit_key, trial_key = jax.random.split(rng_key, 4)
     spent = EvaluationCount(0, 0)
     starts = jnp.resize(position, (2 * num, position.shape[1]))
@@ -163,7 +168,13 @@ def find(rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
             EvaluationCount(sum(exploration.num_gradients(one, num) for one in found[-2:]), 0)
         )
         candidate = _fit(
-            jax.random.fold_in(fit_key, i), trial_key, target, found[:-1], found[-1], position
+            jax.random.fold_in(fit_key, i),
+            trial_key,
+            target,
+            found[:-1],
+            found[-1],
+            position,
+            num_looks,
         )
         spent = spent.plus(candidate.spent)
         if candidate.covers or not candidate.has_arrived:
@@ -178,6 +189,7 @@ def _fit(
     seen: list[exploration.Exploration],
     unseen: exploration.Exploration,
     position: Float[Array, "N d"],
+    num_looks: int,
 ) -> Candidate:
     """Fit a reference to the ends of some explorations, and compare it with those of another."""
     particles = np.concatenate([one.state.position for one in seen])
@@ -185,7 +197,13 @@ def _fit(
     steps = min(int(one.num_temperatures) for one in seen)
     history = np.concatenate([one.history[:steps] for one in seen], axis=1)
     fit = fitting.fit_reference(
-        fit_key, target, jnp.asarray(particles), jnp.asarray(log_joint), history, position
+        fit_key,
+        target,
+        jnp.asarray(particles),
+        jnp.asarray(log_joint),
+        history,
+        position,
+        num_looks,
     )
     log_weights = np.asarray(
         importance_draws(trial_key, target, fit.reference, _TEST_DRAWS)[1], np.float64
@@ -226,8 +244,13 @@ def _explore_twice(
     return jax.vmap(exploration.explore, (0, None, 0))(jax.random.split(rng_key), target, starts)
 
 
-def _num_particles(dimension: int) -> int:
-    return MOST_PARTICLES if dimension <= 32 else MOST_PARTICLES // 2
+def _effort(dimension: int, budget: int | None) -> tuple[int, int]:
+    """Return the number of particles, and of values all over the prior: powers of two."""
+    num, looks = MOST_PARTICLES if dimension <= 32 else MOST_PARTICLES // 2, _MOST_LOOKS
+    if budget is not None:
+        num = min(num, 1 << max(budget // _COST_OF_A_PARTICLE, 32).bit_length() - 1)
+        looks = min(looks, 1 << int(max(_LOOK_SHARE * budget / VALUE_COST, 256)).bit_length() - 1)
+    return num, looks
 
 
 @jax.jit
