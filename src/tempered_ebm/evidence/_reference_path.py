@@ -154,16 +154,14 @@ def find(
         starts = starts.at[len(position) :].set(
             _spread(spread_key, target, starts)[len(position) :]
         )
-        spent = spent.plus(EvaluationCount(2 * num * (1 + _SPREADING_STEPS), 0))
     starts = starts.reshape(2, num, -1)
     found: list[exploration.Exploration] = []
     for i in range(_MOST_FITS):
         if i:
             spread = _spread(jax.random.fold_in(spread_key, i), target, starts.reshape(2 * num, -1))
             starts = spread.reshape(2, num, -1)
-            spent = spent.plus(EvaluationCount(2 * num * (1 + _SPREADING_STEPS), 0))
-        pair = jax.device_get(_explore_twice(jax.random.fold_in(explore_key, i), target, starts))
-        found += [jax.tree.map(lambda leaf, j=j: leaf[j], pair) for j in range(2)]
+        keys = jax.random.split(jax.random.fold_in(explore_key, i))
+        found += [jax.device_get(exploration.explore(keys[j], target, starts[j])) for j in range(2)]
         spent = spent.plus(
             EvaluationCount(sum(exploration.num_gradients(one, num) for one in found[-2:]), 0)
         )
@@ -237,13 +235,6 @@ def _log_mean_exp(log_weights: Float[np.ndarray, "n"]) -> tuple[float, float]:
     return float(top + np.log(mean)), float(weights.std() / mean / math.sqrt(len(weights)))
 
 
-@jax.jit
-def _explore_twice(
-    rng_key: PRNGKey, target: TemperedTarget, starts: Float[Array, "2 N d"]
-) -> exploration.Exploration:
-    return jax.vmap(exploration.explore, (0, None, 0))(jax.random.split(rng_key), target, starts)
-
-
 def _effort(dimension: int, budget: int | None) -> tuple[int, int]:
     """Return the number of particles, and of values all over the prior: powers of two."""
     num, looks = MOST_PARTICLES if dimension <= 32 else MOST_PARTICLES // 2, _MOST_LOOKS
@@ -257,7 +248,7 @@ def _effort(dimension: int, budget: int | None) -> tuple[int, int]:
 def _spread(
     rng_key: PRNGKey, target: TemperedTarget, position: Float[Array, "N d"]
 ) -> Float[Array, "N d"]:
-    """Move copies of the same draws apart by MALA at t = 0."""
+    """Move copies of the same draws apart by MALA at t = 0, without evaluating the likelihood."""
     state, _ = adaptation.dual_averaging(
         rng_key,
         lambda h: tempered.tempered_mala(target, 0.0, h),

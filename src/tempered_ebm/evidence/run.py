@@ -26,7 +26,7 @@ from tempered_ebm.evidence import (
     _reference_path,
     report,
 )
-from tempered_ebm.evidence._coverage import Estimate
+from tempered_ebm.evidence._coverage import Estimate, is_missing
 from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
 from tempered_ebm.evidence._vectorized_target import VectorizedTarget, as_target, vectorize
 from tempered_ebm.evidence.report import EvidenceReport
@@ -171,21 +171,36 @@ def log_evidence(
         found = report.build(record, "reference", why, unravel, started, look)
         said = _prior_constant.warnings(jax.random.fold_in(run_key, 1), batched, position)
         found = replace(found, prior_constant=constant, warnings=(*found.warnings, *said))
-        is_sound = not found.warnings and found.standard_error <= _POOR_ERROR
-        if is_sound or path == "reference" or budget is not None:
+        doubt = _doubt(found, is_length_given=num_samples is not None)
+        if path == "reference" or budget is not None or doubt is None:
             return found
         results.append(found)
-        doubt = found.warnings[0] if found.warnings else f"error {found.standard_error:.2g}"
-        why = f"the path from a reference is in doubt: {doubt}"
-        spent = record.total
+        why, spent = f"the path from a reference is in doubt: {doubt}", record.total
     plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
     record = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
     results.append(report.build(record, "prior", why, unravel, started))
-    return min(
-        results,
-        key=lambda one: (bool(one.warnings), not one.standard_error >= 0, one.standard_error),
+    best = min(
+        results, key=lambda one: (bool(one.warnings), np.nan_to_num(one.standard_error, nan=np.inf))
     )
+    return replace(best, cost=results[-1].cost)
+
+
+def _doubt(found: EvidenceReport, is_length_given: bool) -> str | None:
+    """Return why a run from a reference should be compared with one from the prior, if it should.
+
+    One whose length was asked for is not prolonged because it was short.
+    """
+    look = found.second_look
+    if look and is_missing(*look.excess(found.log_evidence, found.standard_error)):
+        return "it misses what a second exploration found"
+    if is_length_given:
+        return None
+    if found.warnings:
+        return found.warnings[0]
+    if not found.standard_error <= _POOR_ERROR:
+        return f"its standard error is {found.standard_error:.2g}"
+    return None
 
 
 def _normalized(
