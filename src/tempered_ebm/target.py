@@ -44,8 +44,8 @@ class TemperedTarget(NamedTuple):
     (Friel and Pettitt 2008).
 
     Attributes:
-        logprior_fn: ``position -> log p(z)``, up to a constant; shape ``()`` or one
-            value per chain.
+        logprior_fn: ``position -> log p(z)``, shape ``()`` or one value per chain. Kernels need
+            it up to a constant; :func:`tempered_ebm.log_evidence` needs it normalised.
         loglikelihood_fn: ``position -> ℓ(z)``, the full log-likelihood; same shape.
 
     Example:

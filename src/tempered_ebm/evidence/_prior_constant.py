@@ -47,8 +47,11 @@ def measure(
     alone = TemperedTarget(target.logprior_fn, Partial(_zero))
     log_weights = importance_draws(rng_key, alone, reference, _PROPOSALS)[1]
     log_ratio = target.logprior_fn(draws[1::2]) - reference.log_prob(draws[1::2])
-    log_weights, log_ratio = (np.asarray(leaf, np.float64) for leaf in (log_weights, log_ratio))
-    return coverage.bridge(log_weights, log_ratio, np.arange(len(unseen)))
+    return coverage.bridge(
+        np.asarray(log_weights, np.float64),
+        np.asarray(log_ratio, np.float64),
+        np.arange(len(unseen)),
+    )
 
 
 def warnings(

@@ -74,18 +74,26 @@ def log_evidence(
     all of them into log p(x): with two rungs, bridge sampling (Meng and Wong 1996). The path has
     one rung more for each unit of its length.
 
-    Where no reference is close (a path longer than ten, or more than 256 coordinates),
-    the path starts from the prior instead: a pilot run tunes a ladder of equal
-    thermodynamic length, step sizes and metrics (:func:`tempered_ebm.pilot.run`), and replica
-    exchange and MBAR follow. ``report.path`` says which it was, and why. Every
-    other estimator stands beside the default in the report.
+    A second exploration, to which the reference is not fitted, is bridged with it. Where it finds
+    mass that the reference does not cover, the reference is fitted again to both, and at last given
+    up. In up to six coordinates 65,536 values all over the prior look for narrow peaks, and
+    coordinates in which prior and posterior have heavy tails are transformed.
+
+    Where no reference is close (a path longer than ten, or more than 256 coordinates), or the
+    run from it is in doubt (it comes with warnings, or with a standard error above .05), the path
+    starts from the prior instead, unless a budget or the number of steps was given: a pilot run
+    tunes a ladder of equal thermodynamic length, step sizes and metrics
+    (:func:`tempered_ebm.pilot.run`), and replica exchange and MBAR follow. ``report.path`` says
+    which it was, and ``report.why`` why. Every other estimator stands beside the default in the
+    report.
 
     Args:
         rng_key: key of the whole run.
         target: *normalised* log prior and *full* log-likelihood of one position, as a
             ``TemperedTarget`` or a pair of functions. Missing constants are missing in the result.
-        initial_positions: pytree with a leading axis of N: draws from the prior, 256 or more
-            if they are cheap. On the path from the prior the ensembles start there.
+        initial_positions: pytree with a leading axis of N: draws from the prior, 512 if they are
+            cheap. With 64 or more, a prior that does not integrate to one is noticed. On the
+            path from the prior the ensembles start there.
         path: "reference" or "prior" to have it so, "auto" to choose.
         num_ensembles: independent ensembles of replica exchange, 16 or more for the most
             honest errors; by default one for each position, and 32 at most.
