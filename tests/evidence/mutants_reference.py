@@ -93,7 +93,7 @@ def twice_as_many_draws_in_the_tails(patch):
 
 @caught_by(checks_reference.draws_follow_the_density)
 def draws_of_one_more_degree_of_freedom(patch):
-    sampled_with(patch, "TAIL_FREEDOM", 4.0)
+    sampled_with(patch, "TAIL_FREEDOM", 4)
 
 
 @caught_by(checks_reference.weights_have_mean_one)

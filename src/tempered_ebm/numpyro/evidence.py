@@ -195,15 +195,15 @@ def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> tuple[dict[str, Ar
     """Return prior draws at which both halves and their gradients are finite.
 
     A wide prior may overflow a likelihood, and a draw may round to the edge of its support. Chains
-    never come to where the log density or its gradient is not a number: the share of such draws
-    is returned as well, of which a likelihood of zero is none.
+    never come to where the log prior or its gradient is not finite: the share of such draws is
+    returned as well.
     """
 
     def check(draws: dict[str, Array]) -> tuple[np.ndarray, np.ndarray]:
         def flags(draws: dict[str, Array]) -> tuple[Array, Array]:
             evaluated = parts.target.evaluate(draws)
-            usable = _is_finite((draws, evaluated))
-            return usable, ~usable & ~jnp.isneginf(evaluated.loglikelihood)
+            has_prior = _is_finite((draws, evaluated.logprior, evaluated.logprior_grad))
+            return _is_finite((draws, evaluated)), ~has_prior
 
         usable, lost = _closures.call(flags, draws)
         return np.asarray(usable), np.asarray(lost)
