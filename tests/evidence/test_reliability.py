@@ -4,7 +4,6 @@ One seed each; ``python -m benchmarks.evidence.reliability`` measures more.
 """
 
 import pytest
-
 from benchmarks.evidence.reliability import run
 from benchmarks.evidence.reliability_problems import MAKERS
 
