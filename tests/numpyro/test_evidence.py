@@ -349,7 +349,6 @@ def test_a_prior_that_hardly_ever_starts_is_refused():
         ({"num_ensembles": 0}, "num_ensembles must be an integer >= 1, got 0"),
         ({"options": {"num_temperatures": 1}}, "num_temperatures must be an integer >= 2"),
         ({"initial_positions": {"w": jnp.zeros((4, 2))}}, "must have the unconstrained sites"),
-        ({"likelihood_sites": ["w"]}, "likelihood_sites must name observed sites"),
     ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -242,7 +242,6 @@ def test_data_may_be_arguments_of_the_compiled_program():
         ({"model": anisotropic, "algorithm": "nuts"}, "algorithm must be one of .*got 'nuts'"),
         ({"model": anisotropic, "algorithm": "ula"}, "step_size must be given .*'ula'"),
         ({"model": anisotropic, "step_size": 0.0}, "step_size must be positive"),
-        ({"model": anisotropic, "step_size": np.ones(2)}, "step_size must be one number, got"),
         ({"model": anisotropic, "temperatures": 3}, "temperatures belong to"),
         ({"model": anisotropic, "target_accept_prob": 1.0}, r"target_accept_prob .* got 1\.0"),
         (
@@ -273,7 +272,7 @@ def test_models_that_cannot_be_walked_are_refused(model, options, message):
 
 
 def test_initial_values_of_other_sites_or_at_nan_are_refused():
-    with pytest.raises(te.InputError, match=r"init_params must have the sites \['z'\]"):
+    with pytest.raises(te.InputError, match=r"sites {'z': \(\)}, got {'y': \(\)}"):
         run(te.numpyro.Kernel(models.masked), init_params={"y": jnp.zeros(())})
     with pytest.raises(te.InputError, match="must be a number at the initial position"):
         run(te.numpyro.Kernel(models.masked), init_params={"z": jnp.array(jnp.nan)})

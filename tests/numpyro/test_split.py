@@ -127,7 +127,6 @@ def test_sites_are_named_and_may_be_chosen():
         (models.factor, {"likelihood_sites": ["x"]}, r"\['bump', 'slope', 'y'\], got \['x'\]"),
         (models.factor, {"likelihood_sites": ["z"]}, r"got \['z'\]"),
         (lambda: numpyro.sample("z", dist.Normal()), {}, "no observed site"),
-        (models.factor, {"rng_key": 3}, "rng_key must be one key"),
     ],
 )
 def test_what_cannot_be_split_is_refused(model, options, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +23,7 @@ from tempered_ebm import schedules
 from tempered_ebm.adaptation.step_sizes import MALA_TARGET_ACCEPTANCE
 from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import mala, replica_exchange, ula
-from tempered_ebm.numpyro.sites import Model, Sites, inspect
+from tempered_ebm.numpyro.sites import Model, Sites, check_names, inspect
 from tempered_ebm.numpyro.split import find_start, halves
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
@@ -135,6 +135,16 @@ def _as_flat(inverse_mass_matrix: Any) -> Float[Array, "d"] | None:
         return None
     checks.positive_leaves("inverse_mass_matrix", inverse_mass_matrix)
     return ravel_pytree(inverse_mass_matrix)[0]
+
+
+def _require_sites(init_params: Any, wanted: Position) -> None:
+    """Require values with the names and shapes of a position."""
+    got: Any = checks.describe(init_params)
+    if isinstance(init_params, Mapping):
+        got = {name: jnp.shape(value) for name, value in init_params.items()}
+    shapes = {name: leaf.shape for name, leaf in wanted.items()}
+    if got != shapes:
+        raise InputError(f"init_params must have the unconstrained sites {shapes}, got {got}")
 
 
 class KernelState(NamedTuple):
@@ -256,6 +266,8 @@ class Kernel(MCMCKernel):
                 "potential_fn has no prior and likelihood apart; expected a model for "
                 f"algorithm={algorithm!r}"
             )
+        if likelihood_sites is not None:
+            check_names(likelihood_sites)
         self._model = model
         self._potential_fn = potential_fn
         self._metric = _as_flat(inverse_mass_matrix)
@@ -319,15 +331,15 @@ class Kernel(MCMCKernel):
         rng_key, start_key = (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
         if self._model is not None:
             self._sites = inspect(self._model, model_args, kwargs, jax.random.key(0))
+
+            def search(key: PRNGKey) -> Position:
+                model, strategy = self._frozen(), self._init_strategy
+                return find_start(model, model_args, kwargs, key, strategy)
+
             if init_params is None:
-                init_params = find_start(
-                    self._frozen(), model_args, kwargs, start_key, self._init_strategy
-                )
-            elif set(init_params) != set(self._sites.latent):
-                raise InputError(
-                    f"init_params must have the sites {list(self._sites.latent)}, got "
-                    f"{list(init_params)}"
-                )
+                init_params = search(start_key)
+            else:
+                _require_sites(init_params, jax.eval_shape(search, start_key))
         elif init_params is None:
             raise InputError("init_params must be given with potential_fn, got None")
 
@@ -392,7 +404,9 @@ class Kernel(MCMCKernel):
 
     def _build(self, density: Any, z: Position, adapt_state: Any) -> SamplingAlgorithm:
         if adapt_state is None:
-            return self._algorithm.build(density)
+            algorithm = self._algorithm.build(density)
+            checks.algorithm("algorithm", algorithm)
+            return algorithm
         unravel = ravel_pytree(z)[1]
         if self._algorithm.num_rungs is not None:
             unravel = jax.vmap(unravel)
@@ -404,6 +418,12 @@ class Kernel(MCMCKernel):
     def _start(self, rng_key: PRNGKey, z: Position, args: tuple, kwargs: dict) -> KernelState:
         density = self._density(args, kwargs, z)
         position = self._algorithm.spread(z)
+        size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(z))
+        if self._metric is not None and self._metric.size != size:
+            raise InputError(
+                f"inverse_mass_matrix must have one value for each of {size} coordinates, got "
+                f"{self._metric.size}"
+            )
         adapt_state = None
         if self._algorithm.step_size is not None:
             adapt_state = self._adapter()[0](position, self._algorithm.step_size)

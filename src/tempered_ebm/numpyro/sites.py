@@ -62,8 +62,7 @@ class Sites(NamedTuple):
                     "model has no observed site, so there is no likelihood to temper; pass the "
                     f"data, or likelihood_sites=, one or more of {list(self.observed)}"
                 )
-        if not isinstance(names, Collection):
-            raise InputError(f"likelihood_sites must be names of sites, got {names!r}")
+        check_names(names)
         wanted = {names} if isinstance(names, str) else set(names)
         if not wanted <= set(self.observed):
             raise InputError(
@@ -71,6 +70,13 @@ class Sites(NamedTuple):
                 f"{list(self.observed)}, got {sorted(wanted - set(self.observed))}"
             )
         return tuple(name for name in self.observed if name in wanted)
+
+
+def check_names(names: Any) -> None:
+    """Require names of likelihood sites, one or several."""
+    are_names = isinstance(names, Collection) and not isinstance(names, np.ndarray)
+    if not (are_names and all(isinstance(name, str) for name in names)):
+        raise InputError(f"likelihood_sites must be names of sites, got {names!r}")
 
 
 def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -203,8 +203,10 @@ def halves(
 
 
 def _chain_ndim(position: Position, shapes: dict[str, tuple[int, ...]]) -> int:
-    got = {name: np.shape(value) for name, value in position.items()}
-    if set(got) == set(shapes):
+    got: Any = checks.describe(position)
+    if isinstance(position, Mapping):
+        got = {name: np.shape(value) for name, value in position.items()}
+    if isinstance(position, Mapping) and set(got) == set(shapes):
         ndims = {len(got[name]) - len(shape) for name, shape in shapes.items()}
         ndim = ndims.pop()
         if not ndims and ndim >= 0 and all(got[n][ndim:] == s for n, s in shapes.items()):
