@@ -26,7 +26,7 @@ def main():
     target = (logprior, loglikelihood)
     reference = te.log_evidence(jax.random.key(1), target, draws, num_samples=200)
     prior = te.log_evidence(
-        jax.random.key(2), target, draws, path="prior", num_temperatures=10, num_samples=500,
+        jax.random.key(2), target, draws, path="prior", num_temperatures=10, num_samples=1000,
         pilot_rounds=4,
     )  # fmt: skip
     for name, report in (("reference", reference), ("prior", prior)):
