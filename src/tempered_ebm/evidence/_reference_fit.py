@@ -376,7 +376,7 @@ def fit_reference(
     if prior_draws.shape[1] <= _FEW_COORDINATES:
         look_key, rng_key = jax.random.split(rng_key)
         known = _joined(crude, search.laplace(), 0.5)
-        found = _look_around(look_key, target, jnp.asarray(prior_draws), known, num_looks)
+        found = _look_around(look_key, target, prior_draws, known, num_looks)
         search.climb(found)
         num_values += num_looks
     kept = [crude]

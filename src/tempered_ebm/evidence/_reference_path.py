@@ -151,9 +151,8 @@ def find(
     spent = EvaluationCount(0, 0)
     starts = jnp.resize(position, (2 * num, position.shape[1]))
     if len(position) < 2 * num:
-        starts = starts.at[len(position) :].set(
-            _spread(spread_key, target, starts)[len(position) :]
-        )
+        copies = _spread(spread_key, target, starts[len(position) :])
+        starts = jnp.concatenate([position, copies])
     starts = starts.reshape(2, num, -1)
     found: list[exploration.Exploration] = []
     for i in range(_MOST_FITS):

@@ -128,6 +128,7 @@ class EvidenceReport:
 
     def __str__(self) -> str:
         best = self.estimate
+        beside = {"second exploration": self.second_look, "prior constant": self.prior_constant}
         lines = [
             f"log p(x) = {self.log_evidence:.4f} ± {self.standard_error:.4f} nats ({self.method})",
             f"  path                 from the {self.path}: {self.why}",
@@ -140,8 +141,8 @@ class EvidenceReport:
                 if name != self.method
             ),
             *(
-                f"  second exploration   {e.log_evidence:.4f} ± {e.standard_error:.4f}"
-                for e in (self.second_look,)
+                f"  {name:20} {e.log_evidence:.4f} ± {e.standard_error:.4f}"
+                for name, e in beside.items()
                 if e is not None
             ),
             f"  ladder               {self.temperatures.size} temperatures, swaps "
@@ -275,7 +276,8 @@ def build(
 
 def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-1"]:
     """Return the rise of the mean from each temperature to the next, in standard errors."""
-    rise = np.diff(np.asarray(draws.mean(1), np.float64), axis=0)
+    with np.errstate(invalid="ignore"):  # Infinite log-likelihoods have a warning of their own.
+        rise = np.diff(np.asarray(draws.mean(1), np.float64), axis=0)
     if draws.shape[2] > 1:
         error = rise.std(axis=1, ddof=1) / math.sqrt(draws.shape[2])
     else:

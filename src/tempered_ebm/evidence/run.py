@@ -152,21 +152,21 @@ def log_evidence(
     checks.one_of("ladder", ladder, get_args(pilot.LadderRule))
     checks.one_of("path", path, get_args(Path))
     started = time.perf_counter()
-    constant = None
+    constant, spent = None, EvaluationCount(0, 0)
     if normalize_prior:
         rng_key, prior_key = jax.random.split(rng_key)
-        target, constant = _normalized(prior_key, as_target(target), initial_positions)
+        target, constant, spent = _normalized(prior_key, as_target(target), initial_positions)
     vectorized = batched, position, unravel = vectorize(target, initial_positions)
     tempered.check_initial_state(jax.jit(tempered.init)(position, batched), 0.0)
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
-    spent = EvaluationCount(len(position), 0)
+    spent = spent.plus(EvaluationCount(len(position), 0))
     candidate, why = _candidate(explore_key, batched, position, path, budget)
     if candidate is not None:
         spent = spent.plus(candidate.spent)
         coordinates = _heavy_tails.of(position, candidate.particles)
         if coordinates is not None:
-            batched, position, unravel = _in(coordinates, vectorized)
+            batched, position, unravel = _in_coordinates(coordinates, vectorized)
             again, why = _candidate(explore_key, batched, position, path, budget)
             assert again is not None
             candidate, spent = again, spent.plus(again.spent)
@@ -213,21 +213,27 @@ def _doubt(found: EvidenceReport, is_length_given: bool) -> str | None:
 
 def _normalized(
     rng_key: PRNGKey, target: TemperedTarget, initial_positions: Position
-) -> tuple[TemperedTarget, Estimate]:
-    """Return the target with a normalised prior, and what has been subtracted from it."""
+) -> tuple[TemperedTarget, Estimate, EvaluationCount]:
+    """Return the target with a normalised prior, what has been subtracted, and what it cost."""
     alone = TemperedTarget(
         target.logprior_fn, lambda position: jnp.zeros_like(target.logprior_fn(position))
     )
     found = log_evidence(rng_key, alone, initial_positions, path="reference")
-    constant = Estimate(found.log_evidence, found.standard_error)
+    # A closed-over array is an operand of compiled programs, a number would be part of them.
+    constant = jnp.array([found.log_evidence])
 
     def logprior(position: Position) -> Array:
-        return target.logprior_fn(position) - constant.log_evidence
+        value = target.logprior_fn(position)
+        return value - constant[0].astype(value.dtype)
 
-    return TemperedTarget(logprior, target.loglikelihood_fn), constant
+    return (
+        TemperedTarget(logprior, target.loglikelihood_fn),
+        Estimate(found.log_evidence, found.standard_error),
+        EvaluationCount(found.cost.gradient_evaluations, found.cost.value_evaluations),
+    )
 
 
-def _in(coordinates: _heavy_tails.Coordinates, vectorized: VectorizedTarget) -> VectorizedTarget:
+def _in_coordinates(coordinates: _heavy_tails.Coordinates, vectorized: VectorizedTarget) -> VectorizedTarget:
     """Return the target and the positions in other coordinates."""
     return VectorizedTarget(
         coordinates.target(vectorized.target),
@@ -243,11 +249,12 @@ def _run_budget(
     target_standard_error: float | None,
 ) -> RunBudget:
     """Return the length of a run from the arguments that were given."""
+    most = _MOST_STEPS
     if num_samples is None and budget is None and target_standard_error is None:
-        return RunBudget(_FIRST_STEPS, max_num_samples or _USUAL_STEPS, None, _USUAL_ERROR)
+        most, target_standard_error = _USUAL_STEPS, _USUAL_ERROR
     return RunBudget(
         _FIRST_STEPS if num_samples is None else num_samples,
-        _MOST_STEPS if max_num_samples is None else max_num_samples,
+        most if max_num_samples is None else max_num_samples,
         budget,
         target_standard_error,
     )
