@@ -27,6 +27,7 @@ LAYERS = (
 TASKS = ("latent", "data_ebm", "jem", "vae", "autoencoder")
 
 UPWARD = {
+    "tempered_ebm.evidence.from_draws -> tempered_ebm.numpyro": "given an MCMC of NumPyro alone",
     "tempered_ebm.evidence.report -> tempered_ebm.plotting": "report.plot() imports when called",
     "tempered_ebm.evidence.report -> tempered_ebm.arviz": "report.to_arviz() imports when called",
 }
@@ -35,7 +36,7 @@ UPWARD = {
 PRIVATE = {"tempered_ebm.evidence._reference_path": "its number of particles, for starts"}
 """Private modules and names that other parts may import, each with its reason."""
 
-MAX_FILES, MAX_LINES = 162, 17_850
+MAX_FILES, MAX_LINES = 164, 18_150
 
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

@@ -21,6 +21,7 @@ from tempered_ebm.evidence.controlled import ControlledDraws as ControlledDraws
 from tempered_ebm.evidence.controlled import ControlledEstimate as ControlledEstimate
 from tempered_ebm.evidence.controlled import control_variates as control_variates
 from tempered_ebm.evidence.controlled import controlled_draws as controlled_draws
+from tempered_ebm.evidence.from_draws import evidence_from_draws as evidence_from_draws
 from tempered_ebm.evidence.integration import EvidenceEstimate as EvidenceEstimate
 from tempered_ebm.evidence.integration import Rule as Rule
 from tempered_ebm.evidence.integration import (

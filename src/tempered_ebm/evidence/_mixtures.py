@@ -96,24 +96,37 @@ def fit(
         rng: picks the starts, far from each other.
     """
     dimension = z.shape[1]
-    num_effective = 1.0 / np.sum(weights**2)
     mean, covariance = moments(z, weights)
-    floor = 1e-9 * np.diag(np.diag(covariance)) + 1e-30 * np.eye(dimension)
-    centres = _far_apart(z, weights, num_components, mean, covariance + floor, rng)
+    covariance = covariance + _floor(covariance)
+    centres = _far_apart(z, weights, num_components, mean, covariance, rng)
     num = len(centres)
-    spread = covariance * num ** (-2.0 / dimension) + floor
-    mixture = Mixture(np.full(num, 1.0 / num), centres, np.repeat(spread[None], num, 0))
+    spread = covariance * num ** (-2.0 / dimension)
+    start = Mixture(np.full(num, 1.0 / num), centres, np.repeat(spread[None], num, 0))
+    return improve(start, z, weights)
+
+
+def improve(
+    mixture: Mixture, z: Float[np.ndarray, "n d"], weights: Float[np.ndarray, "n"]
+) -> Mixture:
+    """Fit a mixture as :func:`fit` does, from a start that is close."""
+    num_effective = 1.0 / np.sum(weights**2)
+    floor = _floor(moments(z, weights)[1])
     height = -math.inf
     for _ in range(_ITERATIONS):
         logs = log_densities(mixture, z)
         reached = float(weights @ np.logaddexp.reduce(logs, axis=1))
         if reached - height < _SMALL_GAIN:
             break
-        mixture, height = _improve(logs, z, weights, num_effective, floor), reached
+        mixture, height = _step(logs, z, weights, num_effective, floor), reached
     return mixture
 
 
-def _improve(
+def _floor(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """Return what is added to every covariance, so that none is singular."""
+    return 1e-9 * np.diag(np.diag(covariance)) + 1e-30 * np.eye(len(covariance))
+
+
+def _step(
     logs: np.ndarray, z: np.ndarray, weights: np.ndarray, num_effective: float, floor: np.ndarray
 ) -> Mixture:
     """Return the mixture after one step of expectation maximisation."""

@@ -29,7 +29,9 @@ _LAPLACE_SHARE, _WIDE_SHARE = 0.05, 0.25
 draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 32
 _MOST_SLOTS = 2 * _COMPONENTS[-1] + _MOST_MODES
-_FEWEST_ROUNDS = 3
+_FEWEST_ROUNDS, _MOST_ROUNDS, _DRAWS_OF_A_ROUND = 3, 5, 2000
+_GOOD_ESS = 0.9
+"""Effective share of the weights at which a fit is good enough."""
 _FEW_COORDINATES, _KEPT_LOOKS = 6, 64
 """In so few coordinates, values all over the prior find a narrow peak; the highest are climbed."""
 _MANY_COORDINATES = 32
@@ -339,19 +341,13 @@ def fit_reference(
     history: Float[np.ndarray, "T N d"],
     prior_draws: Float[Array, "M d"],
     num_looks: int,
-    *,
-    num_draws: int = 2000,
-    num_rounds: int = 5,
-    good_ess: float = 0.9,
 ) -> Fit:
     """Fit a reference: Laplace at the modes, then adaptive importance sampling.
 
     The first reference joins the Laplace approximation at every mode that Newton's method
-    finds from the particles with a normal fitted to the particles. Each round draws from the
-    reference, climbs from the draws of the largest weight and of the highest density, signs of
-    a mode that was missed, and fits mixtures of up to 16 normals to one half of the weighted
-    draws of all rounds (Cappe et al. 2008). What describes the other half best, the mixtures
-    or the references so far, is the next reference, in which every mode found keeps a share.
+    finds from the particles with a normal fitted to the particles. Each round of the sampling
+    climbs from the draws of the largest weight and of the highest density, signs of a mode that
+    was missed; every mode found keeps a share of the reference.
 
     Args:
         rng_key: key of everything.
@@ -361,9 +357,6 @@ def fit_reference(
         history: the particles at each temperature on their way, from which to look for modes.
         prior_draws: draws from the prior. Their scale is that of the search for modes.
         num_looks: values all over the prior, in few coordinates.
-        num_draws: draws of a round.
-        num_rounds: rounds at most; three are made at least.
-        good_ess: effective share of the weights at which to stop.
     """
     dtype = particles.dtype
     z, heights = np.asarray(particles, np.float64), np.asarray(log_joint, np.float64)
@@ -379,26 +372,74 @@ def fit_reference(
         found = _look_around(look_key, target, prior_draws, known, num_looks)
         search.climb(found)
         num_values += num_looks
-    kept = [crude]
-    current = _joined(crude, search.laplace(), 0.5)
-    ess = 0.0
     pool = _WeightedDraws(z, heights, np.full(len(z), _TRUST_IN_PARTICLES))
-    for i, round_key in enumerate(jax.random.split(rng_key, num_rounds)):
+    mixture, ess, num_drawn = _refine(rng_key, target, pool, crude, rng, dtype, search)
+    num_values += num_drawn + search.num_values
+    return Fit(as_reference(mixture, dtype), ess, search.num_gradients, num_values)
+
+
+def fit_to_draws(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    draws: Float[np.ndarray, "n d"],
+    log_joint: Float[np.ndarray, "n"],
+    num_effective: float,
+) -> Fit:
+    """Fit a reference to correlated draws of the posterior, by values of the density alone.
+
+    Args:
+        rng_key: key of everything.
+        target: prior and likelihood, for batches of vectors.
+        draws: in an order in which every other draw is as good as independent of the rest: the
+            number of components is chosen by what describes the other half best.
+        log_joint: log p + ℓ at the draws.
+        num_effective: number of independent draws that they are worth.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
+    num = len(draws)
+    pool = _WeightedDraws(draws, log_joint, np.full(num, min(num_effective / num, 1.0)))
+    crude = mixtures.fit(draws, np.full(num, 1 / num), 1, rng)
+    dtype = jnp.result_type(float)
+    mixture, ess, num_values = _refine(rng_key, target, pool, crude, rng, dtype)
+    return Fit(as_reference(mixture, dtype), ess, 0, num_values)
+
+
+def _refine(
+    rng_key: PRNGKey,
+    target: TemperedTarget,
+    pool: _WeightedDraws,
+    crude: mixtures.Mixture,
+    rng: np.random.Generator,
+    dtype: jnp.dtype,
+    search: _ModeSearch | None = None,
+) -> tuple[mixtures.Mixture, float, int]:
+    """Adapt a mixture to weighted draws of its own (Cappe et al. 2008).
+
+    Each round fits mixtures to one half of the draws of all rounds; what describes the other half
+    best, they or the mixtures of earlier rounds, is drawn from in the next.
+
+    Returns:
+        The mixture, the effective share of its weights, and the number of draws.
+    """
+    kept = [crude]
+    current = crude if search is None else _joined(crude, search.laplace(), 0.5)
+    keys = jax.random.split(rng_key, _MOST_ROUNDS)
+    for i, round_key in enumerate(keys):
         proposal = as_reference(inflated(current), dtype)
-        drawn = importance_draws(round_key, target, proposal, num_draws)
-        draws, log_weights, new_heights = (np.asarray(leaf, np.float64) for leaf in drawn)
-        num_values += num_draws
-        pool = pool.plus(draws, new_heights, log_weights)
-        if draws.shape[1] <= _MANY_COORDINATES:
-            search.climb(draws[[np.argmax(log_weights), np.argmax(new_heights)]])
-        laplace = search.laplace()
+        drawn = importance_draws(round_key, target, proposal, _DRAWS_OF_A_ROUND)
+        draws, log_weights, heights = (np.asarray(leaf, np.float64) for leaf in drawn)
+        pool = pool.plus(draws, heights, log_weights)
+        laplace = None
+        if search is not None:
+            if draws.shape[1] <= _MANY_COORDINATES:
+                search.climb(draws[[np.argmax(log_weights), np.argmax(heights)]])
+            laplace = search.laplace()
         best, ess = _best(pool, [*kept, *([] if laplace is None else [laplace])], rng)
         kept.append(best)
         current = _joined(_joined(best, inflated(best), _WIDE_SHARE), laplace, _LAPLACE_SHARE)
-        if ess >= good_ess and i + 1 >= _FEWEST_ROUNDS:
+        if ess >= _GOOD_ESS and i + 1 >= _FEWEST_ROUNDS:
             break
-    num_values += search.num_values
-    return Fit(as_reference(current, dtype), ess, search.num_gradients, num_values)
+    return current, ess, (i + 1) * _DRAWS_OF_A_ROUND
 
 
 def _best(
@@ -426,7 +467,8 @@ def _best(
     if best >= len(fitted):
         return kept[best - len(fitted)], ess
     weights = pool.weights / pool.weights.sum()
-    return mixtures.fit(pool.z, weights, len(fitted[best].weights), rng), ess
+    # A fit from another start could end in a worse optimum than the one that was assessed.
+    return mixtures.improve(fitted[best], pool.z, weights), ess
 
 
 def _log_mean(logs: np.ndarray, weights: np.ndarray) -> float:

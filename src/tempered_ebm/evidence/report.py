@@ -29,7 +29,7 @@ _LARGE_WEIGHT = 10.0
 _FEWEST_FOR_INTEGRATION = 3
 _FEW_ROUND_TRIPS = 10
 _RARE_SWAPS = 0.1
-_HEAVY_TAIL = 0.7
+_HEAVY_TAIL, _INFINITE_MEAN = 0.7, 1.0
 _FEW_DRAWS = 100
 
 
@@ -57,7 +57,8 @@ class EvidenceReport:
 
     Attributes:
         method: name of the estimator that ``log_evidence`` is from.
-        path: where the path to the posterior starts, "reference" or "prior".
+        path: where the path to the posterior starts, "reference" or "prior"; "draws" where the
+            draws were given, and references fitted to them are its start.
         why: why it starts there.
         estimates: every estimator by name; ``estimates[method]`` is the default. Thermodynamic
             integration is not among them on fewer than three temperatures. Importance sampling
@@ -65,7 +66,7 @@ class EvidenceReport:
         temperatures: ladder, (K,).
         ensemble_log_evidence: the default estimator on each ensemble alone, (N,).
         swap_acceptance_rate: swaps between neighbours, (K-1,).
-        round_trips: round trips of all replicas of all ensembles.
+        round_trips: round trips of all replicas of all ensembles; none are made by given draws.
         pareto_k: shape of the weights' tail from each temperature to the next, (K-1,); beyond .7
             a mean of weights is not to be trusted. On the path from the prior the worse of the
             two directions; from a reference, whose own draws are most of all, that towards the
@@ -146,8 +147,8 @@ class EvidenceReport:
                 if e is not None
             ),
             f"  ladder               {self.temperatures.size} temperatures, swaps "
-            f"{self.swap_acceptance_rate.min():.2f} to {self.swap_acceptance_rate.max():.2f}, "
-            f"{self.round_trips} round trips",
+            f"{self.swap_acceptance_rate.min():.2f} to {self.swap_acceptance_rate.max():.2f}"
+            + (f", {self.round_trips} round trips" if self.path != "draws" else ""),
             f"  weights              Pareto k up to {self.pareto_k.max():.2f}; the mean rises by "
             f"at least {self.monotonicity_z.min():.1f} standard errors a rung",
             f"  cost                 {self.cost.gradient_evaluations:,} gradients "
@@ -303,9 +304,12 @@ def _reliability_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]
 
 def _remedy(report: EvidenceReport) -> str:
     """Return advice that brings neighbouring distributions closer."""
-    if report.path == "prior":
-        return "raise num_temperatures"
-    return "give more initial positions for a closer reference, or compare with path='prior'"
+    return {
+        "prior": "raise num_temperatures",
+        "reference": "give more initial positions for a closer reference, or compare with "
+        "path='prior'",
+        "draws": "make more draws, or compare with tempered_ebm.log_evidence",
+    }[report.path]
 
 
 def _rungs(mask: np.ndarray) -> str:
@@ -346,7 +350,7 @@ def _mixing_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
             f"{report.swap_acceptance_rate.min():.3f}): their distributions scarcely overlap; "
             f"{_remedy(report)}"
         )
-    if report.round_trips < _FEW_ROUND_TRIPS:
+    if report.path != "draws" and report.round_trips < _FEW_ROUND_TRIPS:
         yield (
             f"replicas made {report.round_trips} round trips in {draws.shape[1]} steps of "
             f"{draws.shape[2]} ensembles: what the posterior is drawn from depends on where the "
@@ -354,10 +358,11 @@ def _mixing_warnings(report: EvidenceReport, draws: Array) -> Iterator[str]:
         )
     between, within = report.between_ensembles_error, report.standard_error
     if between > 3 * within and report.ensemble_log_evidence.size >= 4:
+        remedy = "start from draws of the prior and raise num_samples"
         yield (
             f"the ensembles disagree: their spread gives an error of {between:.3g} where their own "
             f"draws give {within:.3g}; they are in different modes, or the run is too short; "
-            "start from draws of the prior and raise num_samples"
+            f"{_remedy(report) if report.path == 'draws' else remedy}"
         )
 
 
@@ -383,11 +388,13 @@ def _overlap_warnings(report: EvidenceReport) -> Iterator[str]:
                 f"forward and reverse stepping stones are {gap:.3g} nats apart, {gap / error:.1f} "
                 f"standard errors: the truth lies between; {_remedy(report)}"
             )
-    heavy = report.pareto_k > _HEAVY_TAIL
+    # Bridging with draws of the posterior bounds the weights, but not what no chain has seen.
+    heaviest = _INFINITE_MEAN if report.path == "draws" else _HEAVY_TAIL
+    heavy = report.pareto_k > heaviest
     if heavy.any():
         yield (
             f"the weights from temperature index {_rungs(heavy)} to the next have a tail of "
-            f"Pareto k {report.pareto_k.max():.2f} > {_HEAVY_TAIL}: a few draws decide there; "
+            f"Pareto k {report.pareto_k.max():.2f} > {heaviest}: a few draws decide there; "
             f"{_remedy(report)}"
         )
     falls = report.monotonicity_z < -4

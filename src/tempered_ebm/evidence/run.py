@@ -233,7 +233,9 @@ def _normalized(
     )
 
 
-def _in_coordinates(coordinates: _heavy_tails.Coordinates, vectorized: VectorizedTarget) -> VectorizedTarget:
+def _in_coordinates(
+    coordinates: _heavy_tails.Coordinates, vectorized: VectorizedTarget
+) -> VectorizedTarget:
     """Return the target and the positions in other coordinates."""
     return VectorizedTarget(
         coordinates.target(vectorized.target),

@@ -11,7 +11,16 @@ except ModuleNotFoundError as error:
 
 from tempered_ebm.numpyro.energy_prior import EnergyPrior
 from tempered_ebm.numpyro.evidence import log_evidence
+from tempered_ebm.numpyro.from_draws import evidence_from_draws
 from tempered_ebm.numpyro.kernel import Kernel, KernelState
 from tempered_ebm.numpyro.split import SplitModel, split
 
-__all__ = ["EnergyPrior", "Kernel", "KernelState", "SplitModel", "log_evidence", "split"]
+__all__ = [
+    "EnergyPrior",
+    "Kernel",
+    "KernelState",
+    "SplitModel",
+    "evidence_from_draws",
+    "log_evidence",
+    "split",
+]

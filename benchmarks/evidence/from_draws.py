@@ -1,0 +1,120 @@
+"""How exact ``te.evidence_from_draws`` is, and whether its errors are: four chains of NUTS.
+
+``python -m benchmarks.evidence.from_draws`` prints a row a problem as it comes, and writes all of
+them to ``benchmarks/results/from-draws-cpu.json``. Chains start at draws of the prior, 1,000 steps
+of warm-up and 1,000 that count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpyro.infer import MCMC, NUTS
+
+import tempered_ebm as te
+from benchmarks.evidence.problem import Problem
+from benchmarks.evidence.problems import MAKERS
+from benchmarks.timing import environment
+
+_RESULTS = Path(__file__).resolve().parents[1] / "results"
+_CHAINS, _STEPS = 4, 1_000
+
+
+class Run(NamedTuple):
+    """Evidence from one set of chains."""
+
+    seed: int
+    error: float
+    standard_error: float
+    values: int
+    cpu_seconds: float
+    warnings: tuple[str, ...]
+
+
+def runner(problem: Problem) -> Callable[[int], Run]:
+    """Return a function of the seed that samples, and estimates from the samples."""
+
+    def log_joint(z: jax.Array) -> jax.Array:
+        return problem.target.logprior_fn(z) + problem.target.loglikelihood_fn(z)
+
+    mcmc = MCMC(
+        NUTS(potential_fn=lambda z: -log_joint(z)),
+        num_warmup=_STEPS, num_samples=_STEPS, num_chains=_CHAINS,
+        chain_method="vectorized", progress_bar=False,
+    )  # fmt: skip
+
+    def run(seed: int) -> Run:
+        start_key, chain_key, run_key = jax.random.split(jax.random.key(seed), 3)
+        mcmc.run(chain_key, init_params=problem.sample_prior(start_key, _CHAINS))
+        draws = mcmc.get_samples(group_by_chain=True)
+        began = time.process_time()
+        report = te.evidence_from_draws(log_joint, draws, rng_key=run_key)
+        return Run(
+            seed,
+            report.log_evidence - problem.log_evidence,
+            report.standard_error,
+            report.cost.value_evaluations,
+            time.process_time() - began,
+            report.warnings,
+        )
+
+    return run
+
+
+def row(name: str, runs: list[Run]) -> str:
+    """Return a row of the table; calibration is by the runs without a warning."""
+    trusted = np.array([(run.error, run.standard_error) for run in runs if not run.warnings])
+    cells = [name, f"{len(runs) - len(trusted)} of {len(runs)}"]
+    if len(trusted):
+        errors, reported = trusted.T
+        cells += [
+            f"{errors.mean():+.4f}",
+            f"{np.sqrt(np.mean(errors**2)):.4f}",
+            f"{np.sqrt(np.mean(reported**2)):.4f}",
+            f"{np.sqrt(np.mean((errors / reported) ** 2)):.2f}",
+            f"{np.abs(errors / reported).max():.1f}",
+        ]
+    else:
+        cells += [""] * 5
+    cells.append(f"{np.median([run.cpu_seconds for run in runs]):.1f}")
+    return "| " + " | ".join(cells) + " |"
+
+
+HEADER = (
+    "| problem | warned | mean error | RMSE | reported | RMS of error / reported | largest "
+    "| CPU s |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+def main() -> None:
+    """Measure, and write down row by row."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evidence.from_draws", description=__doc__
+    )
+    parser.add_argument("--problems", nargs="*", default=list(MAKERS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--output", type=Path, default=_RESULTS / "from-draws-cpu.json")
+    arguments = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    print(HEADER)
+    results: dict = {}
+    for name in arguments.problems:
+        run = runner(MAKERS[name]())
+        runs = [run(seed) for seed in range(arguments.seeds)]
+        results[name] = [one._asdict() for one in runs]
+        print(row(name, runs), flush=True)
+        text = json.dumps({"environment": environment(), "runs": results}, indent=1)
+        arguments.output.write_text(text + "\n")
+        jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()

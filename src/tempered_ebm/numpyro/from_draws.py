@@ -1,0 +1,109 @@
+"""Estimate the evidence of a NumPyro model from posterior draws that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+
+from numpyro import handlers
+from tempered_ebm import _checks as checks
+from tempered_ebm import _closures, evidence
+from tempered_ebm.errors import InputError
+from tempered_ebm.evidence import EvidenceReport
+from tempered_ebm.evidence.from_draws import chains_of
+from tempered_ebm.numpyro.sites import Sites, inspect
+from tempered_ebm.types import PRNGKey
+
+
+def evidence_from_draws(
+    model: Any, draws: Any = None, *args: Any, rng_key: PRNGKey | None = None, **kwargs: Any
+) -> EvidenceReport:
+    r"""Estimate the log evidence of a NumPyro model from posterior draws that exist.
+
+    Factors and all observed sites count as data, with their scales: the result is the log integral
+    of what NumPyro samples from, by :func:`tempered_ebm.evidence_from_draws` in unconstrained
+    space.
+
+    Args:
+        model: NumPyro model with continuous latent sites, or ``numpyro.infer.MCMC`` that has run
+            and knows its model, the arguments, and the draws.
+        draws: latent sites on their supports, (C, n, ...) in a dict; ``numpyro.infer.MCMC``;
+            ArviZ's ``InferenceData`` or ``DataTree``. Other sites are left aside.
+        *args: positional arguments of the model, data among them.
+        rng_key: key of the reference's draws; ``jax.random.key(0)`` by default.
+        **kwargs: keyword arguments of the model.
+
+    Returns:
+        The report, with the sites on their supports in its ``posterior``.
+
+    Raises:
+        InputError: as :func:`tempered_ebm.evidence_from_draws`; if MCMC has not run, or a latent
+            site is discrete or missing among the draws.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist
+        >>> import tempered_ebm as te
+        >>> def model(y):
+        ...     rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+        ...     with numpyro.plate("rows", y.size):
+        ...         numpyro.sample("y", dist.Poisson(rate), obs=y)
+        >>> mcmc = numpyro.infer.MCMC(
+        ...     numpyro.infer.NUTS(model), num_warmup=200, num_samples=500, progress_bar=False
+        ... )
+        >>> mcmc.run(jax.random.key(0), jnp.array([1, 3, 2]))
+        >>> report = te.evidence_from_draws(mcmc)
+        >>> truth = jax.scipy.special.gammaln(8.0) - 8 * jnp.log(4.0) - jnp.log(12.0)
+        >>> bool(abs(report.log_evidence - truth) < 5 * report.standard_error)
+        True
+    """
+    rng_key = jax.random.key(0) if rng_key is None else rng_key
+    checks.key("rng_key", rng_key)
+    if draws is None:
+        model, draws, args, kwargs = _of_mcmc(model)
+        if not callable(model):
+            return evidence.evidence_from_draws(
+                lambda z: -draws.sampler._potential_fn(z), draws, rng_key=rng_key
+            )
+    checks.function("model", model, "that makes NumPyro's statements")
+    sites = inspect(model, args, kwargs, rng_key)
+    frozen = handlers.seed(handlers.substitute(model, data=sites.constants), rng_key)
+    unconstrained = _closures.call(
+        jax.vmap(jax.vmap(lambda one: unconstrain_fn(frozen, args, kwargs, one))),
+        _latent(chains_of(draws), sites),
+    )
+    report = evidence.evidence_from_draws(
+        lambda z: -potential_energy(frozen, args, kwargs, z), unconstrained, rng_key=rng_key
+    )
+    constrained = _closures.call(
+        jax.vmap(
+            jax.vmap(lambda z: constrain_fn(frozen, args, kwargs, z, return_deterministic=True))
+        ),
+        report.posterior,
+    )
+    return dataclasses.replace(report, posterior=jax.tree.map(np.asarray, constrained))
+
+
+def _of_mcmc(mcmc: Any) -> tuple[Any, Any, tuple, dict]:
+    """Return the model of a NumPyro run, the run itself, and the arguments of the model."""
+    if not hasattr(mcmc, "get_samples") or not hasattr(mcmc, "sampler"):
+        raise InputError(
+            "logdensity_fn must come with draws, unless it is a numpyro.infer.MCMC that has run, "
+            f"got {mcmc!r} and no draws"
+        )
+    if mcmc.last_state is None:
+        raise InputError("the MCMC must have run, got one without draws; call its run() first")
+    return getattr(mcmc.sampler, "model", None), mcmc, mcmc._args, mcmc._kwargs
+
+
+def _latent(draws: Any, sites: Sites) -> dict[str, Any]:
+    missing = [name for name in sites.latent if name not in draws]
+    if missing:
+        raise InputError(
+            f"draws must have all latent sites {list(sites.latent)}, got {sorted(draws)}"
+        )
+    return {name: jnp.asarray(draws[name], float) for name in sites.latent}
