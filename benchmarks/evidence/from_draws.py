@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,24 +37,25 @@ class Run(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def runner(problem: Problem) -> Callable[[int], Run]:
-    """Return a function of the seed that samples, and estimates from the samples."""
+def runs_of(problem: Problem, seeds: int) -> list[Run]:
+    """Sample with all chains of all seeds side by side, and estimate for each seed."""
 
     def log_joint(z: jax.Array) -> jax.Array:
         return problem.target.logprior_fn(z) + problem.target.loglikelihood_fn(z)
 
     mcmc = MCMC(
         NUTS(potential_fn=lambda z: -log_joint(z)),
-        num_warmup=_STEPS, num_samples=_STEPS, num_chains=_CHAINS,
+        num_warmup=_STEPS, num_samples=_STEPS, num_chains=seeds * _CHAINS,
         chain_method="vectorized", progress_bar=False,
     )  # fmt: skip
+    start_key, chain_key, run_key = jax.random.split(jax.random.key(0), 3)
+    mcmc.run(chain_key, init_params=problem.sample_prior(start_key, seeds * _CHAINS))
+    draws = np.asarray(mcmc.get_samples(group_by_chain=True))
 
-    def run(seed: int) -> Run:
-        start_key, chain_key, run_key = jax.random.split(jax.random.key(seed), 3)
-        mcmc.run(chain_key, init_params=problem.sample_prior(start_key, _CHAINS))
-        draws = mcmc.get_samples(group_by_chain=True)
+    def run(seed: int, chains: np.ndarray) -> Run:
         began = time.process_time()
-        report = te.evidence_from_draws(log_joint, draws, rng_key=run_key)
+        key = jax.random.fold_in(run_key, seed)
+        report = te.evidence_from_draws(log_joint, chains, rng_key=key)
         return Run(
             seed,
             report.log_evidence - problem.log_evidence,
@@ -65,7 +65,7 @@ def runner(problem: Problem) -> Callable[[int], Run]:
             report.warnings,
         )
 
-    return run
+    return [run(seed, chains) for seed, chains in enumerate(np.split(draws, seeds))]
 
 
 def row(name: str, runs: list[Run]) -> str:
@@ -107,8 +107,7 @@ def main() -> None:
     print(HEADER)
     results: dict = {}
     for name in arguments.problems:
-        run = runner(MAKERS[name]())
-        runs = [run(seed) for seed in range(arguments.seeds)]
+        runs = runs_of(MAKERS[name](), arguments.seeds)
         results[name] = [one._asdict() for one in runs]
         print(row(name, runs), flush=True)
         text = json.dumps({"environment": environment(), "runs": results}, indent=1)
