@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import jax
@@ -16,6 +17,36 @@ import numpy as np
 import tempered_ebm as te
 from tempered_ebm import inference
 from tests import ground_truths as gt
+
+CALLS = {
+    "key": (jnp.ones(3), jax.random.key(1), jnp.arange(3.0)),
+    "argument": (jnp.ones(3), jax.random.key(0), jnp.arange(3.0) + 1),
+    "data": (2 * jnp.ones(3), jax.random.key(0), jnp.arange(3.0)),
+    "number": (2.0, jax.random.key(0), jnp.arange(3.0)),
+}
+
+
+def a_checkpoint_answers_its_own_call_alone(change: str) -> None:
+    """One of another key, another argument, or other data closed over is refused."""
+    given = (jnp.ones(3), jax.random.key(0), jnp.arange(3.0))
+    with tempfile.TemporaryDirectory() as folder:
+
+        def call(data, key, x) -> jax.Array:
+            return inference.checkpointed(
+                f"{folder}/block.npz",
+                lambda key, x: x + data + jax.random.normal(key, (3,)),
+                key,
+                x,
+            )
+
+        np.testing.assert_array_equal(call(*given), call(*given))
+        refused = False
+        try:
+            call(*CALLS[change])
+        except te.InputError as error:
+            refused = "another call" in str(error)
+        assert refused, change
+
 
 LOOPS = {
     "advance": inference.advance,

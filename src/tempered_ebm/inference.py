@@ -12,15 +12,20 @@ such as chains or devices, are merged exactly (Chan, Golub and LeVeque 1983).
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from tempered_ebm import _checks as checks
+from tempered_ebm import _closures, _files
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import Position, PRNGKey
 
@@ -386,3 +391,82 @@ def pool_covariance(running: RunningCovariance, num_axes: int) -> RunningCovaria
         running.mean.mean(axes),
         running.sum_of_products.sum(axes) + between,
     )
+
+
+def checkpointed(path: str | Path, fn: Callable, *args: Any) -> Any:
+    """Return ``fn(*args)``, read from a file if this very call has been made before.
+
+    A long run in blocks, each a call of its own to a file of its own, survives whatever stops the
+    process: made again, it reads what is there, bit for bit, and goes on. The file has the arrays
+    of the result and a digest of the traced program, with the data that it closes over, and of the
+    arguments.
+
+    Args:
+        path: an ``.npz`` file, written at once when the result is there. Its folder is made.
+        fn: function of pytrees of arrays, under ``jax.jit`` in most cases.
+        *args: its arguments.
+
+    Returns:
+        The result, a pytree of arrays.
+
+    Raises:
+        InputError: if the file is damaged or holds the result of another call.
+        OSError: if it cannot be written.
+
+    Example:
+        >>> import jax, tempfile, tempered_ebm as te
+        >>> kernel = te.mala(lambda z: -0.5 * (z**2).sum(), step_size=0.5)
+        >>> block = jax.jit(lambda key, state: te.inference.advance(key, kernel, state, 100))
+        >>> state, folder = kernel.init(jax.numpy.zeros(2)), tempfile.mkdtemp()
+        >>> for i in range(3):
+        ...     key = jax.random.fold_in(jax.random.key(0), i)
+        ...     state = te.inference.checkpointed(f"{folder}/{i}.npz", block, key, state)
+        >>> sorted(file.name for file in __import__("pathlib").Path(folder).iterdir())
+        ['0.npz', '1.npz', '2.npz']
+    """
+    path = checks.path("path", path)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(fn, *args))
+    digest = _digest(fn, args)
+    if path.exists():
+        arrays = _files.read_npz("checkpoint", path, any_of=["digest"])
+        if str(arrays.pop("digest")) != digest:
+            raise InputError(
+                f"checkpoint {path} holds the result of another call: its function, its arguments "
+                "or the data differ; give another path, or remove it"
+            )
+        return jax.tree.unflatten(
+            structure, [_as_leaf(arrays[str(i)], leaf) for i, leaf in enumerate(leaves)]
+        )
+    result = jax.block_until_ready(fn(*args))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _files.open_atomically(path) as file:
+        arrays = {str(i): _as_plain(leaf) for i, leaf in enumerate(jax.tree.leaves(result))}
+        np.savez(file, allow_pickle=False, digest=np.array(digest), **arrays)
+    return result
+
+
+def _digest(fn: Callable, args: tuple) -> str:
+    """Return a digest of a program, of the arrays that it closes over, and of its arguments."""
+    closed = _closures.close(fn, *args)
+    # Addresses of objects, which some programs show, are others in every process.
+    program: Any = closed.func
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(program.key))
+    digest = hashlib.sha256(text.encode())
+    for leaf in jax.tree.leaves((closed.args, args)):
+        array = _as_plain(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _as_plain(leaf: Any) -> np.ndarray:
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
+def _as_leaf(array: np.ndarray, like: jax.ShapeDtypeStruct) -> Array:
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        impl = jax.random.key_impl(jnp.zeros((), like.dtype))
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
+    # NumPy's format has no name for bfloat16 and its kind, and keeps the bytes.
+    return jnp.asarray(array.view(like.dtype) if array.dtype.kind == "V" else array)

@@ -15,12 +15,12 @@ def test_without_a_budget_the_steps_are_those_asked_for():
     run_budget = RunBudget(100, 1_050, None, None)
     assert run_budget.plan(EvaluationCount(10**9, 0), EvaluationCount(1, 0)) == (
         100,
-        StoppingRule(None, 10, (100, "steps")),
+        StoppingRule(None, 1, 10, (100, "steps")),
     )
     run_budget = RunBudget(100, 64_000, None, 0.01)
     assert run_budget.plan(EvaluationCount(0, 0), EvaluationCount(1, 0)) == (
         100,
-        StoppingRule(0.01, 640, (100, "steps")),
+        StoppingRule(0.01, 1, 640, (100, "steps")),
     )
 
 
@@ -37,7 +37,7 @@ def test_a_budget_pays_for_all_blocks_and_little_is_left(budget, wanted):
     assert num_steps >= 10
     assert rule.target_standard_error == wanted
     assert rule.unit[0] == num_steps
-    assert rule.max_num_blocks == 1 or wanted is not None
+    assert rule.num_blocks == rule.max_num_blocks or wanted is not None
 
 
 def test_a_budget_of_ten_steps_is_enough_and_one_less_is_refused():

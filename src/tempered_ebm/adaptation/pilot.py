@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
@@ -227,6 +228,7 @@ def run(
     step_size: float | Float[Array, "K"] | None = None,
     metropolis: bool = True,
     target_acceptance: float = adaptation.MALA_TARGET_ACCEPTANCE,
+    checkpoint: str | Path | None = None,
 ) -> Pilot:
     r"""Tune replica exchange in one call.
 
@@ -253,6 +255,8 @@ def run(
             tune an unadjusted step size to: it must be given, and stays, in units of
             the metric of the first round.
         target_acceptance: in (0, 1), for adjusted moves.
+        checkpoint: an ``.npz`` file from which the same pilot is read if it was run before
+            (:func:`tempered_ebm.inference.checkpointed`).
 
     Returns:
         The tuning, the chains, and what the frozen round measured.
@@ -317,15 +321,16 @@ def run(
     )
     state = _start(target, tuning, jax.tree.map(on_every_rung, initial_position), metropolis)
     tempered.check_initial_state(tempered.TemperedState(*state[:5]), temperatures)
-    (tuning, state), ladders, measured = _all_rounds(
-        rng_key,
-        target,
-        tuning,
-        state,
+    rounds = functools.partial(
+        _all_rounds,
         num_rounds=num_rounds,
         num_steps=num_steps,
         ladder=ladder,
         target_acceptance=target_acceptance if metropolis else None,
+    )
+    given = (rng_key, target, tuning, state)
+    (tuning, state), ladders, measured = (
+        rounds(*given) if checkpoint is None else inference.checkpointed(checkpoint, rounds, *given)
     )
     _require_usable(tuning)
     return Pilot(

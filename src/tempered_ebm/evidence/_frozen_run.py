@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +23,8 @@ VALUE_COST = 1 / 3
 
 FEWEST_STEPS = 10
 _FIRST_SHARE = 0.25
+_LARGEST_BLOCK = 1_024
+"""Steps after which a run can be interrupted, and resumed."""
 
 
 class EvaluationCount(NamedTuple):
@@ -49,12 +54,15 @@ class StoppingRule(NamedTuple):
     """When a run stops: at a standard error, or at a number of blocks.
 
     Attributes:
-        target_standard_error: go on until the standard error is at most this; None for one block.
+        target_standard_error: go on until the standard error is at most this; None for no more
+            than the first blocks.
+        num_blocks: blocks to begin with.
         max_num_blocks: blocks that the budget pays, or that were asked for.
         unit: what is counted of a block, such as "steps", and how many of them there are.
     """
 
     target_standard_error: float | None
+    num_blocks: int
     max_num_blocks: int
     unit: tuple[int, str]
 
@@ -79,8 +87,9 @@ class RunBudget(NamedTuple):
         """
         wanted = self.target_standard_error
         if self.budget is None:
-            most = self.max_num_samples // self.num_samples
-            return self.num_samples, StoppingRule(wanted, most, (self.num_samples, "steps"))
+            block, num_blocks = _in_blocks(self.num_samples)
+            most = num_blocks * (self.max_num_samples // self.num_samples)
+            return block, StoppingRule(wanted, num_blocks, most, (block, "steps"))
         affordable = int((self.budget - spent.units) / per_step.units)
         if affordable < FEWEST_STEPS:
             least = math.ceil(spent.units + per_step.units * FEWEST_STEPS)
@@ -90,10 +99,17 @@ class RunBudget(NamedTuple):
             )
         affordable = _rounded_down(affordable)
         if wanted is None:
-            unit = (affordable, "steps, for which the budget was made")
-            return affordable, StoppingRule(None, 1, unit)
-        block = max(FEWEST_STEPS, int(_FIRST_SHARE * affordable))
-        return block, StoppingRule(wanted, affordable // block, (block, "steps"))
+            block, num_blocks = _in_blocks(affordable)
+            unit = (block, "steps, for which the budget was made")
+            return block, StoppingRule(None, num_blocks, num_blocks, unit)
+        block, num_blocks = _in_blocks(max(FEWEST_STEPS, int(_FIRST_SHARE * affordable)))
+        return block, StoppingRule(wanted, num_blocks, affordable // block, (block, "steps"))
+
+
+def _in_blocks(num_steps: int) -> tuple[int, int]:
+    """Return the size of equal blocks, none of them long, and their number, a power of two."""
+    num_blocks = 1 << (-(-num_steps // _LARGEST_BLOCK) - 1).bit_length()
+    return -(-num_steps // num_blocks), num_blocks
 
 
 def _rounded_down(num: int) -> int:
@@ -179,6 +195,33 @@ def advance(
     return Block(state, draws, rates.mean, flow, jnp.zeros(0, draws.dtype), kept)
 
 
+class Journal(NamedTuple):
+    """Where a run keeps its blocks, and whether it says how far it is.
+
+    Attributes:
+        folder: folder of the checkpoints, None for none.
+        shows_progress: whether lines go to the standard error.
+    """
+
+    folder: Path | None = None
+    shows_progress: bool = False
+
+    def within(self, name: str) -> Journal:
+        """Return the journal of a part of the run."""
+        return self._replace(folder=self.folder and self.folder / name)
+
+    def call(self, name: str, fn: Callable, *args: Any) -> Any:
+        """Return ``fn(*args)``, read from its checkpoint if there is one."""
+        if self.folder is None:
+            return jax.block_until_ready(fn(*args))
+        return inference.checkpointed(self.folder / f"{name}.npz", fn, *args)
+
+    def say(self, text: str) -> None:
+        """Show a line of progress."""
+        if self.shows_progress:
+            sys.stderr.write(f"log_evidence: {text}\n")
+
+
 def record(
     rng_key: PRNGKey,
     advance: Advance,
@@ -187,30 +230,44 @@ def record(
     stopping_rule: StoppingRule,
     prepared: EvaluationCount,
     per_step: EvaluationCount,
+    journal: Journal,
 ) -> Record:
-    """Run one block, or double the run until the error is small, and return all draws."""
-
-    def block(i: int, state: Any, flow: diagnostics.ReplicaFlow) -> Block:
-        return jax.block_until_ready(advance(jax.random.fold_in(rng_key, i), state, flow))
-
-    blocks = [block(0, state, diagnostics.init_replica_flow(state.replica))]
-    stopped = None
-    if stopping_rule.target_standard_error is None:
-        stopped = f"after the requested {_count(stopping_rule, 1)}"
+    """Run some blocks, or double the run until the error is small, and return all draws."""
+    blocks: list[Block] = []
+    flow = diagnostics.init_replica_flow(state.replica)
+    began, stopped, more = time.perf_counter(), None, stopping_rule.num_blocks
     try:
         while stopped is None:
+            for _ in range(more):
+                i, key = len(blocks), jax.random.fold_in(rng_key, len(blocks))
+                blocks.append(journal.call(f"{i:05d}", advance, key, state, flow))
+                state, flow = blocks[-1].state, blocks[-1].flow
             error = float(_standard_error(temperatures, *_draws(blocks)))
             stopped = _reason_to_stop(error, len(blocks), stopping_rule)
+            journal.say(_progress(error, len(blocks), stopping_rule, time.perf_counter() - began))
             more = min(len(blocks), stopping_rule.max_num_blocks - len(blocks))
-            for _ in range(0 if stopped else more):
-                blocks.append(block(len(blocks), blocks[-1].state, blocks[-1].flow))
     except KeyboardInterrupt:
+        if not blocks:
+            raise
         stopped = f"interrupted after {_count(stopping_rule, len(blocks))}"
     rates = jnp.mean(jnp.stack([b.swap_acceptance_rate for b in blocks]), axis=0)
     positions = jnp.concatenate([b.position for b in blocks])
     total = prepared.plus(per_step, stopping_rule.unit[0] * len(blocks))
-    flow = blocks[-1].flow
     return Record(temperatures, *_draws(blocks), positions, rates, flow, stopped, prepared, total)
+
+
+def _progress(error: float, num_blocks: int, rule: StoppingRule, seconds: float) -> str:
+    """Return how far a run is, and how long it will take at most."""
+    size, _ = rule.unit
+    line = (
+        f"{size * num_blocks:,} steps of {size * rule.max_num_blocks:,} in {seconds:.1f} s "
+        f"({size * num_blocks / seconds:,.0f} a second), standard error {error:.3g}"
+    )
+    if rule.target_standard_error is None:
+        return line
+    share = min((error / rule.target_standard_error) ** 2, rule.max_num_blocks / num_blocks)
+    left = max(share - 1, 0) * seconds
+    return f"{line} of {rule.target_standard_error:g} wanted, about {left:.0f} s left"
 
 
 def _count(stopping_rule: StoppingRule, num_blocks: int) -> str:
@@ -220,7 +277,9 @@ def _count(stopping_rule: StoppingRule, num_blocks: int) -> str:
 
 def _reason_to_stop(error: float, num_blocks: int, stopping_rule: StoppingRule) -> str | None:
     wanted = stopping_rule.target_standard_error
-    if wanted is not None and error <= wanted:
+    if wanted is None:
+        return f"after the requested {_count(stopping_rule, num_blocks)}"
+    if error <= wanted:
         return f"standard error {error:.3g} at most {wanted:g} as requested"
     if num_blocks >= stopping_rule.max_num_blocks:
         return (

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from tempered_ebm import diagnostics
 from tempered_ebm.adaptation import pilot
 from tempered_ebm.evidence import _frozen_run as recorder
-from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
+from tempered_ebm.evidence._frozen_run import EvaluationCount, Journal, RunBudget
 from tempered_ebm.kernels import replica_exchange
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import PRNGKey
@@ -57,6 +57,7 @@ def run(
     plan: PilotPlan,
     budget: RunBudget,
     spent: EvaluationCount,
+    journal: Journal,
 ) -> recorder.Record:
     """Tune a ladder by a pilot, freeze it, and record replica exchange.
 
@@ -67,6 +68,7 @@ def run(
         plan: the pilot.
         budget: how long to run.
         spent: what has been spent before.
+        journal: where the run is kept, and how far it is.
     """
     pilot_key, run_key = jax.random.split(rng_key)
     num_ensembles = position.shape[0]
@@ -76,13 +78,15 @@ def run(
     prepared = spent.plus(EvaluationCount(chains * plan.evaluations, 0))
     per_step = EvaluationCount(chains, 0)
     num_steps, stopping_rule = budget.plan(prepared, per_step)
-    tuned = pilot.run(pilot_key, target, position, **plan._asdict())
+    journal.say(f"pilot run of {plan.num_rounds} rounds on {plan.num_temperatures} temperatures")
+    checkpoint = journal.folder and journal.folder / "pilot.npz"
+    tuned = pilot.run(pilot_key, target, position, checkpoint=checkpoint, **plan._asdict())
 
     def block(rng_key: PRNGKey, state: Any, flow: diagnostics.ReplicaFlow) -> recorder.Block:
         return _advance(rng_key, target, tuned.tuning, state, flow, num_steps)
 
     start = (tuned.state, tuned.tuning.temperatures)
-    return recorder.record(run_key, block, *start, stopping_rule, prepared, per_step)
+    return recorder.record(run_key, block, *start, stopping_rule, prepared, per_step, journal)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

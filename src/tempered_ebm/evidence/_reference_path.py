@@ -18,7 +18,7 @@ from tempered_ebm.evidence import _coverage as coverage
 from tempered_ebm.evidence import _exploration as exploration
 from tempered_ebm.evidence import _frozen_run as recorder
 from tempered_ebm.evidence import _reference_fit as fitting
-from tempered_ebm.evidence._frozen_run import VALUE_COST, EvaluationCount, RunBudget
+from tempered_ebm.evidence._frozen_run import VALUE_COST, EvaluationCount, Journal, RunBudget
 from tempered_ebm.evidence._reference import Reference, importance_draws
 from tempered_ebm.kernels import replica_exchange, tempered
 from tempered_ebm.target import TemperedTarget
@@ -365,6 +365,7 @@ def run(
     num_ensembles: int,
     budget: RunBudget,
     spent: EvaluationCount,
+    journal: Journal,
 ) -> recorder.Record:
     """Run replica exchange from a reference, with independent draws of it beside.
 
@@ -375,6 +376,7 @@ def run(
         num_ensembles: independent ensembles.
         budget: how long to run.
         spent: what has been spent before.
+        journal: where the run is kept, and how far it is.
 
     Raises:
         DivergedError: if no draw of the reference has a positive likelihood.
@@ -401,7 +403,7 @@ def run(
         return _advance(rng_key, target, path, state, flow, num_steps, num_steps * draws)
 
     start = (state, temperatures)
-    return recorder.record(run_key, block, *start, stopping_rule, prepared, per_step)
+    return recorder.record(run_key, block, *start, stopping_rule, prepared, per_step, journal)
 
 
 @functools.partial(jax.jit, static_argnames=("num_steps", "num_draws"))

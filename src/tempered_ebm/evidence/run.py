@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from typing import Any, Literal, get_args
 
 import jax
@@ -27,7 +28,7 @@ from tempered_ebm.evidence import (
     report,
 )
 from tempered_ebm.evidence._coverage import Estimate, is_missing
-from tempered_ebm.evidence._frozen_run import EvaluationCount, RunBudget
+from tempered_ebm.evidence._frozen_run import EvaluationCount, Journal, RunBudget
 from tempered_ebm.evidence._vectorized_target import VectorizedTarget, as_target, vectorize
 from tempered_ebm.evidence.report import EvidenceReport
 from tempered_ebm.kernels import tempered
@@ -60,6 +61,8 @@ def log_evidence(
     pilot_rounds: int = 6,
     pilot_steps: int = 100,
     normalize_prior: bool = False,
+    checkpoint: str | PathLike | None = None,
+    progress: bool = False,
 ) -> EvidenceReport:
     r"""Estimate log p(x) by tempering, with diagnostics and reliability warnings.
 
@@ -113,6 +116,9 @@ def log_evidence(
         normalize_prior: measure the integral of ``exp(logprior)`` by a run of its own, along a path
             from a reference as well, and divide by it. On the path from the prior such a constant
             cancels in any case.
+        checkpoint: a folder for the pilot and every block of at most 1,024 steps. The same call
+            made again, after whatever stopped it, explores again and reads the rest from there.
+        progress: show steps, rate, standard error and time left on the standard error stream.
 
     Returns:
         The report; ``print`` it. With ``target_standard_error``, an interrupt (Ctrl-C) after
@@ -151,6 +157,9 @@ def log_evidence(
     checks.at_least("pilot_steps", pilot_steps, 10)
     checks.one_of("ladder", ladder, get_args(pilot.LadderRule))
     checks.one_of("path", path, get_args(Path))
+    checks.flag("progress", progress)
+    folder = None if checkpoint is None else checks.path("checkpoint", checkpoint)
+    journal = Journal(folder, progress)
     started = time.perf_counter()
     constant, spent = None, EvaluationCount(0, 0)
     if normalize_prior:
@@ -161,7 +170,9 @@ def log_evidence(
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
     spent = spent.plus(EvaluationCount(len(position), 0))
+    journal.say(f"{position.shape[1]} coordinates, {len(position)} initial positions")
     candidate, why = _candidate(explore_key, batched, position, path, budget)
+    journal.say(why)
     if candidate is not None:
         spent = spent.plus(candidate.spent)
         coordinates = _heavy_tails.of(position, candidate.particles)
@@ -173,7 +184,15 @@ def log_evidence(
     results = []
     is_good = candidate is not None and candidate.is_short and candidate.covers
     if candidate is not None and (is_good or path == "reference"):
-        record = _reference_path.run(run_key, batched, candidate, num_ensembles, run_budget, spent)
+        record = _reference_path.run(
+            run_key,
+            batched,
+            candidate,
+            num_ensembles,
+            run_budget,
+            spent,
+            journal.within("reference"),
+        )
         log_weights = np.asarray(record.prior_loglikelihoods, np.float64)
         look = candidate.second_look(log_weights)
         found = report.build(record, "reference", why, unravel, started, look)
@@ -186,7 +205,9 @@ def log_evidence(
         why, spent = f"the path from a reference is in doubt: {doubt}", record.total
     plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
-    record = _prior_path.run(run_key, batched, starts, plan, run_budget, spent)
+    record = _prior_path.run(
+        run_key, batched, starts, plan, run_budget, spent, journal.within("prior")
+    )
     results.append(report.build(record, "prior", why, unravel, started))
     best = min(
         results, key=lambda one: (bool(one.warnings), np.nan_to_num(one.standard_error, nan=np.inf))
