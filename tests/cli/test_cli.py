@@ -319,9 +319,10 @@ def model_folder(tmp_path, monkeypatch):
 def test_evidence_of_a_model_and_a_table(model_folder, capsys):
     """From the current folder, with files of the report."""
     code = run("evidence", "model_for_cli:counts", "--data", "counts.csv", "--output", "out",
-               *QUICK, "--seed", gt.seed(5))  # fmt: skip
+               "--checkpoint", "kept", *QUICK, "--seed", gt.seed(5))  # fmt: skip
     printed, message = capsys.readouterr()
     assert (code, message) == (0, "")
+    assert (model_folder / "kept" / "reference" / "00000.npz").is_file()
     assert printed.startswith("log p(x) = ")
     assert (model_folder / "out" / "report.txt").read_text() in printed
     assert (model_folder / "out" / "integrand.png").read_bytes().startswith(b"\x89PNG")

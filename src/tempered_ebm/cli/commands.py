@@ -360,6 +360,8 @@ class Evidence:
     """Evaluations in all, in place of --num-samples; a value without gradient counts a third."""
     target_standard_error: float | None = None
     """Go on until the standard error in nats is at most this."""
+    checkpoint: Path | None = None
+    """Folder of finished blocks of steps, from which the same command goes on after an end."""
     output: Path | None = None
     """Folder for report.txt, report.json and integrand.png; files of these names are replaced."""
 
@@ -369,14 +371,21 @@ class Evidence:
 
         if self.output is not None:
             evidence.check_folder(self.output)
-        options = ("path", "num_temperatures", "num_samples", "budget", "target_standard_error")
+        options = (
+            "path",
+            "num_temperatures",
+            "num_samples",
+            "budget",
+            "target_standard_error",
+            "checkpoint",
+        )
         with warnings.catch_warnings(record=True) as caught:
             report = evidence.estimate(
                 self.model,
                 self.data,
                 self.seed,
                 self.num_ensembles,
-                {name: getattr(self, name) for name in options},
+                {name: getattr(self, name) for name in options} | {"progress": sys.stderr.isatty()},
             )
         print(report)
         # The report has its own; a chain that warns once an ensemble is one line.
