@@ -18,7 +18,7 @@ def test_scalars_are_replicated_and_states_can_be_shared_out():
     target = te.TemperedTarget(lambda z: -jnp.sum(z**2, -1), lambda z: -jnp.sum(z, -1))
     kernel = te.replica_exchange(target, te.schedules.uniform(3), 0.1)
     state = sharding.shard_chains(
-        kernel.init(jnp.zeros((3, 4, 2))), sharding.data_mesh(), chain_axis=1
+        jax.jit(kernel.init)(jnp.zeros((3, 4, 2))), sharding.data_mesh(), chain_axis=1
     )
     assert int(jax.jit(kernel.step)(jax.random.key(0), state)[0].num_steps) == 1
 

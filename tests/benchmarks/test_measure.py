@@ -23,6 +23,7 @@ CLOCK: list[float] = []
 def clock(monkeypatch):
     CLOCK.clear()
     monkeypatch.setattr(measure.time, "perf_counter", lambda: sum(CLOCK))
+    monkeypatch.setattr(measure, "peak_bytes", lambda call: call())
 
 
 def missing():
@@ -53,6 +54,7 @@ def measured():
     """Rows of ``work`` after three rounds, on the clock that sleepers move."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure.time, "perf_counter", lambda: sum(CLOCK))
+        patch.setattr(measure, "peak_bytes", lambda call: call())
         return measure.rows(work(), 3)
 
 

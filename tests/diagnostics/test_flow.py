@@ -66,7 +66,7 @@ def test_counting_along_the_run_equals_counting_its_trace():
         te.schedules.uniform(4),
         0.3,
     )
-    state = kernel.init(jnp.ones((4, 6, 1)))
+    state = jax.jit(kernel.init)(jnp.ones((4, 6, 1)))
 
     def one_step(carry, key):
         state, flow = carry

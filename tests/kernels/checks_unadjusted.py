@@ -74,7 +74,8 @@ def schedule_of_the_step_size() -> None:
 def schedule_of_each_chain() -> None:
     """Chains that have made different numbers of steps have different step sizes."""
     kernel = kernel_on_path(lambda n: jnp.where(n < 3, 0.1, 1e-6))
-    state = kernel.init(jnp.asarray(checks.exact_draws(PATH, 0.3, seed=154, n=1_000), jnp.float32))
+    draws = jnp.asarray(checks.exact_draws(PATH, 0.3, seed=154, n=1_000), jnp.float32)
+    state = jax.jit(kernel.init)(draws)
     ages = jnp.arange(1_000) % 6
     moved, _ = jax.jit(kernel.step)(gt.key(155), state._replace(num_steps=ages))
     distance = np.linalg.norm(np.asarray(moved.position - state.position), axis=-1)
@@ -146,9 +147,9 @@ def preset_is_the_hand_written_update(preset, chain=None) -> None:
     kernel = preset.kernel(lambda x: -jnp.sum(0.1 * x**4 + 0.02 * x**2, -1))
     x = start.astype(np.float64)
     keys = jax.random.split(jax.random.key(0), 5)
-    state = kernel.init(jnp.asarray(start))
+    state, step = jax.jit(kernel.init)(jnp.asarray(start)), jax.jit(kernel.step)
     for key in keys:
-        state, info = kernel.step(key, state)
+        state, info = step(key, state)
         grad = -0.4 * x**3 - 0.04 * x
         if preset.max_drift is not None:
             grad = np.clip(grad, -preset.max_drift, preset.max_drift)

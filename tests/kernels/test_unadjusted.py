@@ -126,7 +126,9 @@ def test_decoupled_noise_outlives_a_step_size_of_zero():
     kernel = te.ula(
         lambda z: -0.5 * jnp.sum(z**2, -1), optax.cosine_decay_schedule(0.5, 3), noise_scale=0.1
     )
-    _, positions = te.inference.trace(jax.random.key(0), kernel, kernel.init(jnp.ones(2)), 8)
+    _, positions = te.inference.trace(
+        jax.random.key(0), kernel, jax.jit(kernel.init)(jnp.ones(2)), 8
+    )
     assert np.isfinite(positions).all()
     assert np.all(np.diff(np.asarray(positions[4:, 0])) != 0)
 

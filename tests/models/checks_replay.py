@@ -15,7 +15,8 @@ CAPACITY, BATCH = 60, 20
 def buffer_of_slots(num_classes=None):
     """A buffer whose positions tell the slot they began in."""
     start = te.replay.uniform_start((2,))
-    buffer = te.replay.init(gt.key(320), CAPACITY, start, num_classes=num_classes)
+    init = jax.jit(lambda key: te.replay.init(key, CAPACITY, start, num_classes=num_classes))
+    buffer = init(gt.key(320))
     slots = jnp.broadcast_to(jnp.arange(CAPACITY, dtype=jnp.float32)[:, None], (CAPACITY, 2))
     return buffer._replace(position=slots)
 
@@ -27,9 +28,14 @@ def far_start(rng_key, label):
 
 def an_identity_kernel_changes_nothing() -> None:
     buffer = buffer_of_slots(num_classes=3)
+
+    @jax.jit
+    def visit(key):
+        batch = te.replay.sample(key, buffer, BATCH, far_start, 0.0)
+        return te.replay.update(buffer, batch, batch.position, num_steps=0)
+
     for i in range(5):
-        batch = te.replay.sample(gt.key(330 + i), buffer, BATCH, far_start, 0.0)
-        after = te.replay.update(buffer, batch, batch.position, num_steps=0)
+        after = visit(gt.key(330 + i))
         np.testing.assert_array_equal(after.position, buffer.position)
         np.testing.assert_array_equal(after.label, buffer.label)
         np.testing.assert_array_equal(after.age, buffer.age)
@@ -38,13 +44,18 @@ def an_identity_kernel_changes_nothing() -> None:
 def chains_return_to_their_slots() -> None:
     """Positions, classes and ages stay together through updates of different slots."""
     buffer = buffer_of_slots(num_classes=3)
-    home = jnp.arange(CAPACITY)
-    for i in range(10):
-        batch = te.replay.sample(gt.key(340 + i), buffer, BATCH, far_start, 0.0)
-        assert len(set(np.asarray(batch.slot).tolist())) == BATCH
-        np.testing.assert_array_equal(batch.label, home[batch.slot] % 3)
+    home = np.arange(CAPACITY)
+
+    @jax.jit
+    def visit(key, buffer):
+        batch = te.replay.sample(key, buffer, BATCH, far_start, 0.0)
         moved = batch.position + jnp.array([0.0, 1000.0])
-        buffer = te.replay.update(buffer, batch, moved, num_steps=7)
+        return batch, te.replay.update(buffer, batch, moved, num_steps=7)
+
+    for i in range(10):
+        batch, buffer = visit(gt.key(340 + i), buffer)
+        assert len(set(np.asarray(batch.slot).tolist())) == BATCH
+        np.testing.assert_array_equal(batch.label, np.asarray(batch.slot) % 3)
         np.testing.assert_array_equal(buffer.position[:, 0], home)
         visits = np.round((np.asarray(buffer.position[:, 1]) - np.asarray(home)) / 1000)
         np.testing.assert_array_equal(buffer.age, 7 * visits)

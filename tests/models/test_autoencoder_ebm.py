@@ -22,7 +22,7 @@ X = jnp.zeros((1, 3, 3, 1))
 
 def test_an_encoder_of_another_size_is_named():
     with pytest.raises(te.InputError, match=r"encoder returned .* expected \(1, 2\)"):
-        model(outputs=3).init(jax.random.key(0), X)
+        jax.eval_shape(model(outputs=3).init, jax.random.key(0), X)
 
 
 def test_a_latent_dimension_below_one_is_named():

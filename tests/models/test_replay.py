@@ -8,6 +8,13 @@ from tests import ground_truths as gt
 from tests.models import checks_replay as checks
 
 
+def sample(buffer, num_chains, start, probability, key=0, **options):
+    """One program instead of one for each operation."""
+    return jax.jit(
+        lambda key, buffer: te.replay.sample(key, buffer, num_chains, start, probability, **options)
+    )(jax.random.key(key), buffer)
+
+
 def test_an_identity_kernel_changes_nothing():
     checks.an_identity_kernel_changes_nothing()
 
@@ -29,7 +36,7 @@ def test_every_slot_is_taken_as_often():
 def test_probability_one_renews_every_chain_and_zero_none():
     buffer = checks.buffer_of_slots()
     for probability in (0.0, 1.0):
-        batch = te.replay.sample(jax.random.key(0), buffer, 20, checks.far_start, probability)
+        batch = sample(buffer, 20, checks.far_start, probability)
         assert bool(jnp.all(batch.is_new == (probability == 1.0)))
 
 
@@ -37,7 +44,7 @@ def test_a_chain_that_is_lost_starts_afresh():
     buffer = checks.buffer_of_slots()
     lost = buffer.position.at[7, 1].set(jnp.nan).at[9, 0].set(jnp.inf)
     buffer = buffer._replace(position=lost, age=buffer.age + 3)
-    batch = te.replay.sample(jax.random.key(0), buffer, checks.CAPACITY, checks.far_start, 0.0)
+    batch = sample(buffer, checks.CAPACITY, checks.far_start, 0.0)
     assert set(np.asarray(batch.slot)[np.asarray(batch.is_new)].tolist()) == {7, 9}
     assert bool(jnp.all(jnp.isfinite(batch.position)))
     assert set(np.asarray(batch.age).tolist()) == {0, 3}
@@ -46,7 +53,7 @@ def test_a_chain_that_is_lost_starts_afresh():
 def test_every_block_gives_as_many_chains():
     buffer = checks.buffer_of_slots()
     for i in range(5):
-        batch = te.replay.sample(jax.random.key(i), buffer, 20, checks.far_start, 0.0, num_blocks=4)
+        batch = sample(buffer, 20, checks.far_start, 0.0, i, num_blocks=4)
         blocks = np.asarray(batch.slot) // 15
         np.testing.assert_array_equal(blocks, np.repeat(np.arange(4), 5))
         assert len(set(np.asarray(batch.slot).tolist())) == 20
@@ -54,13 +61,13 @@ def test_every_block_gives_as_many_chains():
 
 def test_no_gradient_passes_into_the_buffer():
     buffer = checks.buffer_of_slots()
-    batch = te.replay.sample(jax.random.key(0), buffer, 20, checks.far_start, 0.0)
+    batch = sample(buffer, 20, checks.far_start, 0.0)
 
     def total(scale):
         ends = batch.position * scale
         return te.replay.update(buffer, batch, ends, num_steps=1).position.sum()
 
-    assert float(jax.grad(total)(2.0)) == 0.0
+    assert float(jax.jit(jax.grad(total))(2.0)) == 0.0
 
 
 def test_a_buffer_lives_inside_a_jitted_scan():
@@ -93,8 +100,8 @@ def test_starts_have_their_laws():
     means = jnp.array([[1.0, -2.0], [0.0, 3.0]])
     roots = jnp.array([[[1.0, 0.0], [0.5, 2.0]], [[0.3, 0.0], [-0.2, 0.1]]])
     diagonal = jnp.array([[0.5, 2.0], [1.0, 0.1]])
-    full = te.replay.class_gaussian_start(means, roots)(gt.key(370), label)
-    plain = te.replay.class_gaussian_start(means, diagonal)(gt.key(371), label)
+    full = jax.jit(te.replay.class_gaussian_start(means, roots))(gt.key(370), label)
+    plain = jax.jit(te.replay.class_gaussian_start(means, diagonal))(gt.key(371), label)
     for c in range(2):
         mine = np.asarray(label) == c
         for got, covariance in (
@@ -116,9 +123,10 @@ def test_starts_have_their_laws():
 
 def test_chains_start_at_data_points():
     x = jnp.arange(10.0)[:, None]
-    start = te.replay.data_start(x)(jax.random.key(0), jnp.zeros(200, jnp.int32))
+    labels = jnp.zeros(200, jnp.int32)
+    start = jax.jit(te.replay.data_start(x))(jax.random.key(0), labels)
     assert set(np.asarray(start).ravel().tolist()) == set(range(10))
-    noisy = te.replay.data_start(x, 0.01)(jax.random.key(0), jnp.zeros(200, jnp.int32))
+    noisy = jax.jit(te.replay.data_start(x, 0.01))(jax.random.key(0), labels)
     assert 0 < float(jnp.abs(noisy - start).max()) < 0.1
 
 
@@ -156,6 +164,6 @@ def test_bad_input_is_named(call, message):
 
 def test_ends_of_another_shape_are_named():
     buffer = checks.buffer_of_slots()
-    batch = te.replay.sample(jax.random.key(0), buffer, 4, START, 0.0)
+    batch = sample(buffer, 4, START, 0.0)
     with pytest.raises(te.InputError, match="position must have shape"):
         te.replay.update(buffer, batch, jnp.zeros((3, 2)), num_steps=1)

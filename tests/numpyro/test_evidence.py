@@ -48,6 +48,7 @@ def test_a_conjugate_regression_has_its_closed_form():
     assert report.ensemble_log_evidence.shape == (checks.NUM_ENSEMBLES,)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_counts_with_a_gamma_rate_have_their_closed_form():
     assert checks.counts_with_a_gamma_rate() == "float32"
