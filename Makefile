@@ -14,6 +14,10 @@ PYTHON ?= $(shell for minor in 13 12 11; do for name in python3.$$minor python3 
 	"$$name" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $$minor) or \
 	sys.implementation.name != 'cpython')" >/dev/null 2>&1 && { echo "$$name"; exit; }; done; done)
 
+# Every process would compile its libraries anew in a shell that forbids bytecode: 5 s each.
+export PYTHONDONTWRITEBYTECODE =
+export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/pycache
+
 .PHONY: demo test test-docs test-oldest test-nightly test-slow test-all lint format types wheel clean
 
 demo: $(VENV)/.installed

@@ -60,7 +60,7 @@ def every_step_has_its_own_noise(name: str) -> None:
     """Where nothing pulls, n steps have n times the variance of one."""
     h, num_steps = 0.1, 4
     kernel = te.ula(lambda z: 0.0 * z.sum(-1), h)
-    state = kernel.init(jnp.zeros((20_000, 2)))
+    state = jax.jit(kernel.init)(jnp.zeros((20_000, 2)))
     end = jax.jit(lambda key, state: LOOPS[name](key, kernel, state, num_steps).position)
     squares = np.asarray(end(gt.key(170), state), np.float64) ** 2
     gt.assert_expectations(squares, 2 * h * num_steps, name)

@@ -12,7 +12,10 @@ from scipy import integrate, special, stats
 
 from tests import ground_truths as gt
 
-SLOW = ("linear-gaussian-100", "radiata-adjusted", "radiata-density", "mixture-5", "epidemic")
+SLOW = (
+    "linear-gaussian-10", "linear-gaussian-100", "radiata-adjusted", "radiata-density", "mixture-5",
+    "epidemic",
+)  # fmt: skip
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in problems.MAKERS
 ]

@@ -51,10 +51,10 @@ def test_every_kernel_reports_its_energy(name):
 def test_a_missing_or_needless_temperature_is_named():
     tempered, _ = KERNELS["tempered_ula"]
     with pytest.raises(te.InputError, match=r"temperature must be given for a TemperedState"):
-        diagnostics.energy_statistic()(tempered.init(jnp.zeros(2)), None)
+        diagnostics.energy_statistic()(jax.jit(tempered.init)(jnp.zeros(2)), None)
     plain, _ = KERNELS["mala"]
     with pytest.raises(te.InputError, match=r"temperature must be None for a MALAState.* got 0.5"):
-        diagnostics.energy_statistic(0.5)(plain.init(jnp.zeros(2)), None)
+        diagnostics.energy_statistic(0.5)(jax.jit(plain.init)(jnp.zeros(2)), None)
 
 
 def test_means_and_errors_by_step_and_rung():

@@ -132,6 +132,7 @@ def test_a_nested_position_is_raveled():
     jax.tree.map(np.testing.assert_array_equal, nested, whole)
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_change_nothing():
     data = some_data()
     two = jax.tree.map(lambda x: jnp.stack([x[:, :60], x[:, 60:]]), data)

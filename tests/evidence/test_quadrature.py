@@ -137,6 +137,7 @@ def test_steep_and_vanishing_variances_give_increasing_nodes():
         assert float(weights.sum()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_change_nothing():
     quadrature, draws = quadrature_and_draws()
     pilot = jnp.asarray(PILOT), jnp.asarray(1 / (0.1 + PILOT) ** 2)

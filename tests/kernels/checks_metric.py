@@ -61,7 +61,7 @@ def every_rung_has_its_own() -> None:
     kernel = te.replica_exchange(
         flat, te.schedules.uniform(4), h, inverse_mass_matrix=jnp.asarray(metric, jnp.float32)
     )
-    state = kernel.init(jnp.zeros((4, 20_000, 2)))
+    state = jax.jit(kernel.init)(jnp.zeros((4, 20_000, 2)))
     state, _ = jax.jit(kernel.step)(gt.key(5), state)
     moved_on = np.asarray(state.replica)[:, 0]
     for k, rung in enumerate(moved_on):

@@ -182,7 +182,7 @@ def swaps_move_and_never_copy(path, num_rungs):
     """With frozen local moves the positions of a ladder are rearranged, together with replicas."""
     ladder = LADDERS[num_rungs]
     kernel = te.replica_exchange(path.target, ladder, 1e-12)
-    start = kernel.init(exact_rungs(path, ladder, seed=5))
+    start = jax.jit(kernel.init)(exact_rungs(path, ladder, seed=5))
     state, _ = jax.jit(kernel.step)(gt.key(2), start)
     index = np.asarray(state.replica)
     before = np.asarray(start.position)
@@ -217,7 +217,7 @@ def exact_draws_at_the_prior_keep_every_law(path, num_rungs):
     kernel = te.replica_exchange(
         path.target, ladder, path.step_size, sample_prior=prior_sampler(path), swap_every=2
     )
-    start = kernel.init(exact_rungs(path, ladder, seed=1))
+    start = jax.jit(kernel.init)(exact_rungs(path, ladder, seed=1))
     start = start._replace(num_steps=start.num_steps + 1)
     state, info = jax.jit(kernel.step)(gt.key(1), start)
     before, after = (np.asarray(s.position, np.float64).reshape(num_rungs, NUM_LADDERS, -1)

@@ -93,7 +93,7 @@ def signature(tree):
 
 
 @EVERY_KERNEL
-@few(5)
+@few(3)
 @given(events, chains, dtypes, ladders)
 def test_init_and_step_keep_structure_shape_and_dtype(name, event, chain_shape, dtype, ladder):
     with jax.enable_x64(dtype == np.float64):

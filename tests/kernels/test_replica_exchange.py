@@ -223,7 +223,7 @@ def test_the_cold_chain_visits_both_modes_where_plain_mala_stays():
 
     @jax.jit
     def occupancy(key):
-        state, _ = te.inference.run_with_moments(key, kernel, kernel.init(start), 1500)
+        state, _ = te.inference.run_with_moments(key, kernel, jax.jit(kernel.init)(start), 1500)
         return te.inference.run_with_moments(
             jax.random.fold_in(key, 1), kernel, state, 1500,
             statistic_fn=lambda state, info: 1.0 * (state.position[-1, :, 0] > 0),
@@ -313,7 +313,7 @@ def test_at_the_prior_a_foreign_kernel_does_not_see_a_likelihood_without_gradien
         lambda key: te.inference.trace(
             key,
             kernel,
-            kernel.init(jnp.ones((2, 2))),
+            jax.jit(kernel.init)(jnp.ones((2, 2))),
             50,
             statistic_fn=lambda state, info: info.acceptance_rate,
         )[1]

@@ -303,7 +303,7 @@ def test_leaves_without_one_ladder_axis_are_named(name):
 def test_no_key_is_used_twice_on_a_ladder(name):
     kernel = build(name)
     with jax.debug_key_reuse(True):
-        state = kernel.init(positions(name))
+        state = jax.jit(kernel.init)(positions(name))
         jax.jit(kernel.step)(jax.random.key(0), state)
         te.inference.run_with_moments(jax.random.key(1), kernel, state, 2)
 

@@ -33,7 +33,8 @@ def test_a_latent_dimension_below_one_is_named():
 def test_generated_pixels_are_probabilities():
     autoencoder = model()
     params = jax.jit(autoencoder.init)(jax.random.key(0), X)
-    images = autoencoder.generate(jax.random.key(1), params, 7, num_steps=3)
+    generate = jax.jit(lambda key: autoencoder.generate(key, params, 7, num_steps=3))
+    images = generate(jax.random.key(1))
     assert images.shape == (7, 3, 3, 1)
     assert bool(jnp.all((images > 0) & (images < 1)))
 

@@ -71,6 +71,7 @@ def test_a_custom_algorithm_runs_on_the_split_target():
     assert_linear_gaussian(last_draws(kernel, 8_000, num_warmup=0, num_samples=60), t=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_ula_draws_have_the_variance_of_the_biased_chain():
     h = 0.1

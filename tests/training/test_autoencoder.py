@@ -65,7 +65,7 @@ def test_each_phase_trains_its_own_part(tmp_path, decay):
     assert config.autoencoder_updates == 3
     learner = learning.build_learner(config, DIGITS)
     images = jnp.asarray(DIGITS.x_train)
-    states = [learner.init(jax.random.key(0))]
+    states = [jax.jit(learner.init)(jax.random.key(0))]
     update = jax.jit(learner.update)
     for i in range(6):
         states.append(update(states[-1], jax.random.key(1), images, jnp.arange(50) + i))

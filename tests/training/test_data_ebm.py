@@ -83,7 +83,7 @@ def learner_of(config, dataset=POINTS):
 def test_an_update_moves_the_chains_it_took_and_no_others(tmp_path):
     config = config_of(tmp_path, replay=configs.DataReplayConfig(capacity=200, restart=0.0))
     learner = learner_of(config)
-    before = learner.init(jax.random.key(0))
+    before = jax.jit(learner.init)(jax.random.key(0))
     images = jnp.asarray(POINTS.x_train)
     after = jax.jit(learner.update)(before, jax.random.key(1), images, jnp.arange(50))
     moved = np.any(np.asarray(before.chains.position != after.chains.position), axis=(1, 2))
@@ -95,7 +95,7 @@ def test_an_update_without_a_finite_gradient_changes_no_parameter(tmp_path):
     learner = learner_of(
         config_of(tmp_path, replay=configs.DataReplayConfig(capacity=200, restart=0.0))
     )
-    before = learner.init(jax.random.key(0))
+    before = jax.jit(learner.init)(jax.random.key(0))
     bad = jnp.full_like(jnp.asarray(POINTS.x_train), jnp.nan)
     after = jax.jit(learner.update)(before, jax.random.key(1), bad, jnp.arange(50))
     assert_same_tree(before.params, after.params)

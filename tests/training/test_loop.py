@@ -132,7 +132,7 @@ def learner_and_model(config, num_images=1438):
 
 def one_update(config, images, trace=None):
     learner, model = learner_and_model(config, len(images))
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     if trace is not None:
         objective = model.objective
         object.__setattr__(model, "objective", lambda *a: (trace.append(1), objective(*a))[1])
@@ -202,7 +202,7 @@ def test_runs_mapped_over_seeds_and_ladders_equal_runs_one_by_one(tmp_path):
     keys = jax.random.split(jax.random.key(3), 2)
     ladders = jnp.stack([te.schedules.power(3, 2.0), te.schedules.power(3, 4.0)])
     index = jnp.arange(40).reshape(2, 20)
-    one = learner.init(jax.random.key(0))
+    one = jax.jit(learner.init)(jax.random.key(0))
     one = one._replace(chains=one.chains._replace(prior=one.chains.prior[:20]))
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
     mapped = jax.jit(jax.vmap(update, (0, 0, 0, None, 0)))
