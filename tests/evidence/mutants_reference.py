@@ -160,29 +160,25 @@ def unused_components_are_drawn(patch):
 
 @caught_by(checks_reference.two_components_are_recovered, True)
 def a_fit_that_ignores_weights(patch):
-    improve = mixtures._improve
+    step = mixtures._step
 
-    def wrong(mixture, z, weights, num_effective, floor):
-        return improve(mixture, z, np.full_like(weights, 1 / len(weights)), num_effective, floor)
+    def wrong(logs, z, weights, num_effective, floor):
+        return step(logs, z, np.full_like(weights, 1 / len(weights)), num_effective, floor)
 
-    patch.setattr(mixtures, "_improve", wrong)
+    patch.setattr(mixtures, "_step", wrong)
 
 
 @caught_by(checks_reference.covariances_shrink_as_documented)
 def a_fit_that_does_not_shrink(patch):
     """Its effective number of draws is a million times too large."""
-    improve = mixtures._improve
-    patch.setattr(
-        mixtures, "_improve", lambda m, z, w, num, floor: improve(m, z, w, 1e6 * num, floor)
-    )
+    step = mixtures._step
+    patch.setattr(mixtures, "_step", lambda m, z, w, num, floor: step(m, z, w, 1e6 * num, floor))
 
 
 @caught_by(checks_reference.no_fit_is_singular)
 def a_fit_without_a_floor(patch):
-    improve = mixtures._improve
-    patch.setattr(
-        mixtures, "_improve", lambda m, z, w, num, floor: improve(m, z, w, num, 1e-20 * floor)
-    )
+    step = mixtures._step
+    patch.setattr(mixtures, "_step", lambda m, z, w, num, floor: step(m, z, w, num, 1e-20 * floor))
 
 
 @caught_by(checks_reference.a_gaussian_posterior_is_fitted, 10)
