@@ -42,7 +42,10 @@ def counted(problem):
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     "method",
-    [smc.TemperedSMC(3), smc.TemperedSMC(3, move="hmc", leapfrogs=1)],
+    [
+        smc.TemperedSMC(3),
+        pytest.param(smc.TemperedSMC(3, move="hmc", leapfrogs=1), marks=pytest.mark.slow),
+    ],
     ids=lambda m: m.move,
 )
 def test_smc_is_unbiased(problem, method):

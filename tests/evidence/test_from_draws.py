@@ -35,7 +35,6 @@ def test_draws_of_any_kind_give_one_result():
     for fn, draws in (
         (checks.log_density, State(z, z[..., 0])),
         (by_name, arviz.from_dict({"z": z})),
-        (by_name, {"z": z}),
         (target, z),
     ):
         report = te.evidence_from_draws(fn, draws)
@@ -47,6 +46,7 @@ def test_draws_of_any_kind_give_one_result():
     assert len(wanted.plot().axes) == 2
 
 
+@pytest.mark.slow
 def test_a_single_chain_is_cut_in_two():
     z = checks.chains(9)[:1]
     report = te.evidence_from_draws(checks.log_density, z)

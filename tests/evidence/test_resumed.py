@@ -32,7 +32,8 @@ def evidence(path, folder, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [pytest.param("reference", marks=pytest.mark.slow), "prior"])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["reference", "prior"])
 def test_a_run_goes_on_where_it_was_stopped(tmp_path, capsys, path):
     whole = evidence(path, None)
     assert capsys.readouterr().err == ""

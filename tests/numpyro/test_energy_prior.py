@@ -43,14 +43,13 @@ def test_the_log_density_is_the_tilted_base_up_to_its_normaliser():
     np.testing.assert_allclose(expanded, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("build_kernel", "num_chains"),
     [
         pytest.param(te.numpyro.Kernel, 5_000, id="mala"),
-        pytest.param(
-            lambda model: NUTS(model, max_tree_depth=3), 300, id="nuts", marks=pytest.mark.slow
-        ),
+        pytest.param(lambda model: NUTS(model, max_tree_depth=3), 300, id="nuts"),
     ],
 )
 def test_posterior_draws_have_the_known_moments(build_kernel, num_chains):

@@ -328,7 +328,7 @@ def test_starts_where_the_likelihood_overflows_are_left_out(recorded):
     te.numpyro.log_evidence(KEY, model, y=jnp.array([1, 2]), num_ensembles=16)
     call = recorded[0]
     assert call.start["level"].shape == (256,)
-    evaluation = jax.vmap(call.target.evaluate)(call.start)
+    evaluation = jax.jit(jax.vmap(call.target.evaluate))(call.start)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(evaluation))
     assert np.abs(call.start["level"]).max() > 20
 

@@ -102,6 +102,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_the_same(
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_command_line_has_the_same_settings_and_finds_the_study_done(whole, data_file, capsys):
     folder = whole.folder.path
     line = f"study --dataset npz --data-file {data_file} --estimators covariance --powers 1 3 "

@@ -35,13 +35,9 @@ def create(tmp_path, name="run", **groups):
     return run_folder.create(config_of(tmp_path, name, **groups), DIGITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stop", "negatives"),
-    [
-        pytest.param(7, "persistent", marks=pytest.mark.slow),
-        (13, "persistent"),
-        pytest.param(7, "contrastive", marks=pytest.mark.slow),
-    ],
+    ("stop", "negatives"), [(7, "persistent"), (13, "persistent"), (7, "contrastive")]
 )
 def test_a_stopped_run_goes_on_to_the_same_end(stop, negatives, tmp_path, monkeypatch):
     """Stopped before and after the autoencoder is frozen."""
