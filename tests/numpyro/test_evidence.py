@@ -224,7 +224,6 @@ def test_a_flat_prior_on_an_interval_is_uniform():
     ("model", "message"),
     [
         (models.improper, r"not defined: the prior of site 'z' is flat.*proper distribution"),
-        (models.imputed, r"not defined: the prior of site 'missing' is flat"),
         (models.masked_latent, r"not defined: the prior of site 'z' is flat"),
     ],
 )

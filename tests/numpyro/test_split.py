@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from numpyro.contrib.control_flow import scan
 from numpyro.infer.util import initialize_model, potential_energy
 from scipy import stats
 
@@ -231,3 +232,17 @@ def test_without_numpyro_the_error_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "tempered_ebm.numpyro")
     with pytest.raises(ImportError, match=r"pip install 'tempered-ebm\[numpyro\]'"):
         importlib.import_module("tempered_ebm.numpyro")
+
+
+def test_a_scan_of_distributions_that_draw_several_variates():
+    """NumPyro stacks their parameters and forgets to change their shape."""
+
+    def model():
+        def step(state, y):
+            state = numpyro.sample("state", dist.StudentT(3.0, state, 1.0))
+            numpyro.sample("y", dist.Normal(state, 1.0), obs=y)
+            return state, None
+
+        scan(step, 0.0, models.Y)
+
+    assert te.numpyro.split(model).sample_prior(jax.random.key(0), 2)["state"].shape == (2, 4)

@@ -20,7 +20,7 @@ from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.evidence import _reference_path as reference_path
 from tempered_ebm.evidence.run import check_options
 from tempered_ebm.numpyro.sites import Model, Sites
-from tempered_ebm.numpyro.split import SplitModel, split
+from tempered_ebm.numpyro.split import SplitModel, split_with
 from tempered_ebm.types import Position, PRNGKey
 
 _SPARE = 15
@@ -52,6 +52,9 @@ def log_evidence(
       *renormalised*. Named in ``likelihood_sites``, it counts as data instead.
     - an observed site left out of ``likelihood_sites`` is conditioned on: the result is
       ``log p(y | the others)``.
+    - missing values of an observed site (``obs_mask``, or a latent site under ``.mask(False)``
+      that is a value of the observed one) are integrated out: the result is the evidence of what
+      was observed. Twins of observed rows stay where they were in ``posterior``.
     - under a scale (``handlers.scale``, a subsampled plate) a site has a power of its
       density. Of a likelihood, that is the evidence of a power likelihood and not of the data;
       of a latent site, its prior is the renormalised power in *unconstrained* space.
@@ -76,10 +79,10 @@ def log_evidence(
     Raises:
         InputError: as :func:`tempered_ebm.numpyro.split` and
             :func:`tempered_ebm.log_evidence`; for a latent site that has no distribution
-            (``ImproperUniform`` or a mask, on an unbounded support), or cannot be drawn from
-            (``EnergyPrior`` without a sampler) where no ``initial_positions`` are given; if
-            too few draws of the prior have a finite log-likelihood and gradient to start
-            at.
+            (``ImproperUniform`` or a mask, on an unbounded support, and no missing value), or
+            cannot be drawn from (``EnergyPrior`` without a sampler) where no
+            ``initial_positions`` are given; if too few draws of the prior have a finite
+            log-likelihood and gradient to start at.
 
     Warns:
         UserWarning: where the result is the evidence of something else than prior times
@@ -104,7 +107,7 @@ def log_evidence(
     checks.at_least("num_ensembles", num_ensembles, 1)
     options = check_options(options)
     split_key, start_key, run_key = jax.random.split(rng_key, 3)
-    parts = split(model, *args, likelihood_sites=likelihood_sites, rng_key=split_key, **kwargs)
+    parts = split_with(model, args, kwargs, likelihood_sites, split_key, is_integral=True)
     _require_distributions(parts.sites, may_be_drawn=initial_positions is None)
     remarks = _remarks(parts)
     for remark in remarks:
@@ -135,7 +138,7 @@ def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
         raise InputError(
             f"the evidence is not defined: the prior of site {name!r} is flat on an unbounded "
             "support (ImproperUniform, or a mask), so that it cannot be normalised; give the site "
-            "a proper distribution, and mask observed sites only"
+            "a proper distribution, and mask observed sites or missing values of them only"
         )
     for name, reason in sites.without_sampler.items():
         if may_be_drawn:

@@ -42,6 +42,7 @@ class Sites(NamedTuple):
         without_sampler: why a latent site cannot be drawn from the prior, by name.
         improper: names of latent sites with a flat density on an unbounded support, of which
             there is no distribution.
+        masked: names of latent sites whose density is masked.
         constants: plates and parameters, to be kept as they are.
     """
 
@@ -51,6 +52,7 @@ class Sites(NamedTuple):
     scaled: tuple[str, ...]
     without_sampler: dict[str, str]
     improper: tuple[str, ...]
+    masked: tuple[str, ...]
     constants: dict[str, Any]
 
     def choose_likelihood(self, names: Collection[str] | None) -> tuple[str, ...]:
@@ -117,6 +119,7 @@ def _describe(trace: dict[str, dict]) -> Sites:
         scaled=tuple(name for name, site in samples.items() if _is_scaled(site)),
         without_sampler={name: reason for name, reason in reasons.items() if reason},
         improper=tuple(name for name, site in latent.items() if _is_improper(site["fn"])),
+        masked=tuple(name for name, site in latent.items() if _is_masked(site["fn"])),
         constants={},
     )
 
@@ -141,8 +144,15 @@ def _is_scaled(site: dict) -> bool:
     return scale is None or not np.all(scale == 1)
 
 
+class Fixed(MaskedDistribution):
+    """A distribution of values of which those that are masked are held fixed."""
+
+
 def _is_masked(fn: Any) -> bool:
-    return any(isinstance(layer, MaskedDistribution) for layer in _layers(fn))
+    return any(
+        isinstance(layer, MaskedDistribution) and not isinstance(layer, Fixed)
+        for layer in _layers(fn)
+    )
 
 
 def _is_improper(fn: Any) -> bool:
@@ -168,4 +178,6 @@ def _why_not_sampled(fn: Any) -> str | None:
         jax.eval_shape(lambda key: fn.sample(key), jax.random.key(0))
     except NotImplementedError:
         return f"has no sampler, being of type {_name(fn)}"
+    except ValueError:
+        pass  # After a scan, NumPyro has distributions of stacked parameters and their old shape.
     return None

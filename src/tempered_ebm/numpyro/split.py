@@ -24,6 +24,8 @@ from numpyro import handlers
 from tempered_ebm import _checks as checks
 from tempered_ebm import _closures
 from tempered_ebm.errors import InputError
+from tempered_ebm.numpyro.missing import NOTHING_MISSING, Missing
+from tempered_ebm.numpyro.missing import find as find_missing
 from tempered_ebm.numpyro.sites import Model, Sites, inspect
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
@@ -111,21 +113,47 @@ def split(
         >>> parts.target.loglikelihood_fn(chains).shape
         (4,)
     """
-    checks.function("model", model, "that makes NumPyro's statements")
     key = jax.random.key(0) if rng_key is None else rng_key
-    checks.key("rng_key", key)
-    sites = inspect(model, args, kwargs, key)
+    return split_with(model, args, kwargs, likelihood_sites, key)
+
+
+def split_with(
+    model: Model,
+    args: tuple,
+    kwargs: dict,
+    likelihood_sites: Collection[str] | None,
+    rng_key: PRNGKey,
+    *,
+    is_integral: bool = False,
+) -> SplitModel:
+    """Split a model as :func:`split` does, or, for its integral, as :class:`Missing` says."""
+    checks.function("model", model, "that makes NumPyro's statements")
+    checks.key("rng_key", rng_key)
+    sites = inspect(model, args, kwargs, rng_key)
     frozen = handlers.substitute(model, data=sites.constants)
+    missing = NOTHING_MISSING
+    if is_integral and sites.masked:
+        missing = find_missing(frozen, args, kwargs, sites.masked, rng_key)
+        sites = inspect(missing.in_prior(frozen), args, kwargs, rng_key)
     names = sites.choose_likelihood(likelihood_sites)
-    initial_position = find_start(frozen, args, kwargs, key)
+    prior = missing.in_prior(frozen)
+    start = find_start(prior, args, kwargs, rng_key)
     unsampled = (*(name for name in sites.scaled if name in sites.latent), *sites.observed)
+
+    def constrain(position: Position) -> dict[str, Array]:
+        whole = missing.with_idle(position, start)
+        seeded = handlers.seed(frozen, rng_key)
+        return constrain_fn(seeded, args, kwargs, whole, return_deterministic=True)
+
+    def sample_prior(rng_key: PRNGKey, num_samples: int) -> dict[str, Array]:
+        draws = _sample_prior(prior, args, kwargs, sites.without_sampler, rng_key, num_samples)
+        return jax.vmap(missing.without_idle)(draws) if missing.sites else draws
+
     return SplitModel(
-        target=halves(frozen, args, kwargs, names, key, initial_position),
-        initial_position=initial_position,
-        constrain=lambda position: constrain_fn(
-            handlers.seed(frozen, key), args, kwargs, position, return_deterministic=True
-        ),
-        sample_prior=partial(_sample_prior, frozen, args, kwargs, sites.without_sampler),
+        target=halves(frozen, args, kwargs, names, rng_key, start, missing),
+        initial_position=missing.without_idle(start),
+        constrain=constrain,
+        sample_prior=sample_prior,
         prior_sites=tuple(n for n in (*sites.latent, *sites.observed) if n not in names),
         likelihood_sites=names,
         unsampled_sites=tuple(name for name in unsampled if name not in names),
@@ -173,14 +201,16 @@ def halves(
     likelihood_sites: Collection[str],
     rng_key: PRNGKey,
     example: dict[str, Array],
+    missing: Missing = NOTHING_MISSING,
 ) -> TemperedTarget:
     """Return the target of a model from its likelihood sites and an unconstrained position."""
-    shapes = {name: np.shape(value) for name, value in example.items()}
+    shapes = {name: np.shape(value) for name, value in missing.without_idle(example).items()}
 
-    def half(hides: Callable[[str], bool]) -> LogDensityFn:
+    def half(model: Model, hides: Callable[[str], bool]) -> LogDensityFn:
         def one_chain(position: Position) -> Float[Array, ""]:
+            whole = missing.with_idle(position, example)
             substituted = handlers.substitute(
-                model, substitute_fn=partial(_unconstrain_reparam, position)
+                model, substitute_fn=partial(_unconstrain_reparam, whole)
             )
             visible = handlers.block(
                 handlers.seed(substituted, rng_key),
@@ -196,9 +226,12 @@ def halves(
 
         return logdensity
 
+    def is_likelihood(name: str) -> bool:
+        return name in likelihood_sites or missing.is_imputed(name)
+
     return TemperedTarget(
-        logprior_fn=half(lambda name: name in likelihood_sites),
-        loglikelihood_fn=half(lambda name: name not in likelihood_sites),
+        half(missing.in_prior(model), lambda name: name in likelihood_sites),
+        half(missing.in_likelihood(model), lambda name: not is_likelihood(name)),
     )
 
 
