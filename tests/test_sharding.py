@@ -7,9 +7,8 @@ from tempered_ebm import sharding
 from tests import checks_loops as checks
 
 
-@pytest.mark.parametrize(
-    "names", [("exchange",), pytest.param(("mala", "ula"), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("exchange",), ("mala", "ula")])
 def test_draws_do_not_depend_on_the_number_of_devices(names):
     checks.draws_do_not_depend_on_the_number_of_devices(names)
 

@@ -11,7 +11,7 @@ from tempered_ebm import _closures
 from tests.evidence import checks_closures as checks
 from tests.test_recompilation import COMPILATION, counting
 
-QUICK_JOBS = ("pilot", "annealed", "step sizes")
+QUICK_JOBS = ("pilot", "step sizes")
 
 
 @pytest.mark.parametrize(

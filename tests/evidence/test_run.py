@@ -134,6 +134,7 @@ def test_a_budget_that_is_too_small_is_refused():
         te.log_evidence(jax.random.key(0), gt.SKEWED_GAMMA.target, start, budget=1_000)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_every_key():
     """Programs are found again for the same target: the second call traces nothing."""
     path, traces = gt.SKEWED_GAMMA, []
