@@ -17,6 +17,9 @@ if version("jaxlib").startswith("0.10."):
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 os.environ["TEMPERED_EBM_CACHE"] = "off"
 
+# Here, before the imports. A full collection takes seconds, and is left to `memory_is_given_back`.
+gc.set_threshold(100_000, 20, 10_000)
+
 TESTS = Path(__file__).parent
 
 MOST_MEMORY = 4 * 2**30
@@ -61,8 +64,6 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
-    # A full collection takes seconds: it is left to `memory_is_given_back`.
-    gc.set_threshold(100_000, 20, 10_000)
 
 
 def pytest_collection_modifyitems(items):
