@@ -77,3 +77,28 @@ def test_disagreeing_shapes_are_named():
 def test_a_temperature_that_fits_no_chain_axis_is_named():
     with pytest.raises(te.InputError, match=r"per-chain value has shape \(3,\)"):
         gt.LINEAR_GAUSSIAN.target.logdensity(jnp.ones((4, 2)), jnp.ones(3))
+
+
+def test_derivatives_in_forward_mode_are_those_of_the_function():
+    data = jnp.array([0.5, 2.0])
+
+    def closed(z):
+        return jnp.sum(jnp.sin(z["a"]) * data) * z["b"] ** 2
+
+    def looped(z):
+        """The same value, through a loop of a length that nobody knows before."""
+        return jax.lax.while_loop(lambda x: x[1] < 1, lambda x: (closed(z), x[1] + 1), (0.0, 0))[0]
+
+    z = {"a": jnp.array([0.3, -1.0]), "b": jnp.array(1.5)}
+    forward = te.forward_mode(looped)
+    assert forward(z) == closed(z)
+    for derivative in (jax.grad, jax.hessian):
+        jax.tree.map(
+            lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-5),
+            jax.jit(derivative(forward))(z),
+            derivative(closed)(z),
+        )
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), z)
+    value, grad = te.TemperedTarget(jax.vmap(forward), jax.vmap(forward)).evaluate(batch)[1:3]
+    np.testing.assert_allclose(value, jax.vmap(closed)(batch), rtol=1e-6)
+    np.testing.assert_allclose(grad["b"], jax.vmap(jax.grad(closed))(batch)["b"], rtol=1e-5)

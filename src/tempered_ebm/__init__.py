@@ -43,7 +43,7 @@ from tempered_ebm.kernels.replica_exchange import as_top_level_api as replica_ex
 from tempered_ebm.kernels.replica_exchange import from_mcmc as replica_exchange_from_mcmc
 from tempered_ebm.kernels.tempered import tempered_mala, tempered_ula
 from tempered_ebm.kernels.ula import as_top_level_api as ula
-from tempered_ebm.target import TemperedTarget
+from tempered_ebm.target import TemperedTarget, forward_mode
 
 if _TYPE_CHECKING:
     from tempered_ebm import datasets as datasets
@@ -93,6 +93,7 @@ __all__ = [
     "inference",
     "kernels",
     "learning",
+    "forward_mode",
     "log_evidence",
     "log_normalizer",
     "mala",

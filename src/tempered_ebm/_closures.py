@@ -93,14 +93,21 @@ def _derivatives(
         return jax.vjp(lambda *args: program(constants, *args), *args)[1](cotangent)
 
     def second(constants: list, args: tuple, cotangent: Any) -> Any:
-        return jax.jvp(lambda *args: first(constants, args, cotangent), args, args)
+        def gradient(*args: Any) -> Any:
+            return first(constants, args, cotangent)
+
+        try:
+            return jax.jvp(gradient, args, args)
+        except TypeError:  # A rule for reverse mode alone.
+            gradients, vjp = jax.vjp(gradient, *args)
+            return vjp(gradients)
 
     cotangent = jax.eval_shape(program, constants, *examples)
     for fn in (first, second)[:num_derivatives]:
         try:
             closed = jax.make_jaxpr(fn)(constants, examples, cotangent)
         except TypeError:
-            return  # A rule for reverse mode alone, which no second derivative goes through.
+            return  # A rule that has no second derivative.
         yield (str(closed.jaxpr), *map(_value, closed.consts), *_parts(closed.jaxpr))
 
 

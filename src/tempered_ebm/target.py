@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from tempered_ebm import _chains as chains
 from tempered_ebm import _checks as checks
+from tempered_ebm import _closures
 from tempered_ebm.errors import InputError
 from tempered_ebm.types import LogDensityFn, PerChain, Position
 
@@ -128,3 +130,47 @@ def tempered_logdensity(
     value = temper(temperature, cache.logprior, cache.loglikelihood)
     temper_leaf = functools.partial(temper, temperature)
     return value, jax.tree.map(temper_leaf, cache.logprior_grad, cache.loglikelihood_grad)
+
+
+def forward_mode(logdensity_fn: LogDensityFn) -> LogDensityFn:
+    """Return a log-density of one position whose derivatives are all taken in forward mode.
+
+    For a log-density with a loop of unknown length (``jax.lax.while_loop``), which has no
+    derivatives in reverse mode. A gradient costs one Jacobian-vector product for each coordinate.
+
+    Args:
+        logdensity_fn: ``position -> value``, a scalar for one position; ``jax.vmap`` the result
+            for a batch of chains.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempered_ebm as te
+        >>> def logdensity(z):  # z is halved until it is below one
+        ...     return -jax.lax.while_loop(lambda x: x > 1.0, lambda x: x / 2.0, z) ** 2
+        >>> float(jax.grad(te.forward_mode(logdensity))(2.0))
+        -1.0
+    """
+
+    def differentiable(position: Position) -> Array:
+        # Data that the function closes over are operands of the rule, not parts of it.
+        return _forward(_closures.close(logdensity_fn, position), position)
+
+    return differentiable
+
+
+@jax.custom_jvp
+def _forward(logdensity_fn: LogDensityFn, position: Position) -> Array:
+    return logdensity_fn(position)
+
+
+@_forward.defjvp
+def _forward_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """Take the whole gradient, so that what depends on the tangent is linear and transposes."""
+    logdensity_fn, position = primals
+    vector, unravel = ravel_pytree(position)
+
+    def twice(vector: Array) -> tuple[Array, Array]:
+        value = logdensity_fn(unravel(vector))
+        return value, value
+
+    grad, value = jax.jacfwd(twice, has_aux=True)(vector)
+    return value, grad @ ravel_pytree(tangents[1])[0]

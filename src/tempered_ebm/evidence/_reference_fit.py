@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -81,7 +82,7 @@ def _maximise(
     def climb(u: Array) -> _NewtonResult:
         def iterate(carry: tuple) -> tuple:
             u, value, _, i, values = carry
-            gradient, precision = jax.grad(height)(u), -jax.hessian(height)(u)
+            gradient, precision = jax.grad(height)(u), -_hessian(height, u)
             eigenvalues, vectors = jnp.linalg.eigh(jnp.nan_to_num(precision))
             curvature = jnp.maximum(jnp.abs(eigenvalues), _LEAST_CURVATURE)
             step = vectors @ ((vectors.T @ jnp.nan_to_num(gradient)) / curvature)
@@ -100,10 +101,17 @@ def _maximise(
         zero = jnp.zeros((), jnp.int32)
         first = (u, height(u), jnp.array(jnp.inf, u.dtype), zero, zero + 1)
         u, value, _, i, values = jax.lax.while_loop(unfinished, iterate, first)
-        precision = -jax.hessian(height)(u) / (scale[:, None] * scale[None, :])
+        precision = -_hessian(height, u) / (scale[:, None] * scale[None, :])
         return _NewtonResult(u * scale, value, precision, i, values)
 
     return jax.lax.map(climb, start / scale)
+
+
+def _hessian(fn: Callable[[Array], Array], u: Float[Array, "d"]) -> Float[Array, "d d"]:
+    try:
+        return jax.hessian(fn)(u)
+    except TypeError:  # A rule for reverse mode alone, such as that of an ODE solver.
+        return jax.jacrev(jax.grad(fn))(u)
 
 
 def _search_plan(dimension: int) -> tuple[int, int, int]:

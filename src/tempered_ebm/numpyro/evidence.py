@@ -36,6 +36,7 @@ def log_evidence(
     num_ensembles: int = 32,
     initial_positions: Position | None = None,
     options: Mapping[str, Any] | None = None,
+    forward_mode_differentiation: bool = False,
     **kwargs: Any,
 ) -> EvidenceReport:
     r"""Estimate the log evidence of a NumPyro model, with diagnostics and reliability warnings.
@@ -69,6 +70,7 @@ def log_evidence(
         initial_positions: where they start instead of draws from the prior: a dict of
             *unconstrained* latent sites with a leading axis of ensembles.
         options: further arguments of :func:`tempered_ebm.log_evidence`, by name.
+        forward_mode_differentiation: as in :func:`tempered_ebm.numpyro.split`.
         **kwargs: keyword arguments of the model. One that has the name of an argument here
             can be given by position.
 
@@ -107,7 +109,15 @@ def log_evidence(
     checks.at_least("num_ensembles", num_ensembles, 1)
     options = check_options(options)
     split_key, start_key, run_key = jax.random.split(rng_key, 3)
-    parts = split_with(model, args, kwargs, likelihood_sites, split_key, is_integral=True)
+    parts = split_with(
+        model,
+        args,
+        kwargs,
+        likelihood_sites,
+        split_key,
+        is_integral=True,
+        is_forward=forward_mode_differentiation,
+    )
     _require_distributions(parts.sites, may_be_drawn=initial_positions is None)
     remarks = _remarks(parts)
     for remark in remarks:

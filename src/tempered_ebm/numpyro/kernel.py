@@ -25,7 +25,7 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.kernels import mala, replica_exchange, ula
 from tempered_ebm.numpyro.sites import Model, Sites, check_names, inspect
 from tempered_ebm.numpyro.split import find_start, halves
-from tempered_ebm.target import TemperedTarget
+from tempered_ebm.target import TemperedTarget, forward_mode
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ class Kernel(MCMCKernel):
             Rosenthal 1998).
         likelihood_sites: as in :func:`tempered_ebm.numpyro.split`.
         init_strategy: NumPyro's strategy for initial values.
+        forward_mode_differentiation: as in :func:`tempered_ebm.numpyro.split`.
 
     Raises:
         InputError: if not exactly one of ``model`` and ``potential_fn`` is given, or an
@@ -245,6 +246,7 @@ class Kernel(MCMCKernel):
         target_accept_prob: float = MALA_TARGET_ACCEPTANCE,
         likelihood_sites: Collection[str] | None = None,
         init_strategy: Callable = init_to_uniform,
+        forward_mode_differentiation: bool = False,
     ) -> None:
         if (model is None) == (potential_fn is None):
             raise InputError(
@@ -255,6 +257,7 @@ class Kernel(MCMCKernel):
             if given is not None:
                 checks.function(name, given, "that NumPyro can run")
         checks.function("init_strategy", init_strategy, "of NumPyro, such as init_to_uniform")
+        checks.flag("forward_mode_differentiation", forward_mode_differentiation)
         checks.flag("adapt_step_size", adapt_step_size)
         checks.flag("adapt_mass_matrix", adapt_mass_matrix)
         checks.positive("target_accept_prob", target_accept_prob)
@@ -278,6 +281,7 @@ class Kernel(MCMCKernel):
         self._target_accept_prob = target_accept_prob
         self._likelihood_sites = likelihood_sites
         self._init_strategy = init_strategy
+        self._is_forward = forward_mode_differentiation
         self._num_warmup = 0
         self._sites: Sites | None = None
         # NumPyro's driver calls ``init`` again while this is None.
@@ -334,7 +338,7 @@ class Kernel(MCMCKernel):
 
             def search(key: PRNGKey) -> Position:
                 model, strategy = self._frozen(), self._init_strategy
-                return find_start(model, model_args, kwargs, key, strategy)
+                return find_start(model, model_args, kwargs, key, strategy, self._is_forward)
 
             if init_params is None:
                 init_params = search(start_key)
@@ -372,12 +376,16 @@ class Kernel(MCMCKernel):
     def _density(self, args: tuple, kwargs: dict, z: Position) -> TemperedTarget | LogDensityFn:
         if self._potential_fn is not None:
             potential_fn = self._potential_fn
-            return lambda z: -potential_fn(z)
+            return self._differentiable(lambda z: -potential_fn(z))
         model = handlers.seed(self._frozen(), jax.random.key(0))
         if not self._algorithm.needs_target or self._sites is None:
-            return lambda z: -potential_energy(model, args, kwargs, z)
+            return self._differentiable(lambda z: -potential_energy(model, args, kwargs, z))
         names = self._sites.choose_likelihood(self._likelihood_sites)
-        return halves(self._frozen(), args, kwargs, names, jax.random.key(0), z)
+        key = jax.random.key(0)
+        return halves(self._frozen(), args, kwargs, names, key, z, is_forward=self._is_forward)
+
+    def _differentiable(self, logdensity_fn: LogDensityFn) -> LogDensityFn:
+        return forward_mode(logdensity_fn) if self._is_forward else logdensity_fn
 
     def _adapter(self) -> tuple[Callable, Callable]:
         adapt_step_size, adapt_mass_matrix = self._adapts

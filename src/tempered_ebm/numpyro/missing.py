@@ -22,6 +22,7 @@ from numpyro.primitives import Messenger
 from numpyro import handlers
 from tempered_ebm import _closures
 from tempered_ebm.numpyro.sites import Fixed, Model
+from tempered_ebm.target import forward_mode
 from tempered_ebm.types import PRNGKey
 
 _NUM_LOOKS = 3
@@ -127,7 +128,12 @@ class _Changed(Messenger):
 
 
 def find(
-    model: Model, args: tuple, kwargs: dict, names: tuple[str, ...], rng_key: PRNGKey
+    model: Model,
+    args: tuple,
+    kwargs: dict,
+    names: tuple[str, ...],
+    rng_key: PRNGKey,
+    is_forward: bool = False,
 ) -> Missing:
     """Return what the masked latent sites of a model are to its integral.
 
@@ -140,6 +146,7 @@ def find(
         kwargs: its keyword arguments.
         names: masked latent sites.
         rng_key: key of the places.
+        is_forward: whether derivatives are taken in forward mode.
     """
     event_ndims: dict[str, int] = {}
 
@@ -167,7 +174,7 @@ def find(
             return sum((_weighted(value) for value in seen), start=jnp.zeros(()))
 
         def enters(fn: Callable[[dict], Array]) -> dict:
-            grads = jax.grad(fn)(chosen)
+            grads = jax.grad(forward_mode(fn) if is_forward else fn)(chosen)
             return {n: (g.reshape(*shapes[n], -1) != 0).any(-1) for n, g in grads.items()}
 
         chosen = {name: values[name] for name in names}

@@ -27,7 +27,7 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.numpyro.missing import NOTHING_MISSING, Missing
 from tempered_ebm.numpyro.missing import find as find_missing
 from tempered_ebm.numpyro.sites import Model, Sites, inspect
-from tempered_ebm.target import TemperedTarget
+from tempered_ebm.target import TemperedTarget, forward_mode
 from tempered_ebm.types import LogDensityFn, Position, PRNGKey
 
 
@@ -65,6 +65,7 @@ def split(
     *args: Any,
     likelihood_sites: Collection[str] | None = None,
     rng_key: PRNGKey | None = None,
+    forward_mode_differentiation: bool = False,
     **kwargs: Any,
 ) -> SplitModel:
     r"""Split a NumPyro model into prior and likelihood, in unconstrained space.
@@ -90,6 +91,8 @@ def split(
             place of all observed sites that are no factors.
         rng_key: key of the initial position and of subsamples; ``jax.random.key(0)`` by
             default.
+        forward_mode_differentiation: take derivatives by :func:`tempered_ebm.forward_mode`, as
+            loops of unknown length need.
         **kwargs: keyword arguments of the model.
 
     Returns:
@@ -114,7 +117,9 @@ def split(
         (4,)
     """
     key = jax.random.key(0) if rng_key is None else rng_key
-    return split_with(model, args, kwargs, likelihood_sites, key)
+    return split_with(
+        model, args, kwargs, likelihood_sites, key, is_forward=forward_mode_differentiation
+    )
 
 
 def split_with(
@@ -125,19 +130,21 @@ def split_with(
     rng_key: PRNGKey,
     *,
     is_integral: bool = False,
+    is_forward: bool = False,
 ) -> SplitModel:
     """Split a model as :func:`split` does, or, for its integral, as :class:`Missing` says."""
     checks.function("model", model, "that makes NumPyro's statements")
     checks.key("rng_key", rng_key)
+    checks.flag("forward_mode_differentiation", is_forward)
     sites = inspect(model, args, kwargs, rng_key)
     frozen = handlers.substitute(model, data=sites.constants)
     missing = NOTHING_MISSING
     if is_integral and sites.masked:
-        missing = find_missing(frozen, args, kwargs, sites.masked, rng_key)
+        missing = find_missing(frozen, args, kwargs, sites.masked, rng_key, is_forward)
         sites = inspect(missing.in_prior(frozen), args, kwargs, rng_key)
     names = sites.choose_likelihood(likelihood_sites)
     prior = missing.in_prior(frozen)
-    start = find_start(prior, args, kwargs, rng_key)
+    start = find_start(prior, args, kwargs, rng_key, is_forward=is_forward)
     unsampled = (*(name for name in sites.scaled if name in sites.latent), *sites.observed)
 
     def constrain(position: Position) -> dict[str, Array]:
@@ -150,7 +157,7 @@ def split_with(
         return jax.vmap(missing.without_idle)(draws) if missing.sites else draws
 
     return SplitModel(
-        target=halves(frozen, args, kwargs, names, rng_key, start, missing),
+        target=halves(frozen, args, kwargs, names, rng_key, start, missing, is_forward),
         initial_position=missing.without_idle(start),
         constrain=constrain,
         sample_prior=sample_prior,
@@ -167,6 +174,7 @@ def find_start(
     kwargs: dict,
     rng_key: PRNGKey,
     init_strategy: Callable = init_to_uniform,
+    is_forward: bool = False,
 ) -> dict[str, Array]:
     """Return an unconstrained position at which the model and its gradient are finite.
 
@@ -178,7 +186,12 @@ def find_start(
 
     def search(key: PRNGKey) -> tuple[dict[str, Array], Array]:
         start, energy, grad = initialize_model(
-            key, model, init_strategy=init_strategy, model_args=args, model_kwargs=kwargs
+            key,
+            model,
+            init_strategy=init_strategy,
+            model_args=args,
+            model_kwargs=kwargs,
+            forward_mode_differentiation=is_forward,
         ).param_info
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((energy, grad))]
         return start, jnp.stack(finite).all()
@@ -202,6 +215,7 @@ def halves(
     rng_key: PRNGKey,
     example: dict[str, Array],
     missing: Missing = NOTHING_MISSING,
+    is_forward: bool = False,
 ) -> TemperedTarget:
     """Return the target of a model from its likelihood sites and an unconstrained position."""
     shapes = {name: np.shape(value) for name, value in missing.without_idle(example).items()}
@@ -219,7 +233,7 @@ def halves(
             return jnp.asarray(log_density(visible, args, kwargs, {})[0], float)
 
         def logdensity(position: Position) -> Float[Array, "*chains"]:
-            mapped = one_chain
+            mapped = forward_mode(one_chain) if is_forward else one_chain
             for _ in range(_chain_ndim(position, shapes)):
                 mapped = jax.vmap(mapped)
             return mapped(position)
