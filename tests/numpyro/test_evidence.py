@@ -249,6 +249,8 @@ class Report:
 
     posterior: dict
     warnings: tuple[str, ...] = ()
+    why: str = ""
+    cost: te.evidence.Cost = te.evidence.Cost(1, 1, 1, 1.0)
 
 
 def one_draw_each(positions):
@@ -365,3 +367,36 @@ def test_what_is_bounded():
                  constraints.ordered_vector, constraints.interval(0.0, jnp.inf)]  # fmt: skip
     assert all(map(_is_bounded, bounded))
     assert not any(map(_is_bounded, unbounded))
+
+
+def groups(y, error):
+    """Means of groups around zero, with a common scale."""
+    scale = numpyro.sample("scale", dist.HalfNormal(2.0))
+    with numpyro.plate("groups", y.size):
+        mean = numpyro.sample("mean", dist.Normal(0.0, scale))
+        numpyro.sample("y", dist.Normal(mean, error), obs=y)
+
+
+def test_priors_of_random_scale_are_noticed():
+    y = jnp.arange(4.0)
+    assert te.numpyro.split(groups, y, 1.0).sites.hierarchical == ("mean",)
+    assert te.numpyro.split(models.linear_gaussian).sites.hierarchical == ()
+
+
+@pytest.mark.slow
+@pytest.mark.statistical
+@pytest.mark.parametrize(("error", "is_centred"), [(3.0, False), (0.1, True)])
+def test_a_hierarchy_is_run_in_the_parametrisation_that_suits_it(error, is_centred):
+    """Few data make a funnel of the centred one, many data of the other."""
+    y = np.array([-1.0, 0.5, 2.0, 1.5, -0.5])
+
+    def integrand(scale):
+        return 2 * stats.norm.pdf(scale, 0, 2) * stats.norm.pdf(y, 0, np.hypot(scale, error)).prod()
+
+    truth = np.log(integrate.quad(integrand, 0, 20)[0])
+    report = te.numpyro.log_evidence(gt.key(3), groups, jnp.array(y), error)
+    assert abs(report.log_evidence - truth) < gt.z_threshold(1) * report.standard_error
+    assert report.standard_error < 0.02
+    assert report.warnings == ()
+    assert report.why.endswith("non-centred") != is_centred
+    assert set(report.posterior) == {"scale", "mean"}

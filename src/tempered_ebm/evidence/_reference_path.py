@@ -20,9 +20,10 @@ from tempered_ebm.evidence import _frozen_run as recorder
 from tempered_ebm.evidence import _reference_fit as fitting
 from tempered_ebm.evidence._frozen_run import VALUE_COST, EvaluationCount, Journal, RunBudget
 from tempered_ebm.evidence._reference import Reference, importance_draws
+from tempered_ebm.evidence._vectorized_target import vectorize
 from tempered_ebm.kernels import replica_exchange, tempered
 from tempered_ebm.target import TemperedTarget
-from tempered_ebm.types import PRNGKey
+from tempered_ebm.types import Position, PRNGKey
 
 LARGEST_DIMENSION = 256
 LONGEST_PATH = 10.0
@@ -129,6 +130,23 @@ class Candidate(NamedTuple):
             log_weights: of independent draws of the reference.
         """
         return coverage.bridge(log_weights, self.unseen_log_ratio, self.ancestors)
+
+
+def path_length(
+    rng_key: PRNGKey, target: TemperedTarget, positions: Position
+) -> tuple[float, EvaluationCount]:
+    """Return the length of the path from a fitted reference, and the evaluations that it took.
+
+    Args:
+        rng_key: key of exploration and fit.
+        target: prior and likelihood of one position.
+        positions: draws from the prior.
+    """
+    batched, vectors, _ = vectorize(target, positions)
+    if vectors.shape[1] > LARGEST_DIMENSION:
+        return math.inf, EvaluationCount(0, 0)
+    candidate = find(rng_key, batched, vectors, None)
+    return candidate.length if candidate.has_arrived else math.inf, candidate.spent
 
 
 def find(

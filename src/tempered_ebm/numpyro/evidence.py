@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
+import time
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
+from numpyro.infer.reparam import LocScaleReparam
 
+from numpyro import handlers
 from tempered_ebm import _checks as checks
 from tempered_ebm import _closures, evidence
 from tempered_ebm.errors import InputError
@@ -59,6 +63,10 @@ def log_evidence(
     - under a scale (``handlers.scale``, a subsampled plate) a site has a power of its
       density. Of a likelihood, that is the evidence of a power likelihood and not of the data;
       of a latent site, its prior is the renormalised power in *unconstrained* space.
+
+    Where the scale of a location-scale prior is random, as in a hierarchical model, both the given
+    and the non-centred parametrisation (Papaspiliopoulos, Roberts and Sköld 2007) are explored, and
+    the one with the shorter path is taken: the evidence is the same.
 
     Args:
         rng_key: key of everything: subsamples, starts and the run.
@@ -119,28 +127,50 @@ def log_evidence(
         is_forward=forward_mode_differentiation,
     )
     _require_distributions(parts.sites, may_be_drawn=initial_positions is None)
+    given, options = parts, _from_the_prior(parts, options)
     remarks = _remarks(parts)
     for remark in remarks:
         warnings.warn(remark, stacklevel=2)
-    if initial_positions is None:
-        num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
+    is_given = initial_positions is not None
+    num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
+    if not is_given:
         initial_positions, lost = _starts(start_key, parts, num_starts)
         if lost > _MOST_LOST:
             dtype = jax.tree.leaves(initial_positions)[0].dtype
             remarks = (*remarks, _lost_mass(lost, dtype))
             warnings.warn(remarks[-1], stacklevel=2)
+    names = parts.sites.hierarchical
+    may_choose = options.get("path") != "prior" and "budget" not in options and not is_given
+    spent = evidence.Cost(0, 0, 0, 0.0)
+    if names and may_choose:
+        other_model = handlers.reparam(model, config={name: LocScaleReparam(0) for name in names})
+        other = split_with(other_model, args, kwargs, likelihood_sites, split_key, is_integral=True)
+        pairs = [(parts, initial_positions), (other, _starts(start_key, other, num_starts)[0])]
+        (parts, initial_positions), spent = _shortest(run_key, pairs)
     report = evidence.log_evidence(
         run_key,
         parts.target,
         initial_positions,
-        **{"num_ensembles": num_ensembles, **_from_the_prior(parts, options)},
+        **{"num_ensembles": num_ensembles, **options},
     )
     sites = _closures.call(jax.vmap(jax.vmap(parts.constrain)), report.posterior)
+    hidden = [f"{name}_decentered" for name in names]
     return dataclasses.replace(
         report,
+        why=f"{report.why}; non-centred" if parts is not given else report.why,
         warnings=(*report.warnings, *remarks),
-        posterior=jax.tree.map(np.asarray, sites),
+        cost=evidence.Cost(*map(operator.add, report.cost, spent)),
+        posterior={name: np.asarray(x) for name, x in sites.items() if name not in hidden},
     )
+
+
+def _shortest(rng_key: PRNGKey, pairs: list[tuple[SplitModel, Position]]) -> tuple[Any, Any]:
+    """Return the parametrisation that a reference is closest to, and what finding it took."""
+    began = time.perf_counter()
+    found = [reference_path.path_length(rng_key, parts.target, starts) for parts, starts in pairs]
+    gradients, values = np.sum([spent for _, spent in found], axis=0).tolist()
+    best = int(np.argmin([length for length, _ in found]))
+    return pairs[best], evidence.Cost(gradients, values, gradients, time.perf_counter() - began)
 
 
 def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 from numpyro.distributions import ImproperUniform, MaskedDistribution, Unit, constraints
 from numpyro.infer import init_to_uniform
 
@@ -31,6 +32,9 @@ _BOUNDED = tuple(
 )
 
 
+_LOCATION_SCALE = (dist.Normal, dist.StudentT, dist.Cauchy, dist.Laplace, dist.Gumbel)
+
+
 class Sites(NamedTuple):
     """Names and properties of the sites of a model.
 
@@ -44,6 +48,7 @@ class Sites(NamedTuple):
             there is no distribution.
         masked: names of latent sites whose density is masked.
         constants: plates and parameters, to be kept as they are.
+        hierarchical: names of latent sites of a location-scale family whose scale is random.
     """
 
     latent: tuple[str, ...]
@@ -54,6 +59,7 @@ class Sites(NamedTuple):
     improper: tuple[str, ...]
     masked: tuple[str, ...]
     constants: dict[str, Any]
+    hierarchical: tuple[str, ...] = ()
 
     def choose_likelihood(self, names: Collection[str] | None) -> tuple[str, ...]:
         """Return the likelihood sites in the order of the model."""
@@ -89,16 +95,26 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
     """
     facts: dict[str, Sites] = {}
 
-    def run(key: PRNGKey) -> dict[str, Any]:
+    def run(key: PRNGKey) -> tuple[dict[str, Any], dict[str, Any]]:
         started = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform())
         trace = handlers.trace(started).get_trace(*args, **kwargs)
-        facts["sites"] = _describe(trace)
+        sites = facts["sites"] = _describe(trace)
         kept = ("plate", "param", "mutable")
-        return {name: site["value"] for name, site in trace.items() if site["type"] in kept}
+        constants = {name: site["value"] for name, site in trace.items() if site["type"] in kept}
+        bases = {name: _layers(trace[name]["fn"])[-1] for name in sites.latent}
+        scaled = (*sites.scaled, *sites.masked)
+        return constants, {
+            name: base.scale
+            for name, base in bases.items()
+            if isinstance(base, _LOCATION_SCALE) and name not in scaled
+        }
 
     # Compiling one program takes a fraction of the time of compiling its operations.
-    constants = _closures.call(run, rng_key)
-    return facts["sites"]._replace(constants=constants)
+    constants, scales = _closures.call(run, rng_key)
+    # The scale of a hierarchical prior is another one in another run.
+    others = _closures.call(run, jax.random.fold_in(rng_key, 1))[1] if scales else {}
+    hierarchical = tuple(n for n in scales if not np.array_equal(scales[n], others[n]))
+    return facts["sites"]._replace(constants=constants, hierarchical=hierarchical)
 
 
 def _describe(trace: dict[str, dict]) -> Sites:
