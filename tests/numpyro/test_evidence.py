@@ -250,7 +250,7 @@ class Report:
     posterior: dict
     warnings: tuple[str, ...] = ()
     why: str = ""
-    cost: te.evidence.Cost = te.evidence.Cost(1, 1, 1, 1.0)
+    cost: tuple = (1, 1, 1, 1.0)
 
 
 def one_draw_each(positions):
