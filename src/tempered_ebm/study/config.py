@@ -6,138 +6,143 @@ import dataclasses
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
-from tempered_ebm.training.config import DataConfig
+from tempered_ebm.training import config as base
 from tempered_ebm.training.latent import config as latent
 from tempered_ebm.training.latent.config import EstimatorName, Schedule
 
 Executor = Literal["local", "ray"]
 
 
+def _check_power(name: str, value: float) -> None:
+    if value != 0:
+        checks.positive(name, value)
+
+
 @dataclass(frozen=True)
-class GridConfig:
+class GridConfig(base.Options):
     """Axes of the grid; every combination is a cell."""
 
     estimators: tuple[EstimatorName, ...] = ("posterior", "path", "covariance", "pooled")
     """Estimators of the learning gradient."""
     schedules: tuple[Schedule, ...] = ("power",)
     """Families of temperature ladders."""
-    powers: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 6.0, 10.0)
+    powers: tuple[Annotated[float, _check_power], ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 6.0, 10.0)
     """Exponents p of the power ladder; 0 is no ladder at all, the plain posterior estimator. Other
     families have no exponent."""
     num_temperatures: tuple[int, ...] = (6,)
     """Lengths of the ladder."""
-    batch_sizes: tuple[int, ...] = (32,)
+    batch_sizes: tuple[base.Count, ...] = (32,)
     """Training images per update."""
-    posterior_steps: tuple[int, ...] = (10,)
+    posterior_steps: tuple[base.Count, ...] = (10,)
     """Langevin steps of the posterior chains per update."""
     metropolis: tuple[bool, ...] = (False,)
     """Whether steps are Metropolis-adjusted."""
     replica_exchange: tuple[bool, ...] = (True,)
     """Whether neighbouring temperatures swap."""
-    repeats: int = 5
+    repeats: base.Count = 5
     """Runs of each cell. Repeat r has the same initial networks and the same order of images in
     every cell."""
 
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        for name, values in vars(self).items():
+            if isinstance(values, tuple) and (not values or len(set(values)) != len(values)):
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} must list distinct values, got {list(values)}")
+        # The geometric ladder is 0, t_min, ..., 1.
+        fewest = 3 if "geometric" in self.schedules else 2
+        for number in self.num_temperatures:
+            checks.at_least("--num-temperatures", number, fewest)
+
 
 @dataclass(frozen=True)
-class RunsConfig:
+class RunsConfig(base.Options):
     """Every run of the grid."""
 
-    num_steps: int = 1500
+    num_steps: base.Count = 1500
     """Parameter updates of each run."""
     path_weight: PathWeight = "inverse"
     """Weight of the path estimator: inverse is the generator's gradient of the original
     thermodynamic-integration training, with a prior that learns."""
-    prior_steps: int = 30
+    prior_steps: base.Count = 30
     """Langevin steps of the prior chains per update."""
-    prior_step_size: float = 0.08
+    prior_step_size: base.Positive = 0.08
     """Step size h of the prior chains."""
-    posterior_step_size: float = 0.005
+    posterior_step_size: base.Positive = 0.005
     """Step size h of the posterior chains at temperature 1."""
-    learning_rate: float = 1e-3
+    learning_rate: base.Positive = 1e-3
     """Initial learning rate of both networks, decaying by a cosine."""
 
 
 @dataclass(frozen=True)
-class MeasureConfig:
+class MeasureConfig(base.Options):
     """Measurements along every run."""
 
-    record_every: int = 150
+    record_every: base.Count = 150
     """Updates between measurements of the gradient."""
-    gradient_batches: int = 8
+    gradient_batches: Annotated[int, base.at_least(2)] = 8
     """Minibatches whose gradients are estimated."""
-    gradient_repeats: int = 4
+    gradient_repeats: Annotated[int, base.at_least(2)] = 4
     """Estimates per minibatch, with independent noise from the same starts."""
-    num_quality: int = 5
+    num_quality: base.Count = 5
     """Times in a run at which images are generated and compared with held-out ones, evenly spaced;
     the last is the end."""
-    num_bias: int = 2
+    num_bias: base.Count = 2
     """Times in a run at which the gradient is compared with a long-run reference; the last is
     the end."""
-    num_images: int = 1000
+    num_images: Annotated[int, base.at_least(2)] = 1000
     """Images generated each time."""
-    sampling_steps: int = 100
+    sampling_steps: base.Count = 100
     """Langevin steps of the chains that generate them, from N(0, I)."""
-    reference_steps: int = 300
+    reference_steps: Annotated[int, base.at_least(3)] = 300
     """Steps of the adjusted replica-exchange chains behind the reference gradient; the first third
     is discarded."""
 
 
 @dataclass(frozen=True)
-class PlaceConfig:
+class PlaceConfig(base.Options):
     """Where and how the study runs."""
 
     output_dir: Path = Path("studies")
     """Folder that receives the study folder."""
     name: str = "study"
     """Name of the study folder. A study of that name with the same settings is continued."""
-    seed: int = 0
+    seed: base.Seed = 0
     """Seed of everything."""
     executor: Executor = "local"
     """local: one job after the other in this process; ray: jobs on a Ray cluster."""
     address: str | None = None
     """Address of an existing Ray cluster; a local one is started without it."""
-    most_runs_at_once: int = 40
+    most_runs_at_once: base.Count = 40
     """Runs that share one program, at most; bounds memory."""
-    temperature_block: int | None = None
+    temperature_block: base.Count | None = None
     """Temperatures at which the generators are evaluated at a time, to save memory; results do not
     depend on it but for rounding. Default: all at once."""
+
+    def validate(self) -> None:
+        """Check every option of the group."""
+        super().validate()
+        if not self.name or Path(self.name).name != self.name:
+            raise InputError(f"--name must be a plain folder name, got {self.name!r}")
+        if self.address is not None and self.executor != "ray":
+            raise InputError(f"--address goes with --executor ray, got {self.address!r}")
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """Everything that defines a study."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: base.DataConfig = field(default_factory=base.DataConfig)
     grid: GridConfig = field(default_factory=GridConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     place: PlaceConfig = field(default_factory=PlaceConfig)
-
-
-_AT_LEAST = {
-    "batch_sizes": 1,
-    "posterior_steps": 1,
-    "repeats": 1,
-    "num_steps": 1,
-    "prior_steps": 1,
-    "record_every": 1,
-    "gradient_batches": 2,
-    "gradient_repeats": 2,
-    "num_quality": 1,
-    "num_bias": 1,
-    "num_images": 2,
-    "sampling_steps": 1,
-    "reference_steps": 3,
-    "most_runs_at_once": 1,
-    "temperature_block": 1,
-}
-_POSITIVE = ("prior_step_size", "posterior_step_size", "learning_rate")
 
 
 def validate(config: StudyConfig) -> None:
@@ -146,35 +151,13 @@ def validate(config: StudyConfig) -> None:
     Raises:
         InputError: naming the option, the value and what was expected.
     """
-    grid, place = config.grid, config.place
-    for section in (grid, config.runs, config.measure, place):
-        for name, value in vars(section).items():
-            option = "--" + name.replace("_", "-")
-            values = value if isinstance(value, tuple) else (value,)
-            if not values or len(set(values)) != len(values):
-                raise InputError(f"{option} must list distinct values, got {list(values)}")
-            for one in values:
-                if one is not None and name in _AT_LEAST:
-                    checks.at_least(option, one, _AT_LEAST[name])
-                if name in _POSITIVE:
-                    checks.positive(option, one)
-    for power in grid.powers:
-        if power != 0:
-            checks.positive("--powers", power)
-    # The geometric ladder is 0, t_min, ..., 1.
-    fewest = 3 if "geometric" in grid.schedules else 2
-    for number in grid.num_temperatures:
-        checks.at_least("--num-temperatures", number, fewest)
+    for group in (config.grid, config.runs, config.measure, config.place):
+        group.validate()
     if config.runs.num_steps % config.measure.record_every:
         raise InputError(
             f"--num-steps must be a multiple of --record-every, got {config.runs.num_steps} and "
             f"{config.measure.record_every}"
         )
-    checks.seed("--seed", place.seed)
-    if not place.name or Path(place.name).name != place.name:
-        raise InputError(f"--name must be a plain folder name, got {place.name!r}")
-    if place.address is not None and place.executor != "ray":
-        raise InputError(f"--address goes with --executor ray, got {place.address!r}")
 
 
 @dataclass(frozen=True)

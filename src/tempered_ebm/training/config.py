@@ -8,13 +8,14 @@ configuration. This module is light enough to be imported for ``--help``.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args, get_origin
 
 from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import (
@@ -71,38 +72,6 @@ _SMALL_IMAGE = 16
 _POINT_RATE, _IMAGE_RATE = 3e-3, 1e-3
 
 
-@dataclass(frozen=True)
-class Options:
-    """A group of options, a frozen dataclass."""
-
-    def validate(self) -> None:
-        """Check every value that can be checked without the data.
-
-        Raises:
-            InputError: naming the option, the value and what was expected.
-        """
-
-    def scaled(self, factor: float) -> Self:
-        """Return the options with learning rates and step sizes multiplied by ``factor``."""
-        return self
-
-    def with_defaults(self, **defaults: Any) -> Self:
-        """Return the options in which every None of those named has its default."""
-        missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
-        return dataclasses.replace(self, **missing)
-
-    def _check(self, check: Callable[..., None], *names: str, **bounds: float) -> None:
-        """Apply a check, such as ``checks.positive``, to those of these options that are given."""
-        for name in names:
-            if (value := getattr(self, name)) is not None:
-                check("--" + name.replace("_", "-"), value, **bounds)
-
-    def _times(self, factor: float, *names: str) -> Self:
-        """Return the options with those of these that are given multiplied by ``factor``."""
-        given = {name: x for name in names if (x := getattr(self, name)) is not None}
-        return dataclasses.replace(self, **{name: x * factor for name, x in given.items()})
-
-
 def check_fraction(name: str, value: float) -> None:
     """Require a value between 0 and 1, both excluded.
 
@@ -123,6 +92,62 @@ def check_nonnegative(name: str, value: float) -> None:
         raise InputError(f"{name} must be at least 0 and finite, got {value}")
 
 
+def at_least(minimum: int) -> Callable[[str, Any], None]:
+    """Return the check of an option that is an integer of at least ``minimum``."""
+    return functools.partial(checks.at_least, minimum=minimum)
+
+
+# Types of options that carry their check, which ``Options.validate`` makes.
+Natural = Annotated[int, at_least(0)]
+Count = Annotated[int, at_least(1)]
+Seed = Annotated[int, checks.seed]
+Positive = Annotated[float, checks.positive]
+Nonnegative = Annotated[float, check_nonnegative]
+Fraction = Annotated[float, check_fraction]
+Probability = Annotated[float, checks.in_unit_interval]
+
+
+@dataclass(frozen=True)
+class Options:
+    """A group of options, a frozen dataclass."""
+
+    def validate(self) -> None:
+        """Check every value that can be checked without the data.
+
+        A check of one option is in its type; groups add those that concern several.
+
+        Raises:
+            InputError: naming the option, the value and what was expected.
+        """
+        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            _make_checks("--" + name.replace("_", "-"), hint, getattr(self, name))
+
+    def scaled(self, factor: float) -> Self:
+        """Return the options with learning rates and step sizes multiplied by ``factor``."""
+        return self
+
+    def with_defaults(self, **defaults: Any) -> Self:
+        """Return the options in which every None of those named has its default."""
+        missing = {name: x for name, x in defaults.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
+
+    def _times(self, factor: float, *names: str) -> Self:
+        """Return the options with those of these that are given multiplied by ``factor``."""
+        given = {name: x for name in names if (x := getattr(self, name)) is not None}
+        return dataclasses.replace(self, **{name: x * factor for name, x in given.items()})
+
+
+def _make_checks(name: str, hint: Any, value: Any) -> None:
+    """Make the checks that a type carries, itself or inside, on a value other than None."""
+    if value is None:
+        return
+    for check in getattr(hint, "__metadata__", ()):
+        check(name, value)
+    for inner in get_args(hint):
+        for item in value if get_origin(hint) is tuple else (value,):
+            _make_checks(name, inner, item)
+
+
 @dataclass(frozen=True)
 class DataConfig(Options):
     """Data."""
@@ -138,18 +163,19 @@ class DataConfig(Options):
     data_name: str | None = None
     """Name of a Hugging Face data set, such as ylecun/mnist; --data-dir in its place is a folder
     written by save_to_disk."""
-    image_size: int | None = None
+    image_size: Count | None = None
     """Height and width that the centre square of every image is brought to. Default: 64 for
     celeba, else that of the images."""
     grayscale: bool = False
     """Turn colours into one channel."""
-    validation: float | None = None
+    validation: Fraction | None = None
     """Fraction of the training images that is set apart for validation, class by class."""
-    held_out_label: int | None = None
+    held_out_label: Natural | None = None
     """Class that is left out of every part, to be found as an anomaly."""
 
     def validate(self) -> None:
         """Check every option of the group."""
+        super().validate()
         if (self.dataset == "npz") != (self.data_file is not None):
             raise InputError(
                 f"--data-file goes with --dataset npz, got --dataset {self.dataset} and "
@@ -171,15 +197,12 @@ class DataConfig(Options):
                 "--data-dir goes with every --dataset but digits, npz and points, got --dataset "
                 f"{self.dataset} and --data-dir {self.data_dir}"
             )
-        self._check(checks.at_least, "image_size", minimum=1)
         of_images = (self.image_size, self.grayscale, self.validation, self.held_out_label)
         if self.dataset in POINTS and of_images != (None, False, None, None):
             raise InputError(
                 "--image-size, --grayscale, --validation and --held-out-label are about images, "
                 f"got --dataset {self.dataset}"
             )
-        self._check(check_fraction, "validation")
-        self._check(checks.at_least, "held_out_label", minimum=0)
 
     def resolve(self, dataset: AnyDataset) -> Self:
         """Make paths absolute, and fill in the size of images that depends on the data."""
@@ -201,55 +224,41 @@ class AnyDataConfig(DataConfig):
     """Exact draws from a density of the plane; the embedded 8x8 digits; an npz file of images; a
     known data set in the files of its authors; a folder of pictures; or a data set of the package
     datasets."""
-    num_points: int = 10_000
+    num_points: Annotated[int, at_least(2)] = 10_000
     """Draws from a density of the plane, a fifth of which is held out."""
-    data_seed: int = 0
+    data_seed: Seed = 0
     """Seed of these draws."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(checks.at_least, "num_points", minimum=2)
-        self._check(checks.seed, "data_seed")
 
 
 @dataclass(frozen=True)
 class BaseOptimizerConfig(Options):
     """Optimisation, as the training loop knows it."""
 
-    num_steps: int | None = None
+    num_steps: Count | None = None
     """Parameter updates. Default: 4000 for images up to 16 pixels, else 3000."""
-    batch_size: int = 100
+    batch_size: Count = 100
     """Training images per update."""
-    weight_decay: float = 0.0
+    weight_decay: Nonnegative = 0.0
     """Decoupled weight decay."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.at_least, "num_steps", "batch_size", minimum=1)
-        self._check(check_nonnegative, "weight_decay")
 
 
 @dataclass(frozen=True)
 class RateShape(Options):
     """Parameters of the schedules of learning rates."""
 
-    rate_warmup: int = 100
+    rate_warmup: Natural = 100
     """Updates in which warmup_cosine rises from 0."""
-    rate_decay: float = 0.5
+    rate_decay: Fraction = 0.5
     """Factor of exponential and step."""
-    rate_decay_every: int = 1000
+    rate_decay_every: Count = 1000
     """Updates after which exponential and step have applied the factor once."""
 
     def validate_rates(self, names: Collection[RateSchedule], num_steps: int | None) -> None:
-        """Check the parameters against the schedules that are used and the length of the run.
+        """Check the warm-up against the schedules that are used and the length of the run.
 
         Raises:
             InputError: naming the option, the value and what was expected.
         """
-        self._check(checks.at_least, "rate_warmup", minimum=0)
-        self._check(checks.at_least, "rate_decay_every", minimum=1)
-        self._check(check_fraction, "rate_decay")
         if "warmup_cosine" in names and num_steps is not None and self.rate_warmup >= num_steps:
             raise InputError(
                 f"--rate-warmup must be below the {num_steps} updates of --num-steps, "
@@ -261,17 +270,17 @@ class RateShape(Options):
 class AdamConfig(RateShape, BaseOptimizerConfig):
     """Optimisation of all parameters by AdamW."""
 
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Initial learning rate. Default: 0.003 for points of the plane, 0.001 for images."""
     rate_schedule: RateSchedule = "cosine"
     """Learning rate: constant; cosine, to 0 at the end; warmup_cosine, up from 0 before;
     exponential, smoothly by --rate-decay every --rate-decay-every updates; step, the same in
     steps."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Largest norm of the gradient; a longer one is shortened to it. Default: no limit."""
     first_moment_decay: float = 0.9
     """Decay of Adam's moving average of the gradient; 0 for the newest gradient alone."""
-    average_decay: float | None = None
+    average_decay: Fraction | None = None
     """Decay of an exponential moving average of the parameters, such as 0.999; sampling and
     evaluation then use the average. Default: none is kept."""
 
@@ -279,13 +288,11 @@ class AdamConfig(RateShape, BaseOptimizerConfig):
         """Check every option of the group."""
         super().validate()
         self.validate_rates((self.rate_schedule,), self.num_steps)
-        self._check(checks.positive, "learning_rate", "clip")
         if not 0 <= self.first_moment_decay < 1:
             raise InputError(
                 "--first-moment-decay must be at least 0 and below 1, got "
                 f"{self.first_moment_decay}"
             )
-        self._check(check_fraction, "average_decay")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with the learning rate multiplied by ``factor``."""
@@ -296,22 +303,20 @@ class AdamConfig(RateShape, BaseOptimizerConfig):
 class GuardConfig(Options):
     """Limits of divergence, and rollbacks."""
 
-    max_skipped: int = 10
+    max_skipped: Count = 10
     """Updates in a row with a gradient that is not finite after which the run rolls back; so does
     it if all updates of a logging interval are."""
     explosion: float = 100.0
     """The run rolls back if loss, energies or second moments of a row exceed this multiple of their
     running median (or of 1, if that is larger)."""
-    max_rollbacks: int = 3
+    max_rollbacks: Natural = 3
     """Times that a run returns to its last good checkpoint before it stops with an error."""
-    rollback_factor: float = 0.5
+    rollback_factor: Fraction = 0.5
     """Factor on learning rates and step sizes at every rollback."""
 
     def validate(self) -> None:
         """Check every option of the group."""
-        self._check(checks.at_least, "max_skipped", minimum=1)
-        self._check(checks.at_least, "max_rollbacks", minimum=0)
-        self._check(check_fraction, "rollback_factor")
+        super().validate()
         if not 1 < self.explosion < math.inf:
             raise InputError(f"--explosion must be above 1 and finite, got {self.explosion}")
 
@@ -320,7 +325,7 @@ class GuardConfig(Options):
 class CheckpointConfig(Options):
     """Which checkpoints stay."""
 
-    keep_last: int = 2
+    keep_last: Count = 2
     """Newest checkpoints that stay; 2 or more leave one to go on from if the newest is damaged."""
     best_metric: str | None = None
     """Column of metrics.csv or validation.csv whose best checkpoint stays as well, such as
@@ -328,58 +333,46 @@ class CheckpointConfig(Options):
     best_mode: Literal["min", "max"] = "min"
     """Smallest or largest value as the best."""
 
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.at_least, "keep_last", minimum=1)
-
 
 @dataclass(frozen=True)
 class LoggingConfig(Options):
     """Logs besides metrics.csv."""
 
-    validate_every: int = 0
+    validate_every: Natural = 0
     """Updates between rows of validation.csv, measured on held-out images; 0 for none."""
-    validation_images: int = 200
+    validation_images: Count = 200
     """Held-out images of a validation."""
-    gradients_every: int = 0
+    gradients_every: Natural = 0
     """Updates between rows of gradients.csv: variance of the learning gradient, split into chains
     and images, from repeated estimates; 0 for none."""
-    gradient_batches: int = 4
+    gradient_batches: Annotated[int, at_least(2)] = 4
     """Minibatches of such a row."""
-    gradient_repeats: int = 2
+    gradient_repeats: Annotated[int, at_least(2)] = 2
     """Estimates for each minibatch, at least 2."""
-    pictures_every: int = 0
+    pictures_every: Natural = 0
     """Updates between pictures of the prior chains in figures/; 0 for none."""
     tensorboard: bool = False
     """Write the rows of these tables as TensorBoard events as well."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        every = ("validate_every", "pictures_every", "gradients_every")
-        self._check(checks.at_least, *every, minimum=0)
-        self._check(checks.at_least, "validation_images", minimum=1)
-        self._check(checks.at_least, "gradient_batches", "gradient_repeats", minimum=2)
 
 
 @dataclass(frozen=True)
 class RunConfig(Options):
     """Run folder."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of parameters, chains and data order."""
     output_dir: Path = Path("runs")
     """Folder that receives the run folder; runs/LAST points to the newest."""
     name: str | None = None
     """Name of the run folder. Default: dataset, model, seed and time."""
-    log_every: int = 50
+    log_every: Count = 50
     """Updates averaged into one row of metrics.csv."""
-    checkpoint_every: int = 1000
+    checkpoint_every: Count = 1000
     """Updates between checkpoints; one is also written at the end and on Ctrl-C."""
 
     def validate(self) -> None:
         """Check every option of the group."""
-        self._check(checks.seed, "seed")
-        self._check(checks.at_least, "log_every", "checkpoint_every", minimum=1)
+        super().validate()
         name = self.name
         if name is not None and (name in ("", "LAST") or Path(name).name != name):
             raise InputError(f"--name must be a plain folder name other than LAST, got {name!r}")
@@ -389,19 +382,18 @@ class RunConfig(Options):
 class ParallelConfig(Options):
     """Devices and processes that share the examples and chains of each batch."""
 
-    devices: int = 1
+    devices: Count = 1
     """Devices of each process among which a batch is divided."""
     coordinator: str | None = None
     """Address host:port of process 0, if there are several processes."""
-    num_processes: int = 1
+    num_processes: Count = 1
     """Processes in all, each started with the same command but for --process-id."""
-    process_id: int = 0
+    process_id: Natural = 0
     """Which of them this is; process 0 writes the run folder."""
 
     def validate(self) -> None:
         """Check every option of the group."""
-        self._check(checks.at_least, "devices", "num_processes", minimum=1)
-        self._check(checks.at_least, "process_id", minimum=0)
+        super().validate()
         if self.process_id >= self.num_processes:
             raise InputError(
                 f"--process-id must be below --num-processes {self.num_processes}, "

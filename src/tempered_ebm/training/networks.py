@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import jax
 
-from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.config import AnyDataset, Options, is_small
+from tempered_ebm.training.config import AnyDataset, Count, Options, Positive, Probability, is_small
 
 if TYPE_CHECKING:
     import haiku as hk
@@ -33,26 +32,30 @@ ACTIVATIONS: dict[Activation, Callable] = {
 }
 
 
+def _check_layers(name: str, widths: tuple[int, ...]) -> None:
+    if not widths:
+        raise InputError(f"{name} must name at least one layer, got none")
+
+
+Widths = Annotated[tuple[Count, ...], _check_layers]
+"""Units of each hidden layer."""
+
+
 @dataclass(frozen=True)
 class GeneratorConfig(Options):
     """Gaussian likelihood around a generator."""
 
-    latent_dim: int | None = None
+    latent_dim: Count | None = None
     """Dimension of the latent vector z. Default: 16 for images up to 16 pixels, else 32."""
-    sigma: float = 0.3
+    sigma: Positive = 0.3
     """Standard deviation of the Gaussian likelihood, for pixels in [-1, 1]."""
     generator: Generator | None = None
     """Generator network. Default: mlp for images up to 16 pixels, else deconv."""
-    generator_width: int | None = None
+    generator_width: Count | None = None
     """Units per hidden layer (mlp), or channels of the last hidden layer, halved (deconv).
     Default: 128 for mlp, 8 for deconv."""
     activation: Activation = "silu"
     """Activation of the networks. Langevin chains want a smooth one."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.positive, "sigma")
-        self._check(checks.at_least, "latent_dim", "generator_width", minimum=1)
 
     def resolve(self, dataset: AnyDataset) -> Self:
         """Fill in the options that depend on the size of the images."""
@@ -69,19 +72,15 @@ class NetworkConfig(Options):
 
     network: Network | None = None
     """Network. Default: mlp for points and images up to 16 pixels, conv for other images."""
-    width: int | None = None
+    width: Count | None = None
     """Units per hidden layer (mlp), or channels of the first layer. Default: 128 for mlp, else
     32."""
-    depth: int = 3
+    depth: Count = 3
     """Hidden layers (mlp), or residual blocks of each size of the image (residual)."""
     activation: Activation = "silu"
     """Activation of the network. Langevin chains want a smooth one."""
     spectral_norm: bool = False
     """Divide every weight of a convolutional network by its largest singular value."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.at_least, "depth", "width", minimum=1)
 
     def resolve(self, dataset: AnyDataset) -> Self:
         """Fill in the options that depend on the size of the images."""
@@ -93,31 +92,26 @@ class NetworkConfig(Options):
 class LangevinConfig(Options):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
-    steps: int | None = None
+    steps: Count | None = None
     """Steps of a chain per update."""
-    step_size: float | None = None
+    step_size: Positive | None = None
     """Step size h."""
-    final_step_size: float | None = None
+    final_step_size: Positive | None = None
     """Step size of the last step of a run, approached geometrically. Default: as the first."""
-    noise_scale: float | None = None
+    noise_scale: Positive | None = None
     """Standard deviation s of the noise. Default: sqrt(2h), temperature 1, for points; 0.01 for
     images, which is a temperature far below 1."""
-    max_drift: float | None = None
+    max_drift: Positive | None = None
     """Bound on every coordinate of the gradient. Default: none."""
     metropolis: bool = False
     """Correct every step by a Metropolis test (MALA)."""
-    sampling_steps: int | None = 1000
+    sampling_steps: Count | None = 1000
     """Steps of the chains with which a trained model is sampled; they start like new chains."""
 
     @property
     def is_decoupled(self) -> bool:
         """True if the chains have another law than the one that a Metropolis test keeps."""
         return (self.final_step_size, self.noise_scale, self.max_drift) != (None, None, None)
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.at_least, "steps", "sampling_steps", minimum=1)
-        self._check(checks.positive, "step_size", "final_step_size", "noise_scale", "max_drift")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with step sizes times ``factor``, at an unchanged temperature.
@@ -141,9 +135,9 @@ class LangevinConfig(Options):
 class BufferConfig(Options):
     """Replay buffer of persistent chains."""
 
-    capacity: int = 10_000
+    capacity: Count = 10_000
     """Chains in the buffer."""
-    restart: float = 0.05
+    restart: Probability = 0.05
     """Probability that a chain starts afresh before it is continued."""
     start_low: float | None = None
     """Lower bound of uniform starts. Default: that of the data."""
@@ -152,8 +146,7 @@ class BufferConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        self._check(checks.at_least, "capacity", minimum=1)
-        self._check(checks.in_unit_interval, "restart")
+        super().validate()
         low, high = self.start_low, self.start_high
         if low is not None and high is not None and not low < high:
             raise InputError(f"--start-low must be below --start-high, got {low} and {high}")
@@ -162,18 +155,6 @@ class BufferConfig(Options):
         """Fill in the bounds of uniform starts."""
         x = dataset.x_train
         return self.with_defaults(start_low=float(x.min()), start_high=float(x.max()))
-
-
-def check_widths(name: str, widths: tuple[int, ...]) -> None:
-    """Require at least one hidden layer, and at least one unit in each.
-
-    Raises:
-        InputError: naming the option and the value.
-    """
-    if not widths:
-        raise InputError(f"{name} must name at least one layer, got none")
-    for width in widths:
-        checks.at_least(name, width, 1)
 
 
 def check_capacity(capacity: int, batch_size: int) -> None:

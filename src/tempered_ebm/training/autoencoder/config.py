@@ -7,25 +7,24 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
-from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
-from tempered_ebm.training.config import AdamConfig, BaseConfig, Options, check_fraction, is_small
-from tempered_ebm.training.networks import Activation, check_capacity, check_widths
+from tempered_ebm.training import config as base
+from tempered_ebm.training.networks import Activation, Widths, check_capacity
 
 Negatives = Literal["contrastive", "persistent"]
 
 
 @dataclass(frozen=True)
-class AutoencoderModelConfig(Options):
+class AutoencoderModelConfig(base.Options):
     """Autoencoder of binary images, and the density exp(f(z)) N(z; 0, I) / Z of its codes."""
 
-    latent_dim: int = 4
+    latent_dim: base.Count = 4
     """Dimension of the code z."""
-    widths: tuple[int, ...] | None = None
+    widths: Widths | None = None
     """Hidden layers of the encoder; the decoder has them in reverse. Default: 256 128 for images up
     to 16 pixels, else 1024 1024."""
-    energy_widths: tuple[int, ...] = (64, 64)
+    energy_widths: Widths = (64, 64)
     """Hidden layers of the energy network."""
     activation: Activation = "silu"
     """Activation of all networks."""
@@ -34,35 +33,28 @@ class AutoencoderModelConfig(Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
-        self._check(checks.at_least, "latent_dim", minimum=1)
-        self._check(check_widths, "widths", "energy_widths")
+        super().validate()
         if not math.isfinite(self.threshold):
             raise InputError(f"--threshold must be finite, got {self.threshold}")
 
 
 @dataclass(frozen=True)
-class CodeChainConfig(Options):
+class CodeChainConfig(base.Options):
     """Metropolis-adjusted Langevin chains on codes."""
 
     negatives: Negatives = "persistent"
     """persistent: chains go on from update to update; contrastive: they start at the codes of the
     batch."""
-    steps: int = 20
+    steps: base.Count = 20
     """Steps of a chain per update."""
-    step_size: float = 0.1
+    step_size: base.Positive = 0.1
     """Step size h, in units of the standardised codes."""
-    sampling_steps: int = 1000
+    sampling_steps: base.Count = 1000
     """Steps of the chains with which a trained model is sampled; they start from N(0, I)."""
-    capacity: int = 2_000
+    capacity: base.Count = 2_000
     """Persistent chains."""
-    restart: float = 0.05
+    restart: base.Probability = 0.05
     """Probability that a persistent chain starts afresh from N(0, I)."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.at_least, "steps", "sampling_steps", "capacity", minimum=1)
-        self._check(checks.positive, "step_size")
-        self._check(checks.in_unit_interval, "restart")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with the step size multiplied by ``factor``."""
@@ -70,21 +62,16 @@ class CodeChainConfig(Options):
 
 
 @dataclass(frozen=True)
-class AutoencoderOptimizerConfig(AdamConfig):
+class AutoencoderOptimizerConfig(base.AdamConfig):
     """Optimisation of all parameters by AdamW, in two phases."""
 
-    autoencoder_fraction: float = 0.5
+    autoencoder_fraction: base.Fraction = 0.5
     """Fraction of the updates that train the autoencoder; the rest train the energy of the codes,
     of a frozen autoencoder."""
 
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(check_fraction, "autoencoder_fraction")
-
 
 @dataclass(frozen=True)
-class AutoencoderConfig(BaseConfig):
+class AutoencoderConfig(base.BaseConfig):
     """Everything that defines the training of an autoencoder with a latent EBM."""
 
     kind: ClassVar[str] = "autoencoder"
@@ -117,6 +104,6 @@ class AutoencoderConfig(BaseConfig):
                 f"{config.optimizer.num_steps} with --autoencoder-fraction "
                 f"{config.optimizer.autoencoder_fraction}"
             )
-        widths = (256, 128) if is_small(dataset) else (1024, 1024)
+        widths = (256, 128) if base.is_small(dataset) else (1024, 1024)
         config.optimizer.validate()
         return dataclasses.replace(config, model=config.model.with_defaults(widths=widths))

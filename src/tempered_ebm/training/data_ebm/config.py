@@ -39,7 +39,6 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as base
 from tempered_ebm.training import networks
@@ -56,14 +55,9 @@ _TRAINING_IMAGES = 50_000
 class DataModelConfig(networks.NetworkConfig):
     """Density exp(f(x)) / Z of the data, or exp(f(x)) N(x; 0, s^2 I) / Z."""
 
-    base_scale: float | None = None
+    base_scale: base.Positive | None = None
     """Standard deviation s of the reference normal. Default: twice the root mean square of the data
     for points, none for images."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(checks.positive, "base_scale")
 
 
 @dataclass(frozen=True)
@@ -73,39 +67,34 @@ class DataObjectiveConfig(base.Options):
     objective: Objective = "persistent"
     """persistent: contrastive divergence with chains from a replay buffer; contrastive: the same
     with chains that start at the data; score_matching: denoising score matching, without chains."""
-    energy_penalty: float | None = None
+    energy_penalty: base.Nonnegative | None = None
     """Weight of the squared energies of data and samples in the loss. Default: 0 for points, 0.01
     for images."""
-    data_noise: float | None = None
+    data_noise: base.Nonnegative | None = None
     """Standard deviation of the normal noise on the data. Default: 0 for points, 0.03 for images
     (pixels in [-1, 1])."""
-    score_noise: float | None = None
+    score_noise: base.Positive | None = None
     """Noise scale of score matching. Default: a twentieth of the root mean square of the data."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.positive, "score_noise")
-        self._check(base.check_nonnegative, "energy_penalty", "data_noise")
 
 
 @dataclass(frozen=True)
 class DataChainConfig(networks.LangevinConfig):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
-    steps: int | None = None
+    steps: base.Count | None = None
     """Steps of a chain per update. Default: 5 with a ladder, 20 for points without, 30 for
     images."""
-    step_size: float | None = None
+    step_size: base.Positive | None = None
     """Step size h. Default: 1 for images; for points the mean square of the data times 0.015 with a
     ladder, 0.002 without."""
-    sampling_steps: int | None = None
+    sampling_steps: base.Count | None = None
     """Steps of the chains with which a trained model is sampled; they start like new chains.
     Default: 200 with a ladder, else 1000."""
-    num_temperatures: int | None = None
+    num_temperatures: base.Count | None = None
     """Replicas of every chain, on a ladder from the reference normal to the model, that swap places
     and let chains cross between modes; 1 for none. Their steps are Metropolis-adjusted. Default: 6
     for points with persistent chains, else 1."""
-    power: float = 2.0
+    power: base.Positive = 2.0
     """Exponent p of the ladder u^p."""
 
     @property
@@ -121,8 +110,6 @@ class DataChainConfig(networks.LangevinConfig):
     def validate(self) -> None:
         """Check every option of the group."""
         super().validate()
-        self._check(checks.at_least, "num_temperatures", minimum=1)
-        self._check(checks.positive, "power")
         if self.is_adjusted:
             self._require_law("--metropolis and --num-temperatures correct")
 

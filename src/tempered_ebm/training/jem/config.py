@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.training import config as base
@@ -39,13 +38,8 @@ _EPOCH = 45_000 // 64
 class JEMModelConfig(networks.NetworkConfig):
     """Density exp(f(x)[y]) / Z of examples and labels, from the logits of a classifier."""
 
-    num_classes: int | None = None
+    num_classes: Annotated[int, base.at_least(2)] | None = None
     """Number of labels. Default: one more than the largest of the training set."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(checks.at_least, "num_classes", minimum=2)
 
 
 @dataclass(frozen=True)
@@ -55,32 +49,27 @@ class JEMObjectiveConfig(base.Options):
     density: Density = "marginal"
     """marginal: log p(x), by chains that follow p(x); joint: log p(x, y), by chains that keep the
     class of their slot; none: the classifier alone."""
-    classify: float = 1.0
+    classify: base.Nonnegative = 1.0
     """Weight of log p(y|x)."""
-    weight: float = 1.0
+    weight: base.Nonnegative = 1.0
     """Weight of the density."""
-    energy_penalty: float = 0.01
+    energy_penalty: base.Nonnegative = 0.01
     """Weight of the squared energies of data and samples in the loss."""
-    data_noise: float = 0.03
+    data_noise: base.Nonnegative = 0.03
     """Standard deviation of the normal noise on the data, for pixels in [-1, 1]."""
-    pretrain: int = 0
+    pretrain: base.Natural = 0
     """Updates of the classifier alone before the density joins in."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(base.check_nonnegative, "classify", "weight", "energy_penalty", "data_noise")
-        self._check(checks.at_least, "pretrain", minimum=0)
 
 
 @dataclass(frozen=True)
 class JEMChainConfig(networks.LangevinConfig):
     """Langevin chains, x' = x + h u(grad log p(x)) + s noise."""
 
-    steps: int | None = 20
+    steps: base.Count | None = 20
     """Steps of a chain per update."""
-    step_size: float | None = 1.0
+    step_size: base.Positive | None = 1.0
     """Step size h."""
-    noise_scale: float | None = None
+    noise_scale: base.Positive | None = None
     """Standard deviation s of the noise. Default: 0.01, a temperature far below 1; sqrt(2h) with
     --metropolis."""
 

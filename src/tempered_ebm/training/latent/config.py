@@ -25,7 +25,7 @@ from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import PathWeight
 from tempered_ebm.training import config as base
-from tempered_ebm.training.networks import GeneratorConfig, check_widths
+from tempered_ebm.training.networks import GeneratorConfig, Widths
 
 Chains = Literal["persistent", "short_run"]
 EstimatorName = Literal["posterior", "path", "covariance", "pooled"]
@@ -44,14 +44,9 @@ _TRAINING_IMAGES: dict[base.Dataset, int] = {
 class LatentModelConfig(GeneratorConfig):
     """Latent EBM: prior exp(f(z)) N(z; 0, I) / Z, Gaussian likelihood around a generator."""
 
-    energy_widths: tuple[int, ...] | None = None
+    energy_widths: Widths | None = None
     """Hidden layers of the energy network. Default: 64 64 for images up to 16 pixels, else
     200 200."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(check_widths, "energy_widths")
 
 
 @dataclass(frozen=True)
@@ -61,25 +56,19 @@ class LatentChainConfig(base.Options):
     chains: Chains = "persistent"
     """persistent: every training image and the prior keep their chains between updates;
     short_run: chains start afresh from N(0, I), as in Pang et al. (2020)."""
-    prior_steps: int = 60
+    prior_steps: base.Count = 60
     """Steps of a prior chain per update."""
-    prior_step_size: float = 0.08
+    prior_step_size: base.Positive = 0.08
     """Step size h of the prior chains (noise scale s = 0.4, h = s^2 / 2)."""
-    posterior_steps: int = 20
+    posterior_steps: base.Count = 20
     """Steps of a posterior chain per update."""
-    posterior_step_size: float = 0.005
+    posterior_step_size: base.Positive = 0.005
     """Step size h of the posterior chains at temperature 1 (noise scale s = 0.1)."""
-    sampling_steps: int = 300
+    sampling_steps: base.Count = 300
     """Steps of the prior and posterior chains with which a trained model is sampled and
     evaluated; they start from N(0, I)."""
     metropolis: bool = False
     """Correct every step by a Metropolis test (MALA); without it the chains are biased (ULA)."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        steps = ("prior_steps", "posterior_steps", "sampling_steps")
-        self._check(checks.at_least, *steps, minimum=1)
-        self._check(checks.positive, "prior_step_size", "posterior_step_size")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with step sizes multiplied by ``factor``."""
@@ -107,15 +96,15 @@ class EstimatorConfig(base.Options):
     """Temperatures on the ladder from 0 (prior) to 1 (posterior)."""
     schedule: Schedule = "power"
     """Family of the ladder."""
-    power: float = 3.0
+    power: base.Positive = 3.0
     """Exponent p of the power ladder u^p; above 1 it crowds temperatures towards the prior."""
-    steepness: float = 4.0
+    steepness: base.Positive = 4.0
     """Steepness a of the sigmoid ladder."""
-    t_min: float = 0.001
+    t_min: base.Positive = 0.001
     """Smallest positive temperature of the geometric ladder."""
-    alpha: float = 0.3
+    alpha: base.Positive = 0.3
     """Shape of the Beta(alpha, 1) ladder."""
-    temperature_block: int | None = None
+    temperature_block: base.Count | None = None
     """Temperatures at which the generator is evaluated at a time, to save memory; results do not
     depend on it but for rounding. Default: all at once."""
 
@@ -141,11 +130,11 @@ class EstimatorConfig(base.Options):
 
     def validate(self) -> None:
         """Check every option of the group."""
+        super().validate()
         fewest = 3 if self.schedule == "geometric" else 2
-        self._check(checks.at_least, "num_temperatures", minimum=fewest)
-        self._check(checks.positive, "power", "steepness", "t_min", "alpha")
-        self._check(checks.at_least, "num_chains", minimum=self.min_chains)
-        self._check(checks.at_least, "temperature_block", minimum=1)
+        checks.at_least("--num-temperatures", self.num_temperatures, fewest)
+        if self.num_chains is not None:
+            checks.at_least("--num-chains", self.num_chains, self.min_chains)
         if self.t_min >= 1:
             raise InputError(f"--t-min must be below 1, got {self.t_min}")
         self.ladder()
@@ -155,20 +144,15 @@ class EstimatorConfig(base.Options):
 class LatentOptimizerConfig(base.BaseOptimizerConfig):
     """Optimisation by AdamW."""
 
-    batch_size: int = 100
+    batch_size: base.Count = 100
     """Training images, and prior chains, per update."""
-    prior_learning_rate: float = 1e-3
+    prior_learning_rate: base.Positive = 1e-3
     """Initial learning rate of the energy network."""
-    generator_learning_rate: float = 1e-3
+    generator_learning_rate: base.Positive = 1e-3
     """Initial learning rate of the generator."""
-    weight_decay: float = 0.1
+    weight_decay: base.Nonnegative = 0.1
     """Decoupled weight decay of both networks; it keeps the energy from growing so steep that
     unadjusted chains leave."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(checks.positive, "prior_learning_rate", "generator_learning_rate")
 
     def scaled(self, factor: float) -> Self:
         """Return the options with learning rates multiplied by ``factor``."""
@@ -191,22 +175,17 @@ class RateConfig(base.RateShape):
 class UpdateConfig(base.Options):
     """Clipping, averages of parameters, and precision of an update."""
 
-    prior_clip: float | None = None
+    prior_clip: base.Positive | None = None
     """Largest norm of the gradient of the energy network; a longer one is shortened to it.
     Default: no limit."""
-    generator_clip: float | None = None
+    generator_clip: base.Positive | None = None
     """Largest norm of the gradient of the generator. Default: no limit."""
-    average_decay: float | None = None
+    average_decay: base.Fraction | None = None
     """Decay of an exponential moving average of the parameters, such as 0.999; sampling and
     evaluation then use the average. Default: none is kept."""
     precision: Precision = "float32"
     """float32, or bf16: matrix products of the networks in bfloat16; chains, log-densities and
     optimiser stay in float32."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        self._check(checks.positive, "prior_clip", "generator_clip")
-        self._check(base.check_fraction, "average_decay")
 
 
 @dataclass(frozen=True)

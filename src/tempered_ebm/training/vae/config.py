@@ -6,9 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from tempered_ebm import _checks as checks
 from tempered_ebm.datasets import ImageDataset
-from tempered_ebm.training.config import AdamConfig, BaseConfig
+from tempered_ebm.training.config import AdamConfig, BaseConfig, Count
 from tempered_ebm.training.networks import GeneratorConfig
 
 
@@ -16,14 +15,9 @@ from tempered_ebm.training.networks import GeneratorConfig
 class VAEModelConfig(GeneratorConfig):
     """Variational autoencoder: prior N(0, I), Gaussian likelihood around a generator."""
 
-    encoder_width: int | None = None
+    encoder_width: Count | None = None
     """Units per hidden layer (mlp), or channels of the first layer, halved (deconv), of the
     encoder, which mirrors the generator. Default: --generator-width."""
-
-    def validate(self) -> None:
-        """Check every option of the group."""
-        super().validate()
-        self._check(checks.at_least, "encoder_width", minimum=1)
 
 
 @dataclass(frozen=True)
