@@ -9,7 +9,6 @@ import numpy as np
 from tempered_ebm.datasets import dataset as data
 from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.datasets.pictures import PictureSettings, read_pictures
-from tempered_ebm.datasets.preprocess import ResizeMethod
 from tempered_ebm.errors import InputError
 
 _IMAGES = "img_align_celeba"
@@ -22,7 +21,6 @@ def load_celeba(
     image_size: int = 64,
     *,
     grayscale: bool = False,
-    method: ResizeMethod = "bilinear",
     cache_dir: Path | str | None = None,
 ) -> ImageDataset:
     """Load CelebA (Liu et al. 2015): aligned faces, without their attributes.
@@ -36,9 +34,8 @@ def load_celeba(
         data_dir: folder with ``img_align_celeba/*.jpg`` and, if the official partition is wanted,
             ``list_eval_partition.txt``, lines of a file name and 0, 1 or 2. Without the list a
             fixed fifth is held out.
-        image_size: height and width in pixels.
+        image_size: height and width in pixels, bilinearly and rounded to bytes.
         grayscale: whether to make one channel of the colours.
-        method: how to resize, as for :func:`resize`; results are rounded to bytes.
         cache_dir: where decoded pictures are kept; ``.tempered_ebm_cache`` in ``data_dir`` by
             default.
 
@@ -55,9 +52,7 @@ def load_celeba(
         Traceback (most recent call last):
         tempered_ebm.errors.InputError: data_dir nowhere does not exist; expected a folder
     """
-    pixels, partition = open_celeba(
-        data_dir, image_size, grayscale=grayscale, method=method, cache_dir=cache_dir
-    )
+    pixels, partition = open_celeba(data_dir, image_size, grayscale=grayscale, cache_dir=cache_dir)
     images = data.LabelledPixels(pixels, None)
     if partition is None:
         return data.assemble_with_held_out("celeba", images)
@@ -70,7 +65,6 @@ def open_celeba(
     image_size: int = 64,
     *,
     grayscale: bool = False,
-    method: ResizeMethod = "bilinear",
     cache_dir: Path | str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Open CelebA as bytes on disk, decoding the pictures if that was not done before.
@@ -79,7 +73,6 @@ def open_celeba(
         data_dir: as for :func:`load_celeba`.
         image_size: height and width in pixels.
         grayscale: whether to make one channel of the colours.
-        method: how to resize.
         cache_dir: where decoded pictures are kept.
 
     Returns:
@@ -90,7 +83,7 @@ def open_celeba(
         InputError: as for :func:`load_celeba`.
     """
     root = data.require_folder(data_dir)
-    settings = PictureSettings(image_size, grayscale, method).validate()
+    settings = PictureSettings(image_size, grayscale).validate()
     folder = root / _IMAGES
     if not folder.is_dir():
         raise InputError(f"data_dir {root} has no folder {_IMAGES}")

@@ -12,7 +12,6 @@ from tempered_ebm import _checks
 from tempered_ebm.datasets import dataset as data
 from tempered_ebm.datasets.dataset import ImageDataset
 from tempered_ebm.datasets.pictures import PictureSettings, to_pixels
-from tempered_ebm.datasets.preprocess import ResizeMethod
 from tempered_ebm.errors import InputError
 
 _LABELS = ("label", "labels", "fine_label")
@@ -23,7 +22,6 @@ def load_huggingface(
     image_size: int | None = None,
     *,
     grayscale: bool = False,
-    method: ResizeMethod = "bilinear",
 ) -> ImageDataset:
     """Load images by the package ``datasets`` (Lhoest et al. 2021).
 
@@ -35,9 +33,9 @@ def load_huggingface(
         source: the name of a data set on the hub, with or without ``hf:`` before it, such as
             ``"hf:ylecun/mnist"``; or a folder written by ``save_to_disk``, as a path.
         image_size: height and width in pixels that the centre square of every picture is brought
-            to. Without it all pictures must have one size, and keep it.
+            to, bilinearly and rounded to bytes. Without it all pictures must have one size, and
+            keep it.
         grayscale: whether to make one channel of the colours.
-        method: how to resize, as for :func:`resize`; results are rounded to bytes.
 
     Returns:
         Images (n, height, width, channels): one channel if ``grayscale``, or if the first picture
@@ -58,7 +56,7 @@ def load_huggingface(
     name = str(source).removeprefix("hf:")
     if not name:
         raise InputError(f"source must name a data set, got {source!r}")
-    settings = PictureSettings(image_size, grayscale, method).validate()
+    settings = PictureSettings(image_size, grayscale).validate()
     splits = _open(name, is_folder=is_folder)
     if "train" not in splits:
         raise InputError(f"{source} has no split train; it has {', '.join(splits) or 'none'}")

@@ -19,11 +19,11 @@ from jaxtyping import UInt8
 from tempered_ebm import _checks, _files
 from tempered_ebm.datasets import dataset as data
 from tempered_ebm.datasets.dataset import ImageDataset
-from tempered_ebm.datasets.preprocess import ResizeMethod, crop_box, pillow_filter, require_method
+from tempered_ebm.datasets.preprocess import crop_box
 from tempered_ebm.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as PictureImage
 
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
 _EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
@@ -33,28 +33,25 @@ _CACHE_VERSION = 1
 
 
 class PictureSettings(NamedTuple):
-    """Size, channels and filter that every picture is brought to.
+    """Size and channels that every picture is brought to.
 
     Attributes:
         image_size: height and width that the centre square is brought to, or None to keep
             pictures as they are.
         is_gray: whether to make one channel of them, or three.
-        method: ``"bilinear"`` or ``"area"``, as for :func:`resize`.
     """
 
     image_size: int | None = None
     is_gray: bool = False
-    method: ResizeMethod = "bilinear"
 
     def validate(self) -> PictureSettings:
-        """Return the settings if they are valid.
+        """Return the settings if the size is a positive integer, or None.
 
         Raises:
-            InputError: naming the one that is wrong.
+            InputError: if it is not.
         """
         if self.image_size is not None:
             _checks.at_least("image_size", self.image_size, 1)
-        require_method(self.method)
         return self
 
 
@@ -63,7 +60,6 @@ def load_folder(
     image_size: int | None = None,
     *,
     grayscale: bool = False,
-    method: ResizeMethod = "bilinear",
     cache_dir: Path | str | None = None,
 ) -> ImageDataset:
     """Load the PNG and JPEG files of a folder.
@@ -76,9 +72,9 @@ def load_folder(
     Args:
         data_dir: the folder.
         image_size: height and width in pixels that the centre square of every picture is brought
-            to. Without it all pictures must have one size, and keep it.
+            to, bilinearly and rounded to bytes. Without it all pictures must have one size, and
+            keep it.
         grayscale: whether to make one channel of the colours.
-        method: how to resize, as for :func:`resize`; results are rounded to bytes.
         cache_dir: where decoded pictures are kept; ``.tempered_ebm_cache`` in the folder by
             default. A file there is named by a checksum of names, sizes and times of the pictures
             and of the settings.
@@ -102,7 +98,7 @@ def load_folder(
     """
     root = data.require_folder(data_dir)
     name = root.absolute().name
-    settings = PictureSettings(image_size, grayscale, method).validate()
+    settings = PictureSettings(image_size, grayscale).validate()
     if not ((root / "train").is_dir() and (root / "test").is_dir()):
         files, labels = _list_pictures(root, None)
         pixels = read_pictures(files, root, settings, cache_dir)
@@ -164,7 +160,7 @@ def _list_pictures(
     return files, np.array(labels, np.int32)
 
 
-def to_pixels(picture: Image, settings: PictureSettings) -> UInt8[np.ndarray, "h w c"]:
+def to_pixels(picture: PictureImage, settings: PictureSettings) -> UInt8[np.ndarray, "h w c"]:
     """Turn a Pillow image upright, crop its centre square, resize it and round to bytes.
 
     Args:
@@ -177,7 +173,7 @@ def to_pixels(picture: Image, settings: PictureSettings) -> UInt8[np.ndarray, "h
     Raises:
         ValueError: if the image has more than 8 bits a channel.
     """
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     if picture.mode not in _EIGHT_BITS:
         raise ValueError(f"it has pixels of mode {picture.mode}; expected 8 bits a channel")
@@ -185,7 +181,7 @@ def to_pixels(picture: Image, settings: PictureSettings) -> UInt8[np.ndarray, "h
     if (size := settings.image_size) is not None:
         left, top, side = crop_box(*picture.size)
         picture = picture.crop((left, top, left + side, top + side))
-        picture = picture.resize((size, size), pillow_filter(settings.method))
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture, np.uint8)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 

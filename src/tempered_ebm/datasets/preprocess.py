@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,6 @@ from jaxtyping import Array, Float, Key
 from tempered_ebm import _checks
 from tempered_ebm.datasets.dataset import ImageDataset, require_images
 from tempered_ebm.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Resampling
 
 ResizeMethod = Literal["bilinear", "area"]
 
@@ -48,27 +45,11 @@ def resize(
     """
     require_images(dataset)
     _checks.at_least("image_size", image_size, 1)
-    require_method(method)
+    if method not in get_args(ResizeMethod):
+        raise InputError(f"method must be one of {get_args(ResizeMethod)}, got {method!r}")
     if dataset.image_shape[:2] == (image_size, image_size):
         return dataset
     return _map_images(dataset, lambda images: _resize_images(images, image_size, method))
-
-
-def require_method(method: str) -> None:
-    """Raise an error unless ``method`` is a name of a way to resize.
-
-    Raises:
-        InputError: if there is none of that name.
-    """
-    if method not in get_args(ResizeMethod):
-        raise InputError(f"method must be one of {get_args(ResizeMethod)}, got {method!r}")
-
-
-def pillow_filter(method: ResizeMethod) -> Resampling:
-    """Return Pillow's filter of a way to resize."""
-    from PIL import Image
-
-    return {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}[method]
 
 
 def crop_box(width: int, height: int) -> tuple[int, int, int]:
@@ -80,7 +61,7 @@ def crop_box(width: int, height: int) -> tuple[int, int, int]:
 def _resize_images(images: np.ndarray, size: int, method: ResizeMethod) -> np.ndarray:
     from PIL import Image
 
-    resample = pillow_filter(method)
+    resample = Image.Resampling.BOX if method == "area" else Image.Resampling.BILINEAR
     height, width, channels = images.shape[1:]
     left, top, side = crop_box(width, height)
     square = images[:, top : top + side, left : left + side]

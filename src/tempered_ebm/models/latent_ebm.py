@@ -271,25 +271,33 @@ class LatentEBM:
         build = tempered.tempered_mala if self.metropolis else tempered.tempered_ula
         return build(self.target(params, x), temperatures, self.step_sizes(temperatures))
 
+    @functools.partial(jax.jit, static_argnames=("self", "shape"))
     def _run(
         self,
         rng_key: PRNGKey,
-        kernel: SamplingAlgorithm,
-        num_steps: int,
+        params: LatentEBMParams,
+        posterior_of: tuple[Array, Array] | None,
         shape: tuple[int, ...],
         initial: Array | None,
     ) -> _ChainEnds:
-        """Run chains from ``initial``, or from draws of N(0, I) of this shape."""
+        """Run chains of the prior, or of the posterior of observations along a ladder.
+
+        They start from ``initial``, or from draws of N(0, I) of this shape.
+        """
         start_key, run_key = jax.random.split(rng_key)
         if initial is None:
             initial = jax.random.normal(start_key, shape)
+        if posterior_of is None:
+            kernel, chain = self.prior_kernel(params), self.prior_chain
+        else:
+            kernel, chain = self.posterior_kernel(params, *posterior_of), self.posterior_chain
 
         def statistics(state: Any, info: Any) -> tuple[Array, Array | None]:
             local = info.acceptance_rate if self.metropolis else info.drift_norm
             return local, getattr(info, "swap_acceptance_rate", None)
 
         state, moments = inference.run_with_moments(
-            run_key, kernel, kernel.init(initial), num_steps, statistic_fn=statistics
+            run_key, kernel, kernel.init(initial), chain.num_steps, statistic_fn=statistics
         )
         return _ChainEnds(state, *moments.mean)
 
@@ -312,17 +320,10 @@ class LatentEBM:
             InputError: if ``num_samples`` is below 1, or ``initial`` is not one start each.
         """
         checks.at_least("num_samples", num_samples, 1)
-        if initial is not None:
-            _require_shape("initial", initial, (num_samples, self.latent_dim))
-        return self._sample_prior(rng_key, params, num_samples, initial)
-
-    @functools.partial(jax.jit, static_argnames=("self", "num_samples"))
-    def _sample_prior(
-        self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int, initial: Array | None
-    ) -> Array:
-        kernel, num_steps = self.prior_kernel(params), self.prior_chain.num_steps
         shape = (num_samples, self.latent_dim)
-        return self._run(rng_key, kernel, num_steps, shape, initial).state.position
+        if initial is not None:
+            _require_shape("initial", initial, shape)
+        return self._run(rng_key, params, None, shape, initial).state.position
 
     def sample_posterior(
         self,
@@ -355,16 +356,8 @@ class LatentEBM:
             lead = () if temperatures is None else ladder.shape
             _require_shape("initial", initial, (*lead, x.shape[0], self.latent_dim))
             initial = initial.reshape(shape)
-        z = self._sample_posterior(rng_key, params, x, ladder, initial)
+        z = self._run(rng_key, params, (x, ladder), shape, initial).state.position
         return z[0] if temperatures is None else z
-
-    @functools.partial(jax.jit, static_argnames="self")
-    def _sample_posterior(
-        self, rng_key: PRNGKey, params: LatentEBMParams, x: Array, t: Array, initial: Array | None
-    ) -> Array:
-        kernel, num_steps = self.posterior_kernel(params, x, t), self.posterior_chain.num_steps
-        shape = (t.shape[0], x.shape[0], self.latent_dim)
-        return self._run(rng_key, kernel, num_steps, shape, initial).state.position
 
     def generate(
         self, rng_key: PRNGKey, params: LatentEBMParams, num_samples: int
@@ -428,43 +421,19 @@ class LatentEBM:
         num_prior = x.shape[0] if num_prior is None else num_prior
         checks.at_least("num_prior", num_prior, 1)
         checks.at_least("num_chains", num_chains, 1)
+        shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
+        prior_shape = (num_prior, self.latent_dim)
         if initial_posterior is not None:
-            shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
             _require_shape("initial_posterior", initial_posterior, shape)
         if initial_prior is not None:
-            _require_shape("initial_prior", initial_prior, (num_prior, self.latent_dim))
+            _require_shape("initial_prior", initial_prior, prior_shape)
+        keys = jax.random.split(rng_key)
         frozen = jax.lax.stop_gradient((params, x, ladder, initial_posterior, initial_prior))
-        return jax.lax.stop_gradient(self._draw(rng_key, num_chains, num_prior, *frozen))
-
-    @functools.partial(jax.jit, static_argnames=("self", "num_chains", "num_prior"))
-    def _draw(
-        self,
-        rng_key: PRNGKey,
-        num_chains: int,
-        num_prior: int,
-        params: LatentEBMParams,
-        x: Array,
-        ladder: Array,
-        initial_posterior: Array | None,
-        initial_prior: Array | None,
-    ) -> Draws:
-        posterior_key, prior_key = jax.random.split(rng_key)
-        posterior = self._run(
-            posterior_key,
-            self.posterior_kernel(params, x, ladder),
-            self.posterior_chain.num_steps,
-            (ladder.shape[0], num_chains, x.shape[0], self.latent_dim),
-            initial_posterior,
-        )
-        prior = self._run(
-            prior_key,
-            self.prior_kernel(params),
-            self.prior_chain.num_steps,
-            (num_prior, self.latent_dim),
-            initial_prior,
-        )
+        params, x, ladder, initial_posterior, initial_prior = frozen
+        posterior = self._run(keys[0], params, (x, ladder), shape, initial_posterior)
+        prior = self._run(keys[1], params, None, prior_shape, initial_prior)
         fields = tempered.TemperedState._fields
-        return Draws(
+        draws = Draws(
             ladder,
             tempered.TemperedState(*(getattr(posterior.state, name) for name in fields)),
             prior.state,
@@ -472,6 +441,7 @@ class LatentEBM:
             prior.statistic,
             posterior.swap_acceptance_rate,
         )
+        return jax.lax.stop_gradient(draws)
 
     def objective(
         self,

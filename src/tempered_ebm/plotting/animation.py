@@ -141,10 +141,7 @@ def _frames(
     for i, step in enumerate(steps):
         figure, (axis,) = figure_with_axes(1, 1, 5.0, 3.4)
         draw(axis, i)
-        axis.set_xlim(-0.02, 1.02)
-        axis.set_ylim(*limits)
-        axis.set_xlabel("temperature t")
-        axis.set_ylabel(ylabel)
+        axis.set(xlim=(-0.02, 1.02), ylim=limits, xlabel="temperature t", ylabel=ylabel)
         axis.set_title(f"after {int(step)} updates", fontsize=10)
         remove_box(axis)
         figures.append(figure)

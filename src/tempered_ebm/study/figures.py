@@ -84,10 +84,9 @@ def against_iteration(
         if len(positive):
             low, high = np.quantile(positive, 0.002), np.max(positive)
             axes[0].set_ylim(low / 1.5, min(1.5 * high, limit))
-    for axis, estimator in zip(grid[0], estimators):
-        axis.set_title(estimator, fontsize=10)
-    for axis in grid[-1]:
-        axis.set_xlabel("update")
+    for top, bottom, estimator in zip(grid[0], grid[-1], estimators):
+        top.set_title(estimator, fontsize=10)
+        bottom.set_xlabel("update")
     lines = [
         Line2D([], [], color=color, label=name, linestyle="--" if name == _NO_LADDER else "-")
         for name, color in colors.items()
@@ -116,10 +115,8 @@ def quality_against_variance(table: Table) -> Figure:
     figure, (axis,) = figure_with_axes(1, 1, 7.4, 4.6)
     columns = ("all_variance", "frechet")
     _plot_ends(axis, table, *columns, limited=columns, with_runs=True)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("variance of the learning gradient, tr Cov, at the end")
-    axis.set_ylabel("Fréchet distance at the end")
+    xlabel = "variance of the learning gradient, tr Cov, at the end"
+    axis.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="Fréchet distance at the end")
     _add_legend_of_points(figure, table)
     return figure
 
@@ -138,9 +135,8 @@ def variance_against_bias(table: Table) -> Figure:
         typical = np.median(np.abs(ends[bias])) if len(ends) else 1.0
         axis.set_xscale("symlog", linthresh=max(float(typical), 1e-12))
         axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-        axis.set_yscale("log")
-        axis.set_xlabel("squared bias against the long-run reference")
-        axis.set_ylabel("tr Cov")
+        xlabel = "squared bias against the long-run reference"
+        axis.set(yscale="log", xlabel=xlabel, ylabel="tr Cov")
         axis.set_title(f"gradient of the {group}", fontsize=10)
         axis.tick_params(axis="x", labelsize=7)
     _add_legend_of_points(figure, table)
@@ -159,7 +155,10 @@ def _plot_ends(
         if any(rows[name].mean() > limit for name, limit in limits.items()):
             beyond.append(f"{rows['estimator'][0]} {ladder_label(rows)}")
             continue
-        marker, size = _marker(rows, estimators)
+        marker, size = "*", 10
+        if rows["schedule"][0] != OFF:
+            index = estimators.index(str(rows["estimator"][0]))
+            marker, size = _MARKERS[index % len(_MARKERS)], 6
         color = colors[ladder_label(rows)]
         means = mean(rows[x]), mean(rows[y])
         at = (means[0].value, means[1].value)
@@ -179,13 +178,6 @@ def _plot_ends(
         axis.text(0.98, 0.98, text, transform=axis.transAxes, ha="right", va="top", fontsize=7)
     remove_box(axis)
     return ends
-
-
-def _marker(rows: Table, estimators: list[str]) -> tuple[str, int]:
-    """Return the shape and size of the point of a cell."""
-    if rows["schedule"][0] == OFF:
-        return "*", 10
-    return _MARKERS[estimators.index(str(rows["estimator"][0])) % len(_MARKERS)], 6
 
 
 def _add_legend_of_points(figure: Figure, table: Table) -> None:
@@ -226,8 +218,7 @@ def variance_boxes(table: Table, by: str) -> Figure:
         ]
         axis.set_xticklabels(labels, fontsize=8)
         axis.set_title(estimator, fontsize=10)
-        axis.set_xlabel("power p" if by == "power" else by.replace("_", " "))
-        axis.set_yscale("log")
+        axis.set(yscale="log", xlabel="power p" if by == "power" else by.replace("_", " "))
         remove_box(axis)
     axes[0].set_ylabel("tr Cov at the end")
     positive = ends[noise][ends[noise] > 0]

@@ -103,15 +103,13 @@ class Task:
         takes_others: whether :meth:`evaluate` tells the images of other files from the data.
         build_model: ``(config, event_shape) -> model`` with the chains of an update, or with those
             of sampling if ``sampling=True`` is given to a model with chains.
+        build_learner: ``(config, dataset) -> learner``, the model as the training loop sees it.
     """
 
     has_chains: ClassVar[bool] = False
     takes_others: ClassVar[bool] = False
     build_model: ClassVar[Callable[..., Any]]
-
-    def build_learner(self, config: Any, dataset: Any) -> Learner:
-        """Return the model as the training loop sees it."""
-        raise NotImplementedError
+    build_learner: ClassVar[Callable[..., Learner]]
 
     def init_params(self, config: Any, event_shape: Any, rng_key: PRNGKey) -> Params:
         """Return initial parameters, whose structure and shapes are those of trained ones."""

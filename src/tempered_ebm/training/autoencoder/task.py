@@ -16,14 +16,12 @@ from scipy.special import logsumexp
 from tempered_ebm import metrics, plotting
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import AutoencoderEBM, AutoencoderEBMParams
-from tempered_ebm.training.autoencoder.config import AutoencoderConfig
 from tempered_ebm.training.autoencoder.learner import (
     binarized,
     build_learner,
     build_model,
     init_params,
 )
-from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import PRNGKey
 
@@ -88,11 +86,8 @@ class AutoencoderTask(Task):
 
     has_chains = True
     build_model = staticmethod(build_model)
+    build_learner = staticmethod(build_learner)
     init_params = staticmethod(init_params)
-
-    def build_learner(self, config: AutoencoderConfig, dataset: ImageDataset) -> Learner:
-        """Return the model as the training loop sees it."""
-        return build_learner(config, dataset)
 
     def _chains(
         self, trained: TrainedModel, model: AutoencoderEBM, rng_key: PRNGKey, n: int, label: Labels

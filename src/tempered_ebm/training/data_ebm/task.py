@@ -18,7 +18,7 @@ from tempered_ebm.densities import Bounds, quadrature
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.models import DataEBM
 from tempered_ebm.training import evaluation
-from tempered_ebm.training.config import AnyDataset, with_sampling_steps
+from tempered_ebm.training.config import with_sampling_steps
 from tempered_ebm.training.data_ebm.config import DataEBMConfig
 from tempered_ebm.training.data_ebm.learner import (
     build_learner,
@@ -27,7 +27,6 @@ from tempered_ebm.training.data_ebm.learner import (
     run_chains,
 )
 from tempered_ebm.training.evaluation import DistanceRow, OutlierRow
-from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import Params, PRNGKey
 
@@ -47,10 +46,7 @@ class DataEBMTask(Task):
     has_chains = True
     takes_others = True
     build_model = staticmethod(build_model)
-
-    def build_learner(self, config: DataEBMConfig, dataset: AnyDataset) -> Learner:
-        """Return the model as the training loop sees it."""
-        return build_learner(config, dataset)
+    build_learner = staticmethod(build_learner)
 
     def _chains(
         self, trained: TrainedModel, model: DataEBM, rng_key: PRNGKey, n: int, label: Labels

@@ -19,7 +19,6 @@ from tempered_ebm.training.config import with_sampling_steps
 from tempered_ebm.training.evaluation import OutlierRow, in_batches
 from tempered_ebm.training.jem.config import JEMConfig
 from tempered_ebm.training.jem.learner import build_learner, build_model, build_start
-from tempered_ebm.training.state import Learner
 from tempered_ebm.training.task import Evaluated, Labels, Task, TrainedModel, Trajectory
 from tempered_ebm.types import Params, PRNGKey
 
@@ -33,10 +32,7 @@ class JEMTask(Task):
     has_chains = True
     takes_others = True
     build_model = staticmethod(build_model)
-
-    def build_learner(self, config: JEMConfig, dataset: ImageDataset) -> Learner:
-        """Return the model as the training loop sees it."""
-        return build_learner(config, dataset)
+    build_learner = staticmethod(build_learner)
 
     def num_classes(self, config: JEMConfig) -> int:
         """Return the number of classes that can be drawn from."""
