@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -102,7 +103,9 @@ def test_other_images_are_none_of_the_data():
 def test_areas_count_pairs_in_the_right_order():
     """Three of the four pairs are ordered as they should be; the second score has them reversed."""
     x, other = np.array([1.0, 3.0]), np.array([0.0, 2.0])
-    (row,) = evaluation.outlier_rows(lambda x: {"score": x, "reversed": -x}, x, {"other": other})
+    *_, row = evaluation.detect_outliers(
+        ("score", "reversed"), lambda x: jnp.stack([x, -x], -1), x, {"other": other}, seed=0
+    )
     assert row == evaluation.OutlierRow("other", {"score": 0.75, "reversed": 0.25})
     assert evaluation.outlier_lines([row])[1].split() == ["other", "0.7500", "0.2500"]
     assert evaluation.outlier_lines([]) == []

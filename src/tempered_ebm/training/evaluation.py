@@ -424,32 +424,15 @@ def detect_outliers(
     """
     compiled = jax.jit(score)
 
-    def scores(x: Images) -> dict[str, np.ndarray]:
-        columns = in_batches(lambda _, x: compiled(x), jax.random.key(seed), x)
-        return dict(zip(names, columns.T, strict=True))
+    def columns(x: Images) -> np.ndarray:
+        return in_batches(lambda _, x: compiled(x), jax.random.key(seed), x).T
 
+    mine, found = columns(held_out), []
     made = other_images(np.random.default_rng(seed), held_out)
-    return outlier_rows(scores, held_out, {**made, **others})
-
-
-def outlier_rows(
-    score: Callable[[Images], Mapping[str, Float[np.ndarray, "n"]]],
-    x: Images,
-    others: Mapping[str, Images],
-) -> list[OutlierRow]:
-    """Return the areas of every score, for each set of other images.
-
-    Args:
-        score: images to scores, each larger for what is more like the data.
-        x: held-out images.
-        others: sets of images, by name.
-    """
-    mine = score(x)
-    found = []
-    for name, images in others.items():
-        theirs = score(images)
-        areas = {key: metrics.detection(-mine[key], -theirs[key]).roc for key in mine}
-        found.append(OutlierRow(name, areas))
+    for name, images in {**made, **others}.items():
+        pairs = zip(mine, columns(images), strict=True)
+        areas = [metrics.detection(-inside, -outside).roc for inside, outside in pairs]
+        found.append(OutlierRow(name, dict(zip(names, areas, strict=True))))
     return found
 
 

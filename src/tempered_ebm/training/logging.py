@@ -49,13 +49,11 @@ def truncate_table(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     lines = path.read_text().splitlines(keepends=True)
-    kept = lines[:1] + [
-        line
-        for line in lines[1:]
-        if line.endswith("\n")
-        and line.partition(",")[0].isdigit()
-        and int(line.partition(",")[0]) <= last_step
-    ]
+    kept = lines[:1]
+    for line in lines[1:]:
+        step = line.partition(",")[0]
+        if line.endswith("\n") and step.isdigit() and int(step) <= last_step:
+            kept.append(line)
     if len(kept) > 1:
         _files.write_atomically(path, "".join(kept).encode())
     else:
@@ -123,7 +121,11 @@ class Records:
             "gradients": folder.gradients,
         }
         if is_main_process:
-            self._truncate(step)
+            for table in self._tables.values():
+                truncate_table(table, step)
+            for picture in folder.figures.glob("chains-*.png"):
+                if int(picture.stem.removeprefix("chains-")) > step:
+                    picture.unlink()
         past = {group: _rows_until(path, step) for group, path in self._tables.items()}
         self.rows = past["training"]
         self._validation: Row = past["validation"][-1] if past["validation"] else {}
@@ -131,13 +133,6 @@ class Records:
             self._events = _event_writer(folder.tensorboard)
             for group, rows in past.items():
                 self._add_events(group, *rows)
-
-    def _truncate(self, step: int) -> None:
-        for table in self._tables.values():
-            truncate_table(table, step)
-        for picture in self._folder.figures.glob("chains-*.png"):
-            if int(picture.stem.removeprefix("chains-")) > step:
-                picture.unlink()
 
     def _add_events(self, group: str, *rows: Row) -> None:
         """Write rows as events; they are in the file when this returns."""

@@ -174,10 +174,8 @@ class Segment:
         self.job, self.config = job, job.folder.config
         self.devices, self.checkpoints = job.devices, job.checkpoints
         self.images, self.bar, self.interrupt = images, bar, interrupt
-        self.resumed_at = rollback.resume_point(job.folder, job.checkpoints)
-        self.done = self.resumed_at.step
-        rollbacks = self.resumed_at.rollbacks
-        self.learner = job.build_learner(rollback.scaled_config(self.config, rollbacks))
+        self.done, self.rollbacks = rollback.resume_point(job.folder, job.checkpoints)
+        self.learner = job.build_learner(rollback.scaled_config(self.config, self.rollbacks))
         self._require_best_metric()
         self.held_out = job.dataset.x_test[: self.config.logging.validation_images]
         seed = jax.random.key(self.config.run.seed)
@@ -185,7 +183,8 @@ class Segment:
             jax.random.fold_in(seed, i) for i in (0, 1, 2)
         )
         # After a rollback, other noise than that which diverged.
-        self.update_key = jax.random.fold_in(update_key, rollbacks) if rollbacks else update_key
+        num = self.rollbacks
+        self.update_key = jax.random.fold_in(update_key, num) if num else update_key
         self.state = self._initial_state()
         self.records = Records(job.folder, self.done, is_main_process=self.devices.is_main_process)
         self.update = self.devices.compile(self.learner.update, donates=True)
@@ -306,7 +305,7 @@ class Segment:
                 self.learner.params(self.state),
                 self.state,
                 metrics=self.records.newest,
-                rollbacks=self.resumed_at.rollbacks,
+                rollbacks=self.rollbacks,
                 is_extra=is_extra,
             )
 
@@ -330,7 +329,7 @@ def _run(job: Job, show_progress: bool) -> TrainResult:
                 params = segment.learner.params(segment.state)
                 return TrainResult(params, segment.done, segment.done == num_steps)
             limits = job.folder.config.guard
-            rollback.require_rollbacks_left(limits, segment.resumed_at.rollbacks, reason)
+            rollback.require_rollbacks_left(limits, segment.rollbacks, reason)
             if job.devices.is_main_process:
                 words = rollback.roll_back(job.folder, job.checkpoints, segment.done, reason)
                 warnings.warn(words, stacklevel=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +19,7 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.models import DataEBM, denoise, denoising_chain, inpaint
 from tempered_ebm.training import loop
 from tempered_ebm.training.run_folder import RunFolder
-from tempered_ebm.training.task import require_finite
-from tempered_ebm.types import Params
+from tempered_ebm.training.task import TrainedModel, require_finite
 
 Missing = Literal["left", "right", "top", "bottom", "centre", "random"]
 _PICTURED = 100
@@ -61,13 +60,6 @@ class RestorationResult(NamedTuple):
         return self.summary
 
 
-class _Work(NamedTuple):
-    model: DataEBM
-    params: Params
-    images: Float[Array, "n h w c"]
-    fresh: Callable[[Array], Array]
-
-
 def missing_pixels(
     missing: Missing,
     fraction: float,
@@ -94,20 +86,19 @@ def missing_pixels(
     n, height, width, _ = shape
     hidden = np.zeros((n, height, width, 1), bool)
     rows, columns = round(fraction * height), round(fraction * width)
-    if missing == "left":
-        hidden[:, :, :columns] = True
-    elif missing == "right":
-        hidden[:, :, width - columns :] = True
-    elif missing == "top":
-        hidden[:, :rows] = True
-    elif missing == "bottom":
-        hidden[:, height - rows :] = True
-    elif missing == "centre":
-        rows, columns = (round(math.sqrt(fraction) * size) for size in (height, width))
-        top, left = (height - rows) // 2, (width - columns) // 2
-        hidden[:, top : top + rows, left : left + columns] = True
-    else:
+    if missing == "random":
         hidden = rng.uniform(size=hidden.shape) < fraction
+    else:
+        inner = [round(math.sqrt(fraction) * size) for size in (height, width)]
+        top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+        part = {
+            "left": np.s_[:, :, :columns],
+            "right": np.s_[:, :, width - columns :],
+            "top": np.s_[:, :rows],
+            "bottom": np.s_[:, height - rows :],
+            "centre": np.s_[:, top : top + inner[0], left : left + inner[1]],
+        }
+        hidden[part[missing]] = True
     if hidden.all() or not hidden.any():
         what = "every pixel" if hidden.any() else "no pixel"
         raise InputError(
@@ -137,29 +128,23 @@ def inpaint_images(
     _check(folder, "inpaint", config)
     rng = np.random.default_rng(config.seed)
     hidden = missing_pixels(missing, fraction, (config.num_images, *folder.event_shape), rng)
-    work = _prepare(folder, config)
+    model, trained, images = _prepare(folder, config)
     start_key, chain_key = jax.random.split(jax.random.key(config.seed))
-    start = jnp.where(hidden, work.fresh(start_key), work.images)
-    filled = inpaint(work.model, chain_key, work.params, work.images, jnp.asarray(~hidden), start)
-    original, before, after = _on_host(work.images, start, filled)
+    chains = folder.task.trajectory(trained, start_key, config.num_images, 1)
+    start = jnp.where(hidden, chains.show(chains.initial), images)
+    filled = inpaint(model, chain_key, trained.params, images, jnp.asarray(~hidden), start)
+    original, before, after = _on_host(images, start, filled)
     arrays = {"original": original, "before": before, "after": after}
     panels = {
         "held-out": original,
         "a part missing": np.where(hidden, 0.0, original),
         "filled in": after,
     }
-    written = _save(folder, "inpainted", {**arrays, "observed": ~hidden}, panels)
-    psnr = [metrics.psnr(x.clip(-1, 1), original, where=hidden) for x in (before, after)]
     is_same = np.array_equal(after[~hidden], original[~hidden])
-    lines = [
-        f"PSNR of the missing pixels, mean over {config.num_images} images "
-        "(standard deviation), pixels kept in [-1, 1]",
-        f"  start      {_decibels(psnr[0])}",
-        f"  filled in  {_decibels(psnr[1])}",
-        f"observed pixels are {'as they were, bit for bit' if is_same else 'CHANGED'}",
-        written,
-    ]
-    return RestorationResult(psnr[0], psnr[1], "\n".join(lines))
+    note = f"observed pixels are {'as they were, bit for bit' if is_same else 'CHANGED'}"
+    psnr = [metrics.psnr(x.clip(-1, 1), original, where=hidden) for x in (before, after)]
+    written = _save(folder, "inpainted", {**arrays, "observed": ~hidden}, panels)
+    return _result(" of the missing pixels", ("start", "filled in"), psnr, note, written)
 
 
 def denoise_images(
@@ -189,31 +174,20 @@ def denoise_images(
     if prior_weight is not None:
         checks.positive("--prior-weight", prior_weight)
     _check(folder, "denoise", config)
-    work = _prepare(folder, config)
-    chain = work.model.chain
-    weight = prior_weight or chain.effective_temperature**-0.5
-    model = DataEBM(
-        work.model.network,
-        work.model.event_shape,
-        denoising_chain(chain, noise_scale, weight),
-        work.model.base_scale,
-    )
+    model, trained, images = _prepare(folder, config)
+    weight = prior_weight or model.chain.effective_temperature**-0.5
+    chain = denoising_chain(model.chain, noise_scale, weight)
+    model = DataEBM(model.network, model.event_shape, chain, model.base_scale)
     noise_key, chain_key = jax.random.split(jax.random.key(config.seed))
-    noisy = work.images + noise_scale * jax.random.normal(noise_key, work.images.shape)
-    clean = denoise(model, chain_key, work.params, noisy, noise_scale, weight)
-    original, before, after = _on_host(work.images, noisy, clean)
+    noisy = images + noise_scale * jax.random.normal(noise_key, images.shape)
+    clean = denoise(model, chain_key, trained.params, noisy, noise_scale, weight)
+    original, before, after = _on_host(images, noisy, clean)
     arrays = {"original": original, "noisy": before, "denoised": after}
     panels = {"held-out": original, f"noise of {noise_scale:g}": before, "denoised": after}
-    written = _save(folder, "denoised", arrays, panels)
+    note = f"prior weight {weight:.4g}, step size {chain.step_size:.4g}"
     psnr = [metrics.psnr(x.clip(-1, 1), original) for x in (before, after)]
-    lines = [
-        f"PSNR, mean over {config.num_images} images (standard deviation), pixels kept in [-1, 1]",
-        f"  noisy     {_decibels(psnr[0])}",
-        f"  denoised  {_decibels(psnr[1])}",
-        f"prior weight {weight:.4g}, step size {model.chain.step_size:.4g}",
-        written,
-    ]
-    return RestorationResult(psnr[0], psnr[1], "\n".join(lines))
+    written = _save(folder, "denoised", arrays, panels)
+    return _result("", ("noisy", "denoised"), psnr, note, written)
 
 
 def _check(folder: RunFolder, command: str, config: RestorationConfig) -> None:
@@ -232,8 +206,10 @@ def _check(folder: RunFolder, command: str, config: RestorationConfig) -> None:
         raise InputError(f"{command} needs images, and {folder.path} is a run on points")
 
 
-def _prepare(folder: RunFolder, config: RestorationConfig) -> _Work:
-    """Return model, parameters, images, and as many starts of chains from a key."""
+def _prepare(
+    folder: RunFolder, config: RestorationConfig
+) -> tuple[DataEBM, TrainedModel, Float[Array, "n h w c"]]:
+    """Return the density, what it was trained to, and the images."""
     images = folder.load_dataset().x_test
     if len(images) < config.num_images:
         raise InputError(
@@ -243,12 +219,7 @@ def _prepare(folder: RunFolder, config: RestorationConfig) -> _Work:
     trained = loop.load_trained(folder, best=config.best)
     model = folder.task.density(trained.config, folder.event_shape, config.num_steps)
     assert model is not None
-
-    def fresh(rng_key: Array) -> Array:
-        chains = folder.task.trajectory(trained, rng_key, config.num_images, 1)
-        return chains.show(chains.initial)
-
-    return _Work(model, trained.params, jnp.asarray(images[: config.num_images]), fresh)
+    return model, trained, jnp.asarray(images[: config.num_images])
 
 
 def _on_host(*arrays: Array) -> list[np.ndarray]:
@@ -258,10 +229,20 @@ def _on_host(*arrays: Array) -> list[np.ndarray]:
     return found
 
 
-def _decibels(values: Float[np.ndarray, "n"]) -> str:
-    """Return mean and standard deviation over the images of which a pixel counts."""
-    known = values[~np.isnan(values)]
-    return f"{known.mean():6.2f} dB ({known.std():.2f})"
+def _result(
+    pixels: str,
+    names: tuple[str, str],
+    psnr: Sequence[Float[np.ndarray, "n"]],
+    note: str,
+    written: str,
+) -> RestorationResult:
+    over = f"mean over {len(psnr[0])} images (standard deviation), pixels kept in [-1, 1]"
+    lines, width = [f"PSNR{pixels}, {over}"], max(map(len, names))
+    for name, values in zip(names, psnr):
+        # Of an image no pixel of which counts it is not a number.
+        known = values[~np.isnan(values)]
+        lines.append(f"  {name:{width}}  {known.mean():6.2f} dB ({known.std():.2f})")
+    return RestorationResult(psnr[0], psnr[1], "\n".join([*lines, note, written]))
 
 
 def _save(

@@ -123,18 +123,6 @@ def scaled_config(config: Config, rollbacks: int) -> Config:
     return config.scaled(config.guard.rollback_factor**rollbacks)
 
 
-class ResumePoint(NamedTuple):
-    """Checkpoint from which a run goes on.
-
-    Attributes:
-        step: step of the checkpoint to restore; 0 is the start.
-        rollbacks: rollbacks behind it.
-    """
-
-    step: int
-    rollbacks: int
-
-
 def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
     """Leave in the run folder only what belongs to the checkpoint from which the run goes on.
 
@@ -164,10 +152,9 @@ def tidy(folder: RunFolder, checkpoints: Checkpoints) -> None:
     truncate_table(folder.events, max([behind, *kept]))
 
 
-def resume_point(folder: RunFolder, checkpoints: Checkpoints) -> ResumePoint:
-    """Return the checkpoint from which a tidy run goes on."""
-    steps = checkpoints.steps()
-    return ResumePoint(steps[-1] if steps else 0, len(read_rollbacks(folder.events)))
+def resume_point(folder: RunFolder, checkpoints: Checkpoints) -> tuple[int, int]:
+    """Return the step from which a tidy run goes on, 0 for the start, and the rollbacks behind."""
+    return max(checkpoints.steps(), default=0), len(read_rollbacks(folder.events))
 
 
 def roll_back(folder: RunFolder, checkpoints: Checkpoints, step: int, reason: str) -> str:
