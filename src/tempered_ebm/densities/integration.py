@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -39,37 +39,13 @@ class Quadrature(NamedTuple):
     edge: float
 
 
-class _Sums:
-    """Streaming sums of exp(v) and v exp(v), kept in units of the highest exp(v) so far."""
-
-    def __init__(self) -> None:
-        self.peak = self.edge = -math.inf
-        self.mass = self.coarse = self.value = 0.0
-
-    def add(
-        self, log_values: np.ndarray, weights: np.ndarray, coarse: np.ndarray, edge: np.ndarray
-    ) -> None:
-        peak = max(self.peak, float(log_values.max()))
-        if peak == -math.inf:
-            return
-        rescale = math.exp(self.peak - peak)
-        density = np.exp(log_values - peak)
-        values = np.where(density > 0, log_values, 0.0)
-        self.mass = self.mass * rescale + float(np.sum(weights * density))
-        self.coarse = self.coarse * rescale + float(np.sum(coarse * density))
-        self.value = self.value * rescale + float(np.sum(weights * density * values))
-        self.edge = max(self.edge, float(log_values[edge].max(initial=-math.inf)))
-        self.peak = peak
-
-
 def _axis(limits: tuple[float, float], num_intervals: int) -> tuple[np.ndarray, ...]:
-    """Return grid lines, their weights, the weights of every other line, and which are borders."""
-    lines = np.linspace(*limits, num_intervals + 1)
-    ends = np.isin(np.arange(num_intervals + 1), (0, num_intervals))
-    step = (limits[1] - limits[0]) / num_intervals
-    weights = np.where(ends, 0.5, 1.0) * step
+    """Return grid lines, their weights, and the weights of every other line."""
+    lines, step = np.linspace(*limits, num_intervals + 1, retstep=True)
+    weights = np.full(num_intervals + 1, step)
+    weights[[0, -1]] /= 2
     coarse = np.where(np.arange(num_intervals + 1) % 2 == 0, 2 * weights, 0.0)
-    return lines, weights, coarse, ends
+    return lines, weights, coarse
 
 
 # A module-level jit: the data of a `Partial` are its arguments, so that one compilation serves all.
@@ -99,13 +75,6 @@ def _evaluator(logdensity_fn: Callable[[Array], Array]) -> Callable[[np.ndarray]
         return result
 
     return values
-
-
-def _row_blocks(num_rows: int, num_columns: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield row numbers in blocks of one size, the last padded, with the number of real rows."""
-    size = max(1, min(num_rows, _BLOCK_SIZE // num_columns))
-    for start in range(0, num_rows, size):
-        yield np.minimum(np.arange(start, start + size), num_rows - 1), min(size, num_rows - start)
 
 
 def quadrature(
@@ -154,26 +123,25 @@ def quadrature(
         raise InputError(f"num_intervals must be even, got {num_intervals}")
 
     evaluate = _evaluator(logdensity_fn)
-    (x, x_weights, x_coarse, x_ends), (y, y_weights, y_coarse, y_ends) = (
+    (x, x_weights, x_coarse), (y, y_weights, y_coarse) = (
         _axis((lower, upper), num_intervals) for lower, upper in box.tolist()
     )
-    sums = _Sums()
-    for rows, count in _row_blocks(len(x), len(y)):
-        points = np.stack(np.meshgrid(x[rows], y, indexing="ij"), -1)
-        log_values = evaluate(points.reshape(-1, 2)).reshape(len(rows), len(y))
-        kept = rows[:count]
-        sums.add(
-            log_values[:count],
-            np.outer(x_weights[kept], y_weights),
-            np.outer(x_coarse[kept], y_coarse),
-            x_ends[kept, None] | y_ends,
-        )
-    if not sums.mass > 0:
+    size = max(1, _BLOCK_SIZE // len(y))
+    # Blocks of one size: the last one is padded.
+    rows = np.append(x, np.full(-len(x) % size, x[-1])).reshape(-1, size)
+    grids = (np.stack(np.meshgrid(block, y, indexing="ij"), -1) for block in rows)
+    values = np.concatenate([evaluate(grid.reshape(-1, 2)) for grid in grids])
+    log_values = values.reshape(-1, len(y))[: len(x)]
+    peak = float(log_values.max())
+    if peak == -math.inf:
         raise InputError(f"logdensity_fn is -inf on the whole grid over {bounds}")
-    log_normalizer = sums.peak + math.log(sums.mass)
+    density = np.exp(log_values - peak)
+    mass, coarse = x_weights @ density @ y_weights, x_coarse @ density @ y_coarse
+    value = x_weights @ (density * np.where(density > 0, log_values, 0.0)) @ y_weights
+    log_normalizer = peak + math.log(mass)
     return Quadrature(
         log_normalizer=log_normalizer,
-        entropy=log_normalizer - sums.value / sums.mass,
-        error=abs(math.log(sums.mass / sums.coarse)) if sums.coarse > 0 else math.inf,
-        edge=math.exp(sums.edge - sums.peak),
+        entropy=float(log_normalizer - value / mass),
+        error=abs(math.log(mass / coarse)) if coarse > 0 else math.inf,
+        edge=float(max(density[[0, -1]].max(), density[:, [0, -1]].max())),
     )
