@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import sys
 import warnings
 
 import jax
@@ -213,13 +214,16 @@ class LosingRay:
     def __init__(self, lost):
         self.lost, self.tries = lost, []
 
+    def is_initialized(self):
+        return True
+
     def put(self, value):
         return value
 
     def remote(self, **options):
         class Remote:
             @staticmethod
-            def remote(config, job, dataset):
+            def remote(job, dataset):
                 self.tries.append(job.name)
                 return (len(self.tries), job)
 
@@ -234,13 +238,14 @@ class LosingRay:
         return f"result of {done[1].name}"
 
 
-def test_a_lost_worker_costs_its_job_only(tiny, dataset):
+def test_a_lost_worker_costs_its_job_only(tiny, dataset, monkeypatch):
     config = tiny()
     jobs = configs.jobs(config)
     ray = LosingRay(jobs[1].name)
+    monkeypatch.setitem(sys.modules, "ray", ray)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        done = list(run._collect(ray, config, jobs, dataset, lambda updates: None))
+        done = list(run._run_on_ray(config, jobs, dataset, lambda updates: None))
     assert [job.name for job, _ in done] == [j.name for j in jobs if j is not jobs[1]]
     assert ray.tries.count(jobs[1].name) == 3
     assert f"gave up job {jobs[1].name} after 3 lost workers" in str(caught[-1].message)

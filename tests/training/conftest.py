@@ -41,8 +41,8 @@ def learners_are_built_once():
     """A learner is pure: one of the same options and data is traced once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
         for config in run_folder.CONFIGS.values():
-            task = type(run_folder.task_of(config()))
-            patch.setattr(task, "build_learner", _once(task.build_learner))
+            task = run_folder.task_of(config())
+            patch.setattr(type(task), "build_learner", staticmethod(_once(task.build_learner)))
         yield
 
 
@@ -50,10 +50,10 @@ def _once(build):
     known = {}
 
     @functools.wraps(build)
-    def remembering(self, config, dataset):
+    def remembering(config, dataset):
         key = (_what_a_learner_depends_on(config), checksum(dataset), dataset.x_train.shape)
         if key not in known:
-            known[key] = build(self, config, dataset)
+            known[key] = build(config, dataset)
         return known[key]
 
     return remembering

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +154,8 @@ def load_arrays(path: Path | str) -> dict[str, Any]:
         {'x': array([0.5, 1.5]), 'count': array([3, 4])}
     """
     path = _checks.path("path", path)
-    readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_json}
+    read_npz: Callable = functools.partial(_files.read_npz, "data file")
+    readers = {".npz": read_npz, ".csv": _read_csv, ".json": _read_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"data file {path} must end in .npz, .csv or .json")
@@ -173,10 +176,6 @@ def _numbers(path: Path, name: str, value: Any) -> Any:
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} in {path} must hold numbers, got dtype {array.dtype}")
     return array.item() if array.ndim == 0 else array
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    return dict(_files.read_npz("data file", path))
 
 
 def _text(path: Path) -> str:

@@ -60,7 +60,8 @@ def load_huggingface(
     splits = _open(name, is_folder=is_folder)
     if "train" not in splits:
         raise InputError(f"{source} has no split train; it has {', '.join(splits) or 'none'}")
-    if not grayscale and _first_is_gray(splits["train"], str(source)):
+    train = splits["train"]
+    if len(train) and train[0][_image_column(train, str(source))].mode in ("1", "L"):
         settings = settings._replace(is_gray=True)
     found = {
         key: _read_split(splits[key], settings, f"{source} ({key})")
@@ -71,10 +72,10 @@ def load_huggingface(
     if len(set(shapes.values())) > 1:
         raise InputError(f"{source} has images of shapes {shapes}; expected one, or an image_size")
     label = name.rstrip("/").rsplit("/", 1)[-1]
-    train = found["train"]
     if "test" not in found:
-        train, found["test"] = map(train.take, data.split_indices(len(train.pixels)))
-    return data.assemble(label, train, found["test"], found.get("validation"))
+        halves = data.split_indices(len(found["train"].pixels))
+        found["train"], found["test"] = map(found["train"].take, halves)
+    return data.assemble(label, found["train"], found["test"], found.get("validation"))
 
 
 def _open(name: str, *, is_folder: bool) -> dict[str, Any]:
@@ -97,11 +98,6 @@ def _image_column(table: Any, where: str) -> str:
         if type(feature).__name__ == "Image":
             return name
     raise InputError(f"{where} has no column of images; it has {', '.join(table.features)}")
-
-
-def _first_is_gray(table: Any, where: str) -> bool:
-    column = _image_column(table, where)
-    return len(table) > 0 and table[0][column].mode in ("1", "L")
 
 
 def _read_split(table: Any, settings: PictureSettings, where: str) -> data.LabelledPixels:

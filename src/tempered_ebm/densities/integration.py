@@ -126,7 +126,7 @@ def quadrature(
     (x, x_weights, x_coarse), (y, y_weights, y_coarse) = (
         _axis((lower, upper), num_intervals) for lower, upper in box.tolist()
     )
-    size = max(1, _BLOCK_SIZE // len(y))
+    size = max(1, min(len(x), _BLOCK_SIZE // len(y)))
     # Blocks of one size: the last one is padded.
     rows = np.append(x, np.full(-len(x) % size, x[-1])).reshape(-1, size)
     grids = (np.stack(np.meshgrid(block, y, indexing="ij"), -1) for block in rows)

@@ -12,8 +12,6 @@ from tempered_ebm import _checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.features import check_features, check_same_dimension
 
-_ENERGY_BLOCK = 500
-
 
 class KernelDistance(NamedTuple):
     """An estimate of the squared maximum mean discrepancy.
@@ -202,6 +200,8 @@ def energy_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) ->
         >>> round(metrics.energy_distance(np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]])), 3)
         -1.0
     """
+    from scipy.spatial.distance import cdist, pdist
+
     x = _checks.array("x", x, "real numbers of shape (n, d)").astype(np.float64)
     y = _checks.array("y", y, "real numbers of shape (m, d)").astype(np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
@@ -209,15 +209,4 @@ def energy_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) ->
             "x and y must have shapes (n, d) and (m, d) with n and m of at least 2, got "
             f"{x.shape} and {y.shape}"
         )
-    n, m = len(x), len(y)
-    within = _sum_distances(x, x) / (n * (n - 1)) + _sum_distances(y, y) / (m * (m - 1))
-    return float(2 * _sum_distances(x, y) / (n * m) - within)
-
-
-def _sum_distances(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the sum of the distances of all pairs."""
-    total = 0.0
-    for i in range(0, len(x), _ENERGY_BLOCK):
-        difference = x[i : i + _ENERGY_BLOCK, None] - y
-        total += float(np.sqrt(np.sum(difference**2, -1)).sum())
-    return total
+    return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())

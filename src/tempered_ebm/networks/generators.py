@@ -117,12 +117,7 @@ def mlp_generator(
         >>> jax.jit(net.apply)(params, jnp.zeros((3, 16))).shape
         (3, 8, 8, 1)
     """
-    shape = _image_shape(image_shape)
-
-    def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n h w c"]:
-        return jnp.tanh(_perceptron(z, shape, widths, activation))
-
-    return hk.without_apply_rng(hk.transform(forward))
+    return _perceptron(_image_shape(image_shape), widths, activation, jnp.tanh)
 
 
 def mlp_decoder(
@@ -152,16 +147,14 @@ def mlp_decoder(
         >>> jax.jit(net.apply)(params, jnp.zeros((3, 16))).shape
         (3, 8, 8, 1)
     """
-    shape = _image_shape(image_shape)
-
-    def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n h w c"]:
-        return _perceptron(z, shape, widths, activation)
-
-    return hk.without_apply_rng(hk.transform(forward))
+    return _perceptron(_image_shape(image_shape), widths, activation, lambda x: x)
 
 
 def _perceptron(
-    z: Array, shape: tuple[int, int, int], widths: Sequence[int], activation: Activation
-) -> Array:
-    x = hk.nets.MLP([*widths, int(np.prod(shape))], activation=activation)(z)
-    return x.reshape(-1, *shape)
+    shape: tuple[int, int, int], widths: Sequence[int], activation: Activation, last: Activation
+) -> hk.Transformed:
+    def forward(z: Float[Array, "n latent_dim"]) -> Float[Array, "n h w c"]:
+        x = hk.nets.MLP([*widths, int(np.prod(shape))], activation=activation)(z)
+        return last(x.reshape(-1, *shape))
+
+    return hk.without_apply_rng(hk.transform(forward))

@@ -251,42 +251,29 @@ def _run_on_ray(
                 f"{error}"
             ) from error
     try:
-        yield from _collect(ray, config, pending, dataset, progress)
+        # A feature map cannot be sent to a worker, which fits the same one.
+        work = ray.remote(max_retries=0)(
+            lambda job, dataset: run_job(config, job, dataset, fit_sample_quality(dataset))
+        )
+        shared = ray.put(dataset)
+        # A job whose worker is lost is tried three times, then given up.
+        running = {work.remote(job, shared): (job, 1) for job in pending}
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            job, tries = running.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayTaskError:
+                raise
+            except ray.exceptions.RayError as error:
+                if tries < _TRIES:
+                    running[work.remote(job, shared)] = (job, tries + 1)
+                else:
+                    lost = f"gave up job {job.name} after {_TRIES} lost workers: {error}"
+                    warnings.warn(lost, stacklevel=2)
+                continue
+            progress(config.runs.num_steps * len(job.cells) * job.repeats)
+            yield job, result
     finally:
         if is_ours:
             ray.shutdown()
-
-
-def _work(config: StudyConfig, job: Job, dataset: ImageDataset) -> JobResult:
-    # A feature map cannot be sent to a worker, which fits the same one.
-    return run_job(config, job, dataset, fit_sample_quality(dataset))
-
-
-def _collect(
-    ray: Any,
-    config: StudyConfig,
-    pending: list[Job],
-    dataset: ImageDataset,
-    progress: Callable[[int], object],
-) -> Iterator[tuple[Job, JobResult]]:
-    """Yield jobs as they end; one whose worker is lost is tried three times, then given up."""
-    work = ray.remote(max_retries=0)(_work)
-    shared = ray.put(dataset)
-    running = {work.remote(config, job, shared): (job, 1) for job in pending}
-    while running:
-        (done,), _ = ray.wait(list(running), num_returns=1)
-        job, tries = running.pop(done)
-        try:
-            result = ray.get(done)
-        except ray.exceptions.RayTaskError:
-            raise
-        except ray.exceptions.RayError as error:
-            if tries < _TRIES:
-                running[work.remote(config, job, shared)] = (job, tries + 1)
-            else:
-                warnings.warn(
-                    f"gave up job {job.name} after {_TRIES} lost workers: {error}", stacklevel=2
-                )
-            continue
-        progress(config.runs.num_steps * len(job.cells) * job.repeats)
-        yield job, result

@@ -125,6 +125,12 @@ def distances(
     ]
 
 
+def distance_lines(rows: Sequence[DistanceRow]) -> list[str]:
+    """Return lines of a table for people."""
+    lines = [f"{row.images:34}{row.frechet:10.3f}{row.kernel:10.4f}" for row in rows]
+    return [f"{'':34}{'Fréchet':>10}{'kernel':>10}", *lines]
+
+
 class Scorer(NamedTuple):
     """A score of images.
 
@@ -273,22 +279,16 @@ class LatentEvaluation:
         sizes = f"{self.num_images[0]} against {self.num_images[1]} held-out images"
         lines = [
             f"after {self.step} updates; features: {self.feature_space}; {sizes}",
-            f"{'':34}{'Fréchet':>10}{'kernel':>10}",
-            *(f"{row.images:34}{row.frechet:10.3f}{row.kernel:10.4f}" for row in self.distances),
+            *distance_lines(self.distances),
             f"{'reconstruction error, held out':34}{self.reconstruction_error:10.4f}",
             "log-evidence of held-out images (nats)",
         ]
+        errors = self.log_evidence_standard_error
+        brackets = zip(self.log_evidence_lower_bound, self.log_evidence_upper_bound, strict=True)
+        rows = zip(self.log_evidence, errors, brackets, strict=True)
         lines += [
             f"{f'  image {i}':34}{value:10.2f} ± {error:.2f}   bracket [{low:.1f}, {high:.1f}]"
-            for i, (value, error, low, high) in enumerate(
-                zip(
-                    self.log_evidence,
-                    self.log_evidence_standard_error,
-                    self.log_evidence_lower_bound,
-                    self.log_evidence_upper_bound,
-                    strict=True,
-                )
-            )
+            for i, (value, error, (low, high)) in enumerate(rows)
         ]
         lines += [f"  warning: {warning}" for warning in self.warnings]
         lines += anomaly_lines(self.held_out_label, self.anomalies)

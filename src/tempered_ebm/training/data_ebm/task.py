@@ -220,10 +220,8 @@ def _box(dataset: PointDataset, base_scale: float | None) -> Bounds:
     """Return a box of the mass of the density: the truth's, or that of the reference normal."""
     (x0, x1), (y0, y1) = dataset.density.bounds
     if base_scale is None:
-        return (
-            (x0 - _MARGIN * (x1 - x0), x1 + _MARGIN * (x1 - x0)),
-            (y0 - _MARGIN * (y1 - y0), y1 + _MARGIN * (y1 - y0)),
-        )
+        across, up = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+        return (x0 - across, x1 + across), (y0 - up, y1 + up)
     reach = 5 * base_scale
     return (min(x0, -reach), max(x1, reach)), (min(y0, -reach), max(y1, reach))
 
@@ -278,8 +276,7 @@ class ImageEvaluation:
         """Return a table for people."""
         lines = [
             f"after {self.step} updates; features: {self.feature_space}; {self.num_images} images",
-            f"{'':34}{'Fréchet':>10}{'kernel':>10}",
-            *(f"{row.images:34}{row.frechet:10.3f}{row.kernel:10.4f}" for row in self.distances),
+            *evaluation.distance_lines(self.distances),
         ]
         if self.inception_scores:
             lines.append("inception score")

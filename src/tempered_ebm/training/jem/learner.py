@@ -131,13 +131,11 @@ def build_learner(config: JEMConfig, dataset: ImageDataset) -> Learner:
 
         (_, found), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
         # Zeros without chains; energies are minus f.
+        parts = found._asdict()
         metrics = {
             **{name: jnp.zeros(()) for name in _NAMES},
-            "loss": found.total,
-            "cross_entropy": found.cross_entropy,
-            "accuracy": found.accuracy,
-            "data_energy": found.data_energy,
-            "sample_energy": found.sample_energy,
+            "loss": parts.pop("total"),
+            **parts,
             "energy_gap": found.sample_energy - found.data_energy,
             **of_chains,
         }
