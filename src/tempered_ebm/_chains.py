@@ -73,7 +73,8 @@ def value_and_grad(
             raise InputError(f"{name} must return one floating array, got {value!r}")
         return jnp.asarray(value, dtype=jnp.result_type(value))
 
-    value, vjp = jax.vjp(evaluate, position)
+    with checks.traceable(name):
+        value, vjp = jax.vjp(evaluate, position)
     for path, leaf in jax.tree_util.tree_leaves_with_path(position):
         if leaf.shape[: value.ndim] != value.shape:
             leaf_name = "position" + jax.tree_util.keystr(path)
@@ -81,7 +82,8 @@ def value_and_grad(
                 f"{name} returned shape {value.shape}; expected () for one chain, or one value "
                 f"per chain, i.e. leading axes of {leaf_name}, whose shape is {leaf.shape}"
             )
-    (grad,) = vjp(jnp.ones_like(value))
+    with checks.traceable(name):
+        (grad,) = vjp(jnp.ones_like(value))
     return value, grad
 
 

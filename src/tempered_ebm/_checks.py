@@ -6,7 +6,8 @@ because t and the step size are data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,40 @@ def has_methods(name: str, value: Any, methods: tuple[str, ...], expected: str) 
 def algorithm(name: str, value: Any) -> None:
     """Require a sampling algorithm in BlackJAX's shape."""
     has_methods(name, value, ("init", "step"), "a sampling algorithm, such as te.mala(...)")
+
+
+@contextlib.contextmanager
+def traceable(name: str) -> Iterator[None]:
+    """Name a function that JAX cannot trace or differentiate.
+
+    Raises:
+        InputError: for an operation of NumPy or Python on a traced value, and for a loop of
+            unknown length in reverse mode.
+    """
+    try:
+        yield
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise InputError(
+            f"{name} must be made of JAX's operations, got one of NumPy, SciPy or Python on a "
+            f"traced value ({type(error).__name__}); use jax.numpy, jax.scipy and jnp.where"
+        ) from error
+    except ValueError as error:
+        if "Reverse-mode differentiation does not work" not in str(error):
+            raise
+        raise InputError(
+            f"{name} must have a gradient, got a loop of unknown length (lax.while_loop), which "
+            "has none in reverse mode; wrap the function in te.forward_mode, or pass "
+            "forward_mode_differentiation=True with a NumPyro model"
+        ) from error
+
+
+def concrete_arrays(name: str, tree: Any) -> None:
+    """Require that no leaf of a pytree is traced."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+        raise InputError(
+            f"{name} must be known values, got traced ones; call this function outside of jax.jit, "
+            "jax.vmap and jax.grad: it compiles programs of its own"
+        )
 
 
 def positive(name: str, value: Any) -> None:

@@ -171,6 +171,11 @@ ALL = {
 }
 
 
+def level(y):
+    z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
 def discrete():
     k = numpyro.sample("k", dist.Bernoulli(0.5))
     numpyro.sample("y", dist.Normal(k, 1.0), obs=Y)

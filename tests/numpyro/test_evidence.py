@@ -355,6 +355,48 @@ def test_bad_arguments_are_named(kwargs, message):
         te.numpyro.log_evidence(KEY, models.linear_gaussian, **kwargs)
 
 
+def test_a_model_without_parameters_has_its_log_likelihood():
+    def model(y):
+        numpyro.deterministic("twice", 2 * y)
+        numpyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+
+    report = te.numpyro.log_evidence(KEY, model, jnp.asarray(Y))
+    assert report.log_evidence == pytest.approx(stats.norm.logpdf(Y).sum(), rel=1e-6)
+    assert report.standard_error == 0.0
+    assert "no parameters" in str(report)
+    np.testing.assert_allclose(report.posterior["twice"], 2 * Y[None, None])
+
+
+def test_data_that_are_nan_are_named():
+    with pytest.raises(te.InputError, match=r"the values of \['y'\] have NaN"):
+        te.numpyro.log_evidence(KEY, models.level, jnp.array([0.1, jnp.nan]))
+
+
+def test_data_that_do_not_fit_their_site_are_named():
+    def model(y):
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([4]))
+        numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    with pytest.raises(te.InputError, match="fit the distribution of site 'y'"):
+        te.numpyro.log_evidence(KEY, model, jnp.zeros(3))
+
+
+def test_a_likelihood_of_scipy_is_named():
+    def model():
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        numpyro.factor("y", stats.norm.logpdf(z))
+
+    with pytest.raises(te.InputError, match="model must be made of JAX's operations"):
+        te.numpyro.log_evidence(KEY, model, likelihood_sites="y")
+
+
+def test_a_loop_of_unknown_length_is_named():
+    from tests.numpyro.test_derivatives import loop
+
+    with pytest.raises(te.InputError, match="pass forward_mode_differentiation=True"):
+        te.numpyro.log_evidence(KEY, loop)
+
+
 def test_what_is_bounded():
     from tempered_ebm.numpyro.sites import _is_bounded
 

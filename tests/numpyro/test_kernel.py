@@ -304,3 +304,11 @@ def test_chains_run_on_devices_in_parallel():
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
     )
     assert result.stdout.strip() == "(2, 5)", result.stderr
+
+
+def test_a_model_without_latent_sites_is_refused():
+    def model():
+        numpyro.sample("y", dist.Normal(0.0, 1.0), obs=0.3)
+
+    with pytest.raises(te.InputError, match="model must have a latent site to sample, got none"):
+        te.numpyro.Kernel(model).init(jax.random.key(0), 0, None)

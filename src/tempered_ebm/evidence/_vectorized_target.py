@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,12 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from tempered_ebm import _chains, _closures
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.target import TemperedTarget
 from tempered_ebm.types import LogDensityFn, Position
+
+_Function = TypeVar("_Function", bound=Callable)
 
 
 class VectorizedTarget(NamedTuple):
@@ -33,6 +36,17 @@ class VectorizedTarget(NamedTuple):
     unravel: Callable[[Float[Array, "*batch d"]], Position]
 
 
+def standard_promotion(fn: _Function) -> _Function:
+    """Let a function promote dtypes, whatever ``jax_numpy_dtype_promotion`` is outside of it."""
+
+    @functools.wraps(fn)
+    def promoting(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return fn(*args, **kwargs)
+
+    return cast(_Function, promoting)
+
+
 def vectorize(target: TemperedTarget | tuple, positions: Position) -> VectorizedTarget:
     """Return the target of one position, and a batch of positions, in terms of vectors.
 
@@ -45,16 +59,18 @@ def vectorize(target: TemperedTarget | tuple, positions: Position) -> Vectorized
             leaf is not floating, or a function does not return a scalar for one position.
     """
     pair = as_target(target)
-    positions = _chains.as_position(positions)
+    # In one precision from here on: that of JAX, or higher.
+    positions = jax.tree.map(_at_least_default, _chains.as_position(positions))
     num_ensembles(positions)
-    for fn in pair:
-        per_ensemble(fn, positions)
+    for name, fn in pair._asdict().items():
+        with checks.traceable(name):
+            per_ensemble(fn, positions)
     one = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), positions)
     vector, unravel_one = ravel_pytree(one)
 
     def over_vectors(fn: LogDensityFn) -> Partial:
         def one_vector(vector: Float[Array, "d"]) -> Float[Array, ""]:
-            return fn(unravel_one(vector))
+            return jnp.asarray(fn(unravel_one(vector)), vector.dtype)
 
         # The fit of a reference takes Hessians.
         return Partial(_over_leading_axes, _closures.close(one_vector, vector, num_derivatives=2))
@@ -64,6 +80,10 @@ def vectorize(target: TemperedTarget | tuple, positions: Position) -> Vectorized
         jax.vmap(lambda position: ravel_pytree(position)[0])(positions),
         functools.partial(_over_leading_axes, unravel_one),
     )
+
+
+def _at_least_default(leaf: Array) -> Array:
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.result_type(float)))
 
 
 def as_target(target: Any) -> TemperedTarget:

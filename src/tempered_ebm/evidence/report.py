@@ -275,6 +275,30 @@ def build(
     return replace(report, warnings=tuple(_reliability_warnings(report, draws)))
 
 
+def without_parameters(loglikelihood: float) -> EvidenceReport:
+    """Return the report of a model without parameters: its log-likelihood, exactly."""
+    pair = np.full(2, loglikelihood)
+    values = (loglikelihood, 0.0, loglikelihood, loglikelihood, 0.0, pair, np.zeros(2))
+    estimate = jax.device_get(EvidenceEstimate(*map(jnp.asarray, values)))
+    return EvidenceReport(
+        method=DEFAULT_METHOD,
+        path="prior",
+        why="the model has no parameters",
+        estimates={DEFAULT_METHOD: estimate},
+        temperatures=np.array([0.0, 1.0]),
+        ensemble_log_evidence=pair[:1],
+        swap_acceptance_rate=np.ones(1),
+        round_trips=0,
+        pareto_k=np.zeros(1),
+        monotonicity_z=np.zeros(1),
+        warnings=(),
+        stopped="after the one value that there is",
+        cost=Cost(0, 1, 0, 0.0),
+        loglikelihoods=pair[:, None, None],
+        posterior={},
+    )
+
+
 def _monotonicity(draws: Float[Array, "K num_draws N"]) -> Float[np.ndarray, "K-1"]:
     """Return the rise of the mean from each temperature to the next, in standard errors."""
     with np.errstate(invalid="ignore"):  # Infinite log-likelihoods have a warning of their own.

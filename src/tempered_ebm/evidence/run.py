@@ -29,7 +29,12 @@ from tempered_ebm.evidence import (
 )
 from tempered_ebm.evidence._coverage import Estimate, is_missing
 from tempered_ebm.evidence._frozen_run import EvaluationCount, Journal, RunBudget
-from tempered_ebm.evidence._vectorized_target import VectorizedTarget, as_target, vectorize
+from tempered_ebm.evidence._vectorized_target import (
+    VectorizedTarget,
+    as_target,
+    standard_promotion,
+    vectorize,
+)
 from tempered_ebm.evidence.report import EvidenceReport
 from tempered_ebm.kernels import tempered
 from tempered_ebm.target import TemperedTarget
@@ -45,6 +50,7 @@ _POOR_ERROR = 0.05
 _POSITIONAL = {"rng_key", "target", "initial_positions"}
 
 
+@standard_promotion
 def log_evidence(
     rng_key: PRNGKey,
     target: TemperedTarget | tuple[LogDensityFn, LogDensityFn],
@@ -143,6 +149,7 @@ def log_evidence(
         True
     """
     checks.key("rng_key", rng_key)
+    checks.concrete_arrays("rng_key and initial_positions", (rng_key, initial_positions))
     checks.at_least("num_temperatures", num_temperatures, 2)
     run_budget = _run_budget(num_samples, max_num_samples, budget, target_standard_error)
     checks.at_least("num_samples", run_budget.num_samples, _frozen_run.FEWEST_STEPS)
@@ -166,7 +173,8 @@ def log_evidence(
         rng_key, prior_key = jax.random.split(rng_key)
         target, constant, spent = _normalized(prior_key, as_target(target), initial_positions)
     vectorized = batched, position, unravel = vectorize(target, initial_positions)
-    tempered.check_initial_state(jax.jit(tempered.init)(position, batched), 0.0)
+    checks.concrete_arrays("the data of the log-densities", batched)
+    _check_start(jax.jit(tempered.init)(position, batched))
     num_ensembles = min(len(position), _ENSEMBLES) if num_ensembles is None else num_ensembles
     explore_key, run_key = jax.random.split(rng_key)
     spent = spent.plus(EvaluationCount(len(position), 0))
@@ -213,6 +221,17 @@ def log_evidence(
         results, key=lambda one: (bool(one.warnings), np.nan_to_num(one.standard_error, nan=np.inf))
     )
     return replace(best, cost=results[-1].cost)
+
+
+def _check_start(state: tempered.TemperedState) -> None:
+    """Require a log prior that is a number at every start, and a log-likelihood at one of them."""
+    start, grad = state.position, state.logprior_grad
+    checks.check_initial_state("logprior_fn", state.logprior, grad, start)
+    if jnp.isnan(state.loglikelihood).all():
+        raise InputError(
+            "loglikelihood_fn must return numbers, got NaN at every one of the "
+            f"{len(start)} initial positions; look for NaN in the data"
+        )
 
 
 def _doubt(found: EvidenceReport, is_length_given: bool) -> str | None:
@@ -283,6 +302,7 @@ def _run_budget(
     )
 
 
+@standard_promotion
 def log_normalizer(
     rng_key: PRNGKey,
     negative_energy_fn: Callable[[Position], Array],

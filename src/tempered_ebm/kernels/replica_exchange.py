@@ -270,7 +270,8 @@ def _build_kernel(local_move: local_moves.LocalMove, *, swap_every: int = 1) -> 
         cache, replica = _permute(permutation, (cache, state.replica))
         memory = jax.vmap(local_move.place)(cache, memory, temperatures)
         probability = jnp.exp(jnp.minimum(log_ratio, 0.0))
-        rate = is_round * probability.mean(axis=tuple(range(1, probability.ndim)))
+        rate = probability.mean(axis=tuple(range(1, probability.ndim)))
+        rate = jnp.where(is_round, rate, 0.0)
         state = ReplicaExchangeState(
             **cache._asdict(), replica=replica, num_steps=state.num_steps + 1, local=memory
         )

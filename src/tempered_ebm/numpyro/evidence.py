@@ -22,6 +22,7 @@ from tempered_ebm import _closures, evidence
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.evidence import _reference_path as reference_path
+from tempered_ebm.evidence.report import without_parameters
 from tempered_ebm.evidence.run import check_options
 from tempered_ebm.numpyro.sites import Model, Sites
 from tempered_ebm.numpyro.split import SplitModel, split_with
@@ -131,6 +132,10 @@ def log_evidence(
     remarks = _remarks(parts)
     for remark in remarks:
         warnings.warn(remark, stacklevel=2)
+    if not parts.initial_position:
+        report = without_parameters(float(parts.target.loglikelihood_fn({})))
+        sites = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], parts.constrain({}))
+        return dataclasses.replace(report, warnings=remarks, posterior=sites)
     is_given = initial_positions is not None
     num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
     if not is_given:

@@ -335,6 +335,8 @@ class Kernel(MCMCKernel):
         rng_key, start_key = (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
         if self._model is not None:
             self._sites = inspect(self._model, model_args, kwargs, jax.random.key(0))
+            if not self._sites.latent:
+                raise InputError("model must have a latent site to sample, got none")
 
             def search(key: PRNGKey) -> Position:
                 model, strategy = self._frozen(), self._init_strategy

@@ -91,7 +91,7 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
     """Return the sites of a model, from one run of it.
 
     Raises:
-        InputError: for a discrete latent site.
+        InputError: for a discrete latent site, and for data that do not fit their distribution.
     """
     facts: dict[str, Sites] = {}
 
@@ -110,7 +110,8 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
         }
 
     # Compiling one program takes a fraction of the time of compiling its operations.
-    constants, scales = _closures.call(run, rng_key)
+    with checks.traceable("model"):
+        constants, scales = _closures.call(run, rng_key)
     # The scale of a hierarchical prior is another one in another run.
     others = _closures.call(run, jax.random.fold_in(rng_key, 1))[1] if scales else {}
     hierarchical = tuple(n for n in scales if not np.array_equal(scales[n], others[n]))
@@ -127,6 +128,14 @@ def _describe(trace: dict[str, dict]) -> Sites:
                 f"model must have continuous latent sites only, got the discrete site {name!r} "
                 f"({_name(site['fn'])}); sum it out in the model, or observe it"
             )
+    for name, site in observed.items():
+        try:
+            site["fn"].log_prob(site["value"])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"model must have data that fit the distribution of site {name!r} "
+                f"({_name(site['fn'])}), got {str(error).splitlines()[0]}"
+            ) from error
     reasons = {name: _why_not_sampled(site["fn"]) for name, site in latent.items()}
     return Sites(
         latent=tuple(latent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from numpyro.distributions import biject_to
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import (
     _unconstrain_reparam,
+    compute_log_probs,
     constrain_fn,
     initialize_model,
     log_density,
@@ -197,14 +199,35 @@ def find_start(
         return start, jnp.stack(finite).all()
 
     mapped = search if is_prng_key(rng_key) else jax.vmap(search)
-    position, is_valid = _closures.call(mapped, rng_key)
+    with checks.traceable("model"):
+        position, is_valid = _closures.call(mapped, rng_key)
     known = checks.concrete(is_valid)
     if known is not None and not known.all():
         raise InputError(
             "model has no initial position at which its log density and gradient are finite; "
-            f"NumPyro's last try was {position}"
+            f"{_not_finite(model, args, kwargs, position, known)}NumPyro's last try was {position}"
         )
     return position
+
+
+def _not_finite(
+    model: Model, args: tuple, kwargs: dict, position: dict[str, Array], is_valid: np.ndarray
+) -> str:
+    """Return in words which sites have no finite log density, and which of their data are NaN."""
+    if is_valid.ndim:
+        position = jax.tree.map(lambda leaf: leaf[np.flatnonzero(~is_valid)[0]], position)
+    started = handlers.substitute(
+        handlers.seed(model, jax.random.key(0)),
+        substitute_fn=partial(_unconstrain_reparam, position),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # NumPyro's, of values outside of a support.
+        logs, trace = compute_log_probs(started, args, kwargs, {})
+    bad = [name for name, value in logs.items() if not jnp.isfinite(value).all()]
+    nan = [n for n in bad if trace[n]["is_observed"] and jnp.isnan(trace[n]["value"]).any()]
+    if nan:
+        return f"the values of {nan} have NaN; "
+    return f"that of {bad} is not finite; " if bad else ""
 
 
 def halves(
@@ -253,6 +276,8 @@ def _chain_ndim(position: Position, shapes: dict[str, tuple[int, ...]]) -> int:
     got: Any = checks.describe(position)
     if isinstance(position, Mapping):
         got = {name: np.shape(value) for name, value in position.items()}
+    if isinstance(position, Mapping) and not position and not shapes:
+        return 0
     if isinstance(position, Mapping) and set(got) == set(shapes):
         ndims = {len(got[name]) - len(shape) for name, shape in shapes.items()}
         ndim = ndims.pop()
