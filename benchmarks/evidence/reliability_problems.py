@@ -529,7 +529,32 @@ def correlated(dimension: int, correlation: float) -> Problem:
     return _posterior(_normal(dimension, 2.0), log_prob, True)
 
 
+def state_space(length: int) -> Problem:
+    """A random walk observed with noise, in terms of its innovations; evidence by Kalman filter."""
+    innovation, noise = 0.3, 0.5
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(innovation * rng.standard_normal(length))
+    y = walk + noise * rng.standard_normal(length)
+    mean, variance, log_evidence = 0.0, 0.0, 0.0
+    for value in y:
+        variance += innovation**2
+        predicted = variance + noise**2
+        log_evidence -= 0.5 * math.log(2 * math.pi * predicted)
+        log_evidence -= 0.5 * (value - mean) ** 2 / predicted
+        gain = variance / predicted
+        mean, variance = mean + gain * (value - mean), (1 - gain) * variance
+    prior = _normal(length)
+
+    def loglikelihood(z: Array) -> Array:
+        return stats.norm.logpdf(jnp.asarray(y), innovation * jnp.cumsum(z), noise).sum()
+
+    return Problem(
+        te.TemperedTarget(prior.log_prob, loglikelihood), prior.sample, log_evidence, is_easy=True
+    )
+
+
 MAKERS: dict[str, Callable[[], Problem]] = {
+    "state-space-107": partial(state_space, 107),
     "linear-gaussian-2": partial(linear_gaussian, 2),
     "linear-gaussian-10": partial(linear_gaussian, 10),
     "linear-gaussian-30": partial(linear_gaussian, 30),

@@ -128,6 +128,22 @@ def a_normalised_prior_is_left_alone() -> None:
         assert prior_constant.warnings(key, target, draws) == ()
 
 
+def few_draws_in_many_coordinates_say_nothing() -> None:
+    """128 draws are too few for a covariance of 107 coordinates, and enough for variances."""
+    key, d = jax.random.key(7), 107
+    draws = jax.random.normal(key, (256, d))
+
+    def logprior(z: jax.Array) -> jax.Array:
+        return jax.scipy.stats.norm.logpdf(z).sum(-1)
+
+    def logprior_of_sums(z: jax.Array) -> jax.Array:
+        return logprior(jnp.diff(z, prepend=0.0))
+
+    for fn, z in ((logprior, draws), (logprior_of_sums, jnp.cumsum(draws, -1))):
+        target = te.TemperedTarget(Partial(fn), Partial(lambda z: z.sum(-1)))
+        assert prior_constant.warnings(key, target, z) == ()
+
+
 ALL = (
     mass_that_no_draw_sees_is_counted,
     nothing_is_missing_where_all_is_covered,
@@ -136,4 +152,5 @@ ALL = (
     coordinates_keep_integrals,
     constants_of_priors_are_found,
     a_normalised_prior_is_left_alone,
+    few_draws_in_many_coordinates_say_nothing,
 )

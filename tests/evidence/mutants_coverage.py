@@ -75,3 +75,8 @@ def a_prior_measured_by_the_draws_it_was_fitted_to_alone(patch):
 @caught_by(checks_coverage.a_normalised_prior_is_left_alone)
 def a_prior_measured_with_its_likelihood(patch):
     patch.setattr(prior_constant, "_zero", lambda z: z.sum(-1))
+
+
+@caught_by(checks_coverage.few_draws_in_many_coordinates_say_nothing)
+def a_constant_from_draws_that_do_not_overlap(patch):
+    patch.setattr(prior_constant, "_LEAST_OVERLAP", -1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,8 @@ FEWEST_DRAWS = 64
 _COMPONENTS = (1, 2, 4)
 _PROPOSALS = 2000
 _NATS, _ERRORS = 0.05, 5.0
+_LEAST_OVERLAP = 0.02
+"""Rate of swaps between mixture and prior below which a bridge is a guess."""
 
 
 def measure(
@@ -33,6 +37,9 @@ def measure(
         rng_key: key of the draws of the mixture.
         target: prior and likelihood, for batches of vectors. The likelihood is not evaluated.
         draws: draws of the prior.
+
+    Returns:
+        The estimate; NaN with an infinite error if no mixture is close enough to the prior to tell.
     """
     seen, unseen = (np.asarray(draws[start::2], np.float64) for start in (0, 1))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
@@ -42,16 +49,18 @@ def measure(
         for num in _COMPONENTS
         if num == 1 or len(seen) > 4 * num * seen.shape[1]
     ]
-    best = max(fits, key=lambda fit: mixtures.log_density(fit, unseen).mean())
+    # In many coordinates a covariance takes more draws than there are.
+    diagonal = fits[0]._replace(covariances=fits[0].covariances * np.eye(seen.shape[1]))
+    best = max((*fits, diagonal), key=lambda fit: mixtures.log_density(fit, unseen).mean())
     reference = fitting.as_reference(fitting.inflated(best), draws.dtype)
     alone = TemperedTarget(target.logprior_fn, Partial(_zero))
     log_weights = importance_draws(rng_key, alone, reference, _PROPOSALS)[1]
     log_ratio = target.logprior_fn(draws[1::2]) - reference.log_prob(draws[1::2])
-    return coverage.bridge(
-        np.asarray(log_weights, np.float64),
-        np.asarray(log_ratio, np.float64),
-        np.arange(len(unseen)),
-    )
+    drawn, given = (np.asarray(logs, np.float64) for logs in (log_weights, log_ratio))
+    overlap = np.exp(np.minimum(drawn[:, None] - given, 0.0)).mean()
+    if not overlap > _LEAST_OVERLAP:
+        return coverage.Estimate(math.nan, math.inf)
+    return coverage.bridge(drawn, given, np.arange(len(unseen)))
 
 
 def warnings(
