@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import tempered_ebm as te
 from tempered_ebm import metrics
+from tempered_ebm.metrics import kernel
 from tests import ground_truths as gt
 from tests.metrics import checks_image_metrics as checks
 
@@ -113,13 +114,14 @@ def test_kernel_distance_is_unbiased_under_the_null():
     checks.kernel_distance_is_unbiased()
 
 
-def test_kernel_distance_does_not_depend_on_the_blocks():
+def test_kernel_distance_does_not_depend_on_the_blocks(monkeypatch):
     rng = np.random.default_rng(5)
     a, b = rng.normal(size=(23, 3)), rng.normal(size=(17, 3)) + 1
     whole = metrics.kernel_distance_with_error(a, b)
     assert whole.estimate == metrics.kernel_distance(a, b)
-    for block_size in (1, 4, 17, 22):
-        blocked = metrics.kernel_distance_with_error(a, b, block_size=block_size)
+    for rows in (1, 4, 17, 22):
+        monkeypatch.setattr(kernel, "_ROWS", rows)
+        blocked = metrics.kernel_distance_with_error(a, b)
         np.testing.assert_allclose(blocked, whole, rtol=1e-10)
 
 
@@ -158,8 +160,6 @@ def test_bad_features_are_named(distance):
 def test_an_error_of_the_kernel_distance_asks_for_four_vectors():
     with pytest.raises(te.InputError, match=r"features_a must have shape \(n >= 4"):
         metrics.kernel_distance_with_error(np.zeros((3, 2)), np.zeros((4, 2)))
-    with pytest.raises(te.InputError, match="block_size must be an integer >= 1, got 0"):
-        metrics.kernel_distance(np.zeros((3, 2)), np.zeros((4, 2)), block_size=0)
 
 
 @pytest.mark.statistical

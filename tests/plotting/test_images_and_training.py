@@ -22,8 +22,8 @@ def test_a_panel_for_every_set_of_images():
 
 
 def test_reconstructions_stand_under_their_originals():
-    originals, reconstructed = np.ones((4, 2, 2, 1)), -np.ones((4, 2, 2, 1))
-    (axis,) = plotting.reconstructions(originals, reconstructed, num_columns=2).axes
+    originals, reconstructed = np.ones((20, 2, 2, 1)), -np.ones((20, 2, 2, 1))
+    (axis,) = plotting.reconstructions(originals, reconstructed).axes
     shown = axis.images[0].get_array()
     assert [float(row[0]) for row in shown[::3]] == [1, 0, 1, 0]
 

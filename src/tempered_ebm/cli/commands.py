@@ -262,18 +262,15 @@ class Restoration(OfRun):
     num_steps: int | None = None
     """Steps of the chains. Default: the --sampling-steps of the run."""
 
-    def execute(self) -> int:
-        """Restore the images, and print how well that went."""
+    def _restore(self, function: str, *options: Any) -> int:
+        """Restore the images by a function of ``training.restoration``, and print its result."""
         from tempered_ebm.training import restoration, run_folder
 
         config = restoration.RestorationConfig(
             self.num_images, self.num_steps, self.seed, self.checkpoint == "best"
         )
-        print(self._restore(run_folder.open_run(self.run), config))
+        print(getattr(restoration, function)(run_folder.open_run(self.run), config, *options))
         return 0
-
-    def _restore(self, folder: RunFolder, config: Any) -> Any:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -288,10 +285,9 @@ class Inpaint(Restoration):
     fraction: float = 0.5
     """How much of each image is hidden, or with which probability a pixel is."""
 
-    def _restore(self, folder: RunFolder, config: Any) -> Any:
-        from tempered_ebm.training import restoration
-
-        return restoration.inpaint_images(folder, config, self.missing, self.fraction)
+    def execute(self) -> int:
+        """Fill in the images, and print how well that went."""
+        return self._restore("inpaint_images", self.missing, self.fraction)
 
 
 @dataclass(frozen=True)
@@ -307,10 +303,9 @@ class Denoise(Restoration):
     """Weight of the energy against the likelihood; 1/T, with the temperature T of the chains of the
     run, is the posterior under the density that they follow. Default: T to the power -1/2."""
 
-    def _restore(self, folder: RunFolder, config: Any) -> Any:
-        from tempered_ebm.training import restoration
-
-        return restoration.denoise_images(folder, config, self.noise_scale, self.prior_weight)
+    def execute(self) -> int:
+        """Take off the noise, and print how well that went."""
+        return self._restore("denoise_images", self.noise_scale, self.prior_weight)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from tempered_ebm import _checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.features import check_features, check_same_dimension
 
+_ROWS = 256
+
 
 class KernelDistance(NamedTuple):
     """An estimate of the squared maximum mean discrepancy.
@@ -33,19 +35,17 @@ class _Sums(NamedTuple):
     squares: float
 
 
-def _kernel_sums(x: np.ndarray, y: np.ndarray, block_size: int, *, within: bool) -> _Sums:
-    """Sum the kernel block by block; within one set, without the diagonal."""
-    rows, columns, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
-    for i in range(0, len(x), block_size):
-        for j in range(0, len(y), block_size):
-            block = x[i : i + block_size] @ y[j : j + block_size].T
-            block = (block / x.shape[1] + 1.0) ** 3
-            if within and i == j:
-                np.fill_diagonal(block, 0.0)
-            rows[i : i + block_size] += block.sum(axis=1)
-            columns[j : j + block_size] += block.sum(axis=0)
-            squares += float(np.vdot(block, block))
-    return _Sums(rows, columns, squares)
+def _kernel_sums(x: np.ndarray, y: np.ndarray, *, within: bool) -> _Sums:
+    """Sum the kernel in blocks of rows, to save memory; within one set, without the diagonal."""
+    rows, columns, squares = [], np.zeros(len(y)), 0.0
+    for i in range(0, len(x), _ROWS):
+        block = (x[i : i + _ROWS] @ y.T / x.shape[1] + 1.0) ** 3
+        if within:
+            np.fill_diagonal(block[:, i:], 0.0)
+        rows.append(block.sum(axis=1))
+        columns += block.sum(axis=0)
+        squares += float(np.vdot(block, block))
+    return _Sums(np.concatenate(rows), columns, squares)
 
 
 def _interaction_within(sums: _Sums) -> float:
@@ -82,24 +82,21 @@ def _estimate(within_a: _Sums, within_b: _Sums, between: _Sums) -> float:
 
 
 def _all_sums(
-    features_a: np.ndarray, features_b: np.ndarray, block_size: int, at_least: int
+    features_a: np.ndarray, features_b: np.ndarray, at_least: int
 ) -> tuple[_Sums, _Sums, _Sums]:
-    _checks.at_least("block_size", block_size, 1)
     a = check_features("features_a", features_a, at_least=at_least)
     b = check_features("features_b", features_b, at_least=at_least)
     check_same_dimension("features_b", b.shape[1], a.shape[1])
     return (
-        _kernel_sums(a, a, block_size, within=True),
-        _kernel_sums(b, b, block_size, within=True),
-        _kernel_sums(a, b, block_size, within=False),
+        _kernel_sums(a, a, within=True),
+        _kernel_sums(b, b, within=True),
+        _kernel_sums(a, b, within=False),
     )
 
 
 def kernel_distance(
     features_a: Float[np.ndarray, "n d"],
     features_b: Float[np.ndarray, "m d"],
-    *,
-    block_size: int = 1024,
 ) -> float:
     r"""Return the kernel inception distance, an unbiased squared maximum mean discrepancy.
 
@@ -114,8 +111,6 @@ def kernel_distance(
     Args:
         features_a: shape (n, d).
         features_b: shape (m, d).
-        block_size: kernel values are formed in blocks of this many rows and columns, so
-            that the n x m matrix is never in memory.
 
     Raises:
         InputError: if a set is not a finite (n >= 2, d) array or the dimensions differ.
@@ -128,14 +123,12 @@ def kernel_distance(
         >>> kernel_distance(a, b) < kernel_distance(a, b + 1.0)
         True
     """
-    return _estimate(*_all_sums(features_a, features_b, block_size, 2))
+    return _estimate(*_all_sums(features_a, features_b, 2))
 
 
 def kernel_distance_with_error(
     features_a: Float[np.ndarray, "n d"],
     features_b: Float[np.ndarray, "m d"],
-    *,
-    block_size: int = 1024,
 ) -> KernelDistance:
     r"""Return the kernel inception distance of all features, with its standard error.
 
@@ -156,7 +149,6 @@ def kernel_distance_with_error(
     Args:
         features_a: shape (n >= 4, d).
         features_b: shape (m >= 4, d).
-        block_size: rows and columns of the blocks of kernel values.
 
     Returns:
         The same estimate as ``kernel_distance``, and its standard error.
@@ -173,7 +165,7 @@ def kernel_distance_with_error(
         >>> abs(distance.estimate) < 4 * distance.standard_error
         True
     """
-    sums = _all_sums(features_a, features_b, block_size, 4)
+    sums = _all_sums(features_a, features_b, 4)
     alone, pairs = _sampling_variances(*sums)
     return KernelDistance(_estimate(*sums), math.sqrt(max(alone, 0.0) + max(pairs, 0.0)))
 

@@ -10,6 +10,8 @@ from tempered_ebm.errors import InputError
 from tempered_ebm.metrics.features import check_features, check_same_dimension
 from tempered_ebm.metrics.frechet import frechet_distance
 
+_ROWS = 256
+
 
 def _unit_rows(name: str, features: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(features, axis=1)
@@ -21,10 +23,7 @@ def _unit_rows(name: str, features: np.ndarray) -> np.ndarray:
 
 
 def memorization_distance(
-    generated: Float[np.ndarray, "n d"],
-    training: Float[np.ndarray, "m d"],
-    *,
-    block_size: int = 1024,
+    generated: Float[np.ndarray, "n d"], training: Float[np.ndarray, "m d"]
 ) -> float:
     r"""Return the mean cosine distance of generated features to the nearest training feature.
 
@@ -35,8 +34,6 @@ def memorization_distance(
     Args:
         generated: shape (n, d).
         training: shape (m, d), features of the training images.
-        block_size: rows of both sets compared at a time, so that the n x m matrix is never
-            in memory.
 
     Raises:
         InputError: if a set is not a finite array with a direction in every row, or the
@@ -51,17 +48,13 @@ def memorization_distance(
         >>> round(metrics.memorization_distance(np.ones((1, 3)), training), 4)
         0.4226
     """
-    _checks.at_least("block_size", block_size, 1)
     x = check_features("generated", generated, at_least=1)
     y = check_features("training", training, at_least=1)
     check_same_dimension("training", y.shape[1], x.shape[1])
     x, y = _unit_rows("generated", x), _unit_rows("training", y)
-    nearest = np.zeros(len(x))
-    for i in range(0, len(x), block_size):
-        for j in range(0, len(y), block_size):
-            cosines = np.abs(x[i : i + block_size] @ y[j : j + block_size].T).max(axis=1)
-            rows = slice(i, i + block_size)
-            nearest[rows] = np.maximum(nearest[rows], cosines)
+    # In blocks of rows, to save memory.
+    blocks = (x[i : i + _ROWS] for i in range(0, len(x), _ROWS))
+    nearest = np.concatenate([np.abs(block @ y.T).max(axis=1) for block in blocks])
     return float(np.mean(np.maximum(1 - nearest, 0.0)))
 
 
@@ -72,7 +65,6 @@ def memorization_informed_frechet_distance(
     *,
     threshold: float = 0.1,
     epsilon: float = 1e-6,
-    block_size: int = 1024,
 ) -> float:
     r"""Return the Fréchet distance, multiplied if generated features coincide with training ones.
 
@@ -90,7 +82,6 @@ def memorization_informed_frechet_distance(
         training: features of the training images, (m, d).
         threshold: τ, from which on a set counts as new; 0.1 in the paper's competition.
         epsilon: ε, positive.
-        block_size: rows of generated and training features compared at a time.
 
     Raises:
         InputError: if a set is not a finite array with a direction in every row, dimensions
@@ -111,7 +102,7 @@ def memorization_informed_frechet_distance(
     distance = frechet_distance(
         check_features("generated", generated), check_features("reference", reference)
     )
-    memorization = memorization_distance(generated, training, block_size=block_size)
+    memorization = memorization_distance(generated, training)
     if memorization >= threshold:
         return distance
     return distance / (memorization + epsilon)

@@ -52,10 +52,10 @@ def check_probabilities(
 
 def score(probabilities: Float[np.ndarray, "n c"]) -> float:
     """Return the exponential of the mean divergence of rows from their mean; 0 log 0 is 0."""
+    from scipy.special import rel_entr
+
     marginal = probabilities.mean(axis=0)
-    positive = probabilities > 0
-    ratio = np.divide(probabilities, marginal, out=np.ones_like(probabilities), where=positive)
-    return float(np.exp(np.sum(probabilities * np.log(ratio)) / len(probabilities)))
+    return float(np.exp(rel_entr(probabilities, marginal).sum() / len(probabilities)))
 
 
 def inception_score(

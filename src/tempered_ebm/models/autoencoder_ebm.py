@@ -13,12 +13,11 @@ from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
 from tempered_ebm import evidence
-from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.kernels.presets import ChainSettings
 from tempered_ebm.models.data_ebm import DataEBM
 from tempered_ebm.models.likelihoods import Likelihood, require_likelihood
-from tempered_ebm.networks.adapters import as_network
+from tempered_ebm.networks.adapters import as_network, require_output
 from tempered_ebm.types import Params, PRNGKey
 
 _DEFAULT_CHAIN = ChainSettings(num_steps=20, step_size=0.1, metropolis=True)
@@ -124,12 +123,7 @@ class AutoencoderEBM:
     def _raw_codes(self, params: AutoencoderEBMParams, x: Array) -> Array:
         checks.floating("x", x)
         output = self.encoder.apply(params.encoder, x)
-        if output.shape != (x.shape[0], self.latent_dim):
-            raise InputError(
-                f"encoder returned shape {output.shape} for observations of shape {x.shape}; "
-                f"expected {(x.shape[0], self.latent_dim)}"
-            )
-        return output
+        return require_output("encoder", output, x, (x.shape[0], self.latent_dim))
 
     def encode(self, params: AutoencoderEBMParams, x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
         """Return the standardised code of each observation.

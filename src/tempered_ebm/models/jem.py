@@ -12,11 +12,10 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from tempered_ebm import _checks as checks
-from tempered_ebm.errors import InputError
 from tempered_ebm.kernels.presets import ChainSettings, require_chain
 from tempered_ebm.kernels.presets import jem as jem_chain
 from tempered_ebm.models.data_ebm import ChainEnd, DataEBM, require_shape, run_chain
-from tempered_ebm.networks.adapters import PureNetwork, as_network
+from tempered_ebm.networks.adapters import PureNetwork, as_network, require_output
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -110,13 +109,8 @@ class JEM:
         Raises:
             InputError: if the network does not return one logit per class.
         """
-        value = self.classifier.apply(params, x)
-        if value.shape != (x.shape[0], self.num_classes):
-            raise InputError(
-                f"classifier returned shape {value.shape} for observations of shape {x.shape}; "
-                f"expected {(x.shape[0], self.num_classes)}, one logit per class"
-            )
-        return value
+        value, expected = self.classifier.apply(params, x), (x.shape[0], self.num_classes)
+        return require_output("classifier", value, x, expected, ", one logit per class")
 
     def negative_energy(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n"]:
         """Evaluate ``log Σ_y exp f(x)[y]``, that is ``log p(x) + log Z``, in nats."""

@@ -151,24 +151,18 @@ def class_gaussian_start(
     return start
 
 
-def data_start(x: Float[Array, "n ..."], noise_scale: float = 0.0) -> Start:
+def data_start(x: Float[Array, "n ..."]) -> Start:
     """Return starts at data points, whatever the class, as in contrastive divergence.
 
     Args:
         x: the data.
-        noise_scale: standard deviation of normal noise on top.
-
-    Raises:
-        InputError: if the noise scale is negative.
     """
-    if noise_scale < 0:
-        raise InputError(f"noise_scale must be at least 0, got {noise_scale}")
     x = jnp.asarray(x)
 
     def start(rng_key: PRNGKey, label: Int[Array, "n"]) -> Float[Array, "n ..."]:
-        index_key, noise_key = jax.random.split(rng_key)
-        chosen = x[jax.random.randint(index_key, label.shape, 0, x.shape[0])]
-        return chosen + noise_scale * jax.random.normal(noise_key, chosen.shape, x.dtype)
+        # The half of the key that keeps the draws of earlier versions.
+        index_key = jax.random.split(rng_key)[0]
+        return x[jax.random.randint(index_key, label.shape, 0, x.shape[0])]
 
     return start
 

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
-from tempered_ebm.errors import InputError
 from tempered_ebm.kernels.presets import ChainSettings
 from tempered_ebm.models.latent_ebm import LatentEBM, LatentEBMParams
 from tempered_ebm.models.likelihoods import Likelihood, require_likelihood
-from tempered_ebm.networks.adapters import PureNetwork, as_network
+from tempered_ebm.networks.adapters import PureNetwork, as_network, require_output
 from tempered_ebm.types import Params, PRNGKey
 
 
@@ -114,11 +113,7 @@ class VAE:
         checks.floating("x", x)
         output = self.encoder.apply(params.encoder, x)
         expected = (x.shape[0], 2 * self.latent_dim)
-        if output.shape != expected:
-            raise InputError(
-                f"encoder returned shape {output.shape} for observations of shape {x.shape}; "
-                f"expected {expected}, mean and log standard deviation"
-            )
+        require_output("encoder", output, x, expected, ", mean and log standard deviation")
         mean, log_sd = jnp.split(output, 2, axis=-1)
         return mean, log_sd
 

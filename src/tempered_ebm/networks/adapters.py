@@ -26,6 +26,20 @@ class PureNetwork(NamedTuple):
     apply: Callable[[Params, Array], Array]
 
 
+def require_output(name: str, output: Array, x: Array, expected: tuple, words: str = "") -> Array:
+    """Return what a network made of observations if it has the expected shape.
+
+    Raises:
+        InputError: naming the network, both shapes and the one expected, with what it means.
+    """
+    if output.shape != expected:
+        raise InputError(
+            f"{name} returned shape {output.shape} for observations of shape {x.shape}; "
+            f"expected {expected}{words}"
+        )
+    return output
+
+
 def as_network(network: Any, name: str = "network") -> Network:
     """Return a network as two pure functions ``init`` and ``apply``.
 

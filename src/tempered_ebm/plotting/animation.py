@@ -44,14 +44,12 @@ def to_gif(figures: Sequence[Figure], *, seconds: float = 0.5, num_colors: int =
     return result.getvalue()
 
 
-def sampling(
-    frames: Iterable[Float[np.ndarray, "n ..."]], bounds: tuple[float, float] | None = None
-) -> bytes:
+def sampling(frames: Iterable[Float[np.ndarray, "n ..."]]) -> bytes:
     """Return a GIF of chains as they move: images as tiles, points of the plane as dots.
 
     Args:
-        frames: observations of the same chains, frame after frame; images in [-1, 1].
-        bounds: lowest and highest coordinate shown of points; those of the last frame by default.
+        frames: observations of the same chains, frame after frame; images in [-1, 1]. The last
+            frame of points sets the limits of the axes.
 
     Raises:
         InputError: if there is no frame.
@@ -59,17 +57,14 @@ def sampling(
     positions = [np.asarray(frame) for frame in frames]
     if not positions:
         raise InputError("frames must hold at least one frame, got none")
-    figures = []
-    if bounds is None:
-        reach = 1.1 * float(np.abs(positions[-1]).max())
-        bounds = -reach, reach
+    figures, reach = [], 1.1 * float(np.abs(positions[-1]).max())
     for i, x in enumerate(positions):
         title = f"{i} of {len(positions) - 1}"
         if x.ndim == 4:
             figures.append(image_panels({title: x.clip(-1, 1)}))
         else:
             figures.append(scatter(x, title))
-            figures[-1].axes[0].set(xlim=bounds, ylim=bounds)
+            figures[-1].axes[0].set(xlim=(-reach, reach), ylim=(-reach, reach))
     return to_gif(figures, seconds=0.15)
 
 

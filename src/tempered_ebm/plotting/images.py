@@ -14,20 +14,19 @@ from tempered_ebm.plotting.figures import figure_with_axes
 
 
 def tile(
-    images: Float[np.ndarray, "n h w c"], num_columns: int, *, gap: int = 1
+    images: Float[np.ndarray, "n h w c"], num_columns: int
 ) -> Float[np.ndarray, "rows cols c"]:
-    """Return images in rows on a white background, as one image with values in [0, 1].
+    """Return images in rows, a white pixel between them, as one image with values in [0, 1].
 
     Args:
         images: images in [-1, 1].
         num_columns: images in a row.
-        gap: pixels between images.
     """
     n, height, width, channels = images.shape
     rows = math.ceil(n / num_columns)
-    canvas = np.ones((rows * (height + gap) - gap, num_columns * (width + gap) - gap, channels))
+    canvas = np.ones((rows * (height + 1) - 1, num_columns * (width + 1) - 1, channels))
     for i, image in enumerate(np.clip((np.asarray(images) + 1) / 2, 0, 1)):
-        top, left = (i // num_columns) * (height + gap), (i % num_columns) * (width + gap)
+        top, left = i // num_columns * (height + 1), i % num_columns * (width + 1)
         canvas[top : top + height, left : left + width] = image
     return canvas
 
@@ -77,21 +76,15 @@ def image_panels(
 
 
 def reconstructions(
-    originals: Float[np.ndarray, "n h w c"],
-    reconstructed: Float[np.ndarray, "n h w c"],
-    *,
-    num_columns: int = 10,
+    originals: Float[np.ndarray, "n h w c"], reconstructed: Float[np.ndarray, "n h w c"]
 ) -> Figure:
-    """Draw originals in odd rows, and their reconstructions in the even rows underneath.
+    """Draw originals ten in a row, and their reconstructions in the rows underneath.
 
     Args:
         originals: images in [-1, 1].
         reconstructed: as many, in the same order.
-        num_columns: images in a row.
     """
     pairs = []
-    for start in range(0, len(originals), num_columns):
-        pairs += [*originals[start : start + num_columns]]
-        pairs += [*reconstructed[start : start + num_columns]]
-    title = "held-out, and reconstructed underneath"
-    return image_panels({title: np.stack(pairs)}, num_columns=num_columns)
+    for start in range(0, len(originals), 10):
+        pairs += [*originals[start : start + 10], *reconstructed[start : start + 10]]
+    return image_panels({"held-out, and reconstructed underneath": np.stack(pairs)})
