@@ -59,7 +59,7 @@ def live(folder, cache):
     loop.train(folder, DIGITS, resume=True, show_progress=False)
     learner = folder.task.build_learner(folder.config, DIGITS)
     template = jax.eval_shape(learner.init, jax.random.key(0))
-    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints = Checkpoints(folder.checkpoints, folder.config.checkpoint)
     parts = checkpoints.restore(UPDATES, params=template.params, training=template)
     leaves = jax.tree_util.tree_leaves_with_path(parts)
     np.savez(folder.path / END, **{jax.tree_util.keystr(path): leaf for path, leaf in leaves})

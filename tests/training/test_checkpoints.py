@@ -51,7 +51,7 @@ def flip_a_bit(path, position, bit=3):
 
 
 def test_what_is_saved_comes_back_part_by_part(folder):
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, CheckpointConfig())
     save(checkpoints, 1)
     restored = checkpoints.restore(1, training={"state": tree(0)})
     assert_same_tree(restored["training"], {"state": tree(-1)})
@@ -60,7 +60,7 @@ def test_what_is_saved_comes_back_part_by_part(folder):
 
 
 def test_the_newest_and_the_best_stay(folder):
-    checkpoints = Checkpoints(folder, keep_last=2, best_metric="error")
+    checkpoints = Checkpoints(folder, CheckpointConfig(keep_last=2, best_metric="error"))
     for step, error in enumerate([3.0, 1.0, 2.0, float("nan"), 5.0], 1):
         save(checkpoints, step, metrics={"error": error})
     assert checkpoints.steps() == [2, 4, 5]
@@ -69,12 +69,14 @@ def test_the_newest_and_the_best_stay(folder):
         *("2", "4", "5"),
         *(f"{step}.manifest.json" for step in (2, 4, 5)),
     }
-    assert Checkpoints(folder, best_metric="error", best_mode="max").best_step() == 5
+    assert (
+        Checkpoints(folder, CheckpointConfig(best_metric="error", best_mode="max")).best_step() == 5
+    )
 
 
 def test_flipped_bits_and_cuts_of_every_file_are_noticed(folder):
     """Each file in turn, at its first, middle and last byte."""
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, CheckpointConfig())
     save(checkpoints, 1)
     everything = [*files(folder, 1), manifest_path(folder, 1)]
     assert len(everything) > 10
@@ -95,14 +97,14 @@ def test_flipped_bits_and_cuts_of_every_file_are_noticed(folder):
 
 
 def test_a_value_changed_in_a_manifest_is_noticed(folder):
-    save(Checkpoints(folder), 1, metrics={"error": 1.0})
+    save(Checkpoints(folder, CheckpointConfig()), 1, metrics={"error": 1.0})
     path = manifest_path(folder, 1)
     path.write_text(path.read_text().replace('"rollbacks": 0', '"rollbacks": 1'))
     assert find_damage(folder, 1) == "its manifest is damaged"
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(folder):
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, CheckpointConfig())
     save(checkpoints, 1)
     save(checkpoints, 2)
     flip_a_bit(max(files(folder, 2), key=lambda path: path.stat().st_size), 50)
@@ -111,7 +113,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(folder)
 
 
 def test_what_a_killed_writer_left_does_not_count_and_is_cleaned(folder):
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, CheckpointConfig())
     save(checkpoints, 1)
     shutil.copytree(folder / "1", folder / "2")
     shutil.copytree(folder / "1", folder / "3.orbax-checkpoint-tmp-5")
@@ -124,7 +126,7 @@ def test_what_a_killed_writer_left_does_not_count_and_is_cleaned(folder):
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, CheckpointConfig())
     save(checkpoints, 1)
 
     def full_disk(*args, **kwargs):
@@ -138,7 +140,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder, monke
 
 
 def test_a_checkpoint_of_another_model_is_named(folder):
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, CheckpointConfig())
     save(checkpoints, 1)
     with pytest.raises(te.InputError, match="checkpoints/1 is damaged or of another model"):
         checkpoints.restore(1, params={"other": jnp.zeros(2)})

@@ -11,7 +11,7 @@ import pytest
 import tempered_ebm as te
 from tempered_ebm.errors import DivergedError
 from tempered_ebm.training import loop, rollback, run_folder, state
-from tempered_ebm.training.config import GuardConfig
+from tempered_ebm.training.config import CheckpointConfig, GuardConfig
 from tempered_ebm.training.logging import append_row, read_table, truncate_table
 from tempered_ebm.training.rollback import read_rollbacks
 from tests.training.runs import (
@@ -233,7 +233,7 @@ class Kept:
     def __init__(self, folder, behind):
         from tempered_ebm.training.checkpoints import Checkpoints
 
-        self.real = Checkpoints(folder.checkpoints, keep_last=10)
+        self.real = Checkpoints(folder.checkpoints, CheckpointConfig(keep_last=10))
         for step, rollbacks in behind.items():
             self.real.save(step, {"w": np.ones(1)}, {"w": np.ones(1)}, rollbacks=rollbacks)
 

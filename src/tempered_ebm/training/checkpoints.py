@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 
 from tempered_ebm import _files
 from tempered_ebm.errors import InputError
+from tempered_ebm.training.config import CheckpointConfig
 
 _OVERHEAD = 2**17
 
@@ -146,23 +147,12 @@ class Checkpoints:
 
     Args:
         folder: an existing folder.
-        keep_last: how many of the newest stay.
-        best_metric: the metric whose best checkpoint stays as well.
-        best_mode: "min" or "max".
+        keep: which checkpoints stay.
         every: steps between checkpoints of the schedule; others are what an interrupt left.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        keep_last: int = 2,
-        best_metric: str | None = None,
-        best_mode: str = "min",
-        every: int = 1,
-    ):
-        self.folder, self._every = folder, every
-        self._keep_last, self._best = keep_last, (best_metric, best_mode)
+    def __init__(self, folder: Path, keep: CheckpointConfig, every: int = 1):
+        self.folder, self._keep, self._every = folder, keep, every
         # One process reads and writes, on its own: no other has to be waited for.
         alone = ocp.options.MultiprocessingOptions(
             primary_host=jax.process_index(),
@@ -231,20 +221,20 @@ class Checkpoints:
             if find_damage(self.folder, step) is None:
                 return step
         raise InputError(
-            f"{self.folder} holds no undamaged checkpoint with metric {self._best[0]}; expected "
-            "one, kept by --best-metric"
+            f"{self.folder} holds no undamaged checkpoint with metric {self._keep.best_metric}; "
+            "expected one, kept by --best-metric"
         )
 
     def _ranked(self) -> list[int]:
         """Return steps from the best value of the metric to the worst, without unknown ones."""
-        metric, mode = self._best
+        metric, sign = str(self._keep.best_metric), 1 if self._keep.best_mode == "min" else -1
         manifests = {step: read_manifest(self.folder, step) for step in self.steps()}
         values = {
-            step: math.nan if known is None else known.metrics.get(str(metric), math.nan)
+            step: math.nan if known is None else known.metrics.get(metric, math.nan)
             for step, known in manifests.items()
         }
         finite = [step for step, value in values.items() if math.isfinite(value)]
-        return sorted(finite, key=lambda step: values[step] * (1 if mode == "min" else -1))
+        return sorted(finite, key=lambda step: sign * values[step])
 
     def save(
         self,
@@ -283,7 +273,7 @@ class Checkpoints:
             raise CheckpointWriteError(
                 f"cannot write the checkpoint of step {step} in {self.folder}: {_first_line(error)}"
             ) from error
-        self._prune(self._keep_last + is_extra)
+        self._prune(self._keep.keep_last + is_extra)
 
     def _prune(self, number: int) -> None:
         steps = self.steps()

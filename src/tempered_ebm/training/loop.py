@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import signal
 import threading
@@ -89,31 +90,36 @@ def fit(
     Warns:
         UserWarning: naming a damaged checkpoint, and at every rollback.
     """
+    from tqdm import tqdm
+
     devices = devices or Devices()
-    devices.require_divisible(folder.config.optimizer.batch_size)
-    keep = folder.config.checkpoint
-    checkpoints = Checkpoints(
-        folder.checkpoints,
-        keep_last=keep.keep_last,
-        best_metric=keep.best_metric,
-        best_mode=keep.best_mode,
-        every=folder.config.run.checkpoint_every,
-    )
-    optimizer, seed = folder.config.optimizer, folder.config.run.seed
-    job = Job(
-        folder,
-        dataset,
-        build_learner,
-        lambda step: batch_index(seed, step, len(dataset.x_train), optimizer.batch_size),
-        checkpoints,
-        devices,
-    )
-    try:
+    config = folder.config
+    devices.require_divisible(config.optimizer.batch_size)
+    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint, config.run.checkpoint_every)
+    num_steps = config.optimizer.num_steps or 0
+    with contextlib.closing(checkpoints):
         if resume and devices.is_main_process:
             rollback.tidy(folder, checkpoints)
-        return _run(job, show_progress)
-    finally:
-        checkpoints.close()
+        images = devices.replicate(dataset.x_train)
+        bar = tqdm(total=num_steps, unit="update", disable=not show_progress, leave=True)
+        with bar, InterruptFlag(lambda: bar.set_description("stopping")) as interrupt:
+            # Again from a checkpoint after every divergence, until a segment ends well.
+            while True:
+                devices.wait("before a segment")
+                segment = Segment(
+                    folder, dataset, build_learner, checkpoints, devices, images, bar, interrupt
+                )
+                try:
+                    reason = segment.run(num_steps)
+                finally:
+                    segment.records.close()
+                if reason is None:
+                    params = segment.learner.params(segment.state)
+                    return TrainResult(params, segment.done, segment.done == num_steps)
+                rollback.require_rollbacks_left(config.guard, segment.rollbacks, reason)
+                if devices.is_main_process:
+                    words = rollback.roll_back(folder, checkpoints, segment.done, reason)
+                    warnings.warn(words, stacklevel=2)
 
 
 class InterruptFlag:
@@ -147,37 +153,27 @@ class InterruptFlag:
             signal.signal(number, handler)
 
 
-class Job(NamedTuple):
-    """Folder, data and devices of a run, the same for all its segments.
-
-    Attributes:
-        folder: the run folder.
-        dataset: its data.
-        build_learner: ``configuration -> learner``.
-        batch: ``step -> indices`` of the batch of an update.
-        checkpoints: those of the folder.
-        devices: devices and processes.
-    """
-
-    folder: RunFolder
-    dataset: AnyDataset
-    build_learner: BuildLearner
-    batch: Callable[[int], np.ndarray]
-    checkpoints: Checkpoints
-    devices: Devices
-
-
 class Segment:
     """Training from a checkpoint until the end, an interrupt or a divergence."""
 
-    def __init__(self, job: Job, images: jax.Array, bar: Any, interrupt: Any):
-        self.job, self.config = job, job.folder.config
-        self.devices, self.checkpoints = job.devices, job.checkpoints
-        self.images, self.bar, self.interrupt = images, bar, interrupt
-        self.done, self.rollbacks = rollback.resume_point(job.folder, job.checkpoints)
-        self.learner = job.build_learner(rollback.scaled_config(self.config, self.rollbacks))
+    def __init__(
+        self,
+        folder: RunFolder,
+        dataset: AnyDataset,
+        build_learner: BuildLearner,
+        checkpoints: Checkpoints,
+        devices: Devices,
+        images: jax.Array,
+        bar: Any,
+        interrupt: InterruptFlag,
+    ):
+        self.config, self.dataset, self.images = folder.config, dataset, images
+        self.devices, self.checkpoints = devices, checkpoints
+        self.bar, self.interrupt = bar, interrupt
+        self.done, self.rollbacks = rollback.resume_point(folder, checkpoints)
+        self.learner = build_learner(rollback.scaled_config(self.config, self.rollbacks))
         self._require_best_metric()
-        self.held_out = job.dataset.x_test[: self.config.logging.validation_images]
+        self.held_out = dataset.x_test[: self.config.logging.validation_images]
         seed = jax.random.key(self.config.run.seed)
         self.init_key, update_key, self.observe_key = (
             jax.random.fold_in(seed, i) for i in (0, 1, 2)
@@ -186,7 +182,7 @@ class Segment:
         num = self.rollbacks
         self.update_key = jax.random.fold_in(update_key, num) if num else update_key
         self.state = self._initial_state()
-        self.records = Records(job.folder, self.done, is_main_process=self.devices.is_main_process)
+        self.records = Records(folder, self.done, is_main_process=self.devices.is_main_process)
         self.update = self.devices.compile(self.learner.update, donates=True)
         self.validate, self.measure, self.picture = (
             None if function is None else jax.jit(function)
@@ -207,13 +203,18 @@ class Segment:
         parts = self.checkpoints.restore(self.done, training=template)
         return self.devices.replicate(parts["training"])
 
+    def _batch(self, step: int) -> np.ndarray:
+        """Return the indices of the batch of an update."""
+        size = self.config.optimizer.batch_size
+        return batch_index(self.config.run.seed, step, len(self.dataset.x_train), size)
+
     def run(self, num_steps: int) -> str | None:
         """Train until ``num_steps``, an interrupt, or the divergence whose reason is returned."""
         began, before = time.monotonic(), self.records.seconds
         every = self.config.run.log_every
         self.bar.n = self.done
         while self.done < num_steps:
-            index = self.job.batch(self.done)
+            index = self._batch(self.done)
             self.state = self.update(
                 self.state, self.update_key, self.images, self.devices.replicate(index)
             )
@@ -292,8 +293,8 @@ class Segment:
         if is_due[2] and self.measure is not None:
             # Batches that are still to come, so that repeats differ in images as updates do.
             batches = range(self.done, self.done + logging.gradient_batches)
-            index = np.stack([self.job.batch(i) for i in batches])
-            images = jnp.asarray(self.job.dataset.x_train)
+            index = np.stack([self._batch(i) for i in batches])
+            images = jnp.asarray(self.dataset.x_train)
             values = self.measure(key, state, images, jnp.asarray(index))
             row = {name: float(value) for name, value in values.items()}
             self.records.add("gradients", {"step": self.done, **row})
@@ -308,31 +309,6 @@ class Segment:
                 rollbacks=self.rollbacks,
                 is_extra=is_extra,
             )
-
-
-def _run(job: Job, show_progress: bool) -> TrainResult:
-    """Train, and again from a checkpoint after every divergence, until a segment ends well."""
-    from tqdm import tqdm
-
-    num_steps = job.folder.config.optimizer.num_steps or 0
-    images = job.devices.replicate(job.dataset.x_train)
-    bar = tqdm(total=num_steps, unit="update", disable=not show_progress, leave=True)
-    with bar, InterruptFlag(lambda: bar.set_description("stopping")) as interrupt:
-        while True:
-            job.devices.wait("before a segment")
-            segment = Segment(job, images, bar, interrupt)
-            try:
-                reason = segment.run(num_steps)
-            finally:
-                segment.records.close()
-            if reason is None:
-                params = segment.learner.params(segment.state)
-                return TrainResult(params, segment.done, segment.done == num_steps)
-            limits = job.folder.config.guard
-            rollback.require_rollbacks_left(limits, segment.rollbacks, reason)
-            if job.devices.is_main_process:
-                words = rollback.roll_back(job.folder, job.checkpoints, segment.done, reason)
-                warnings.warn(words, stacklevel=2)
 
 
 def load_params(folder: RunFolder, *, best: bool = False) -> tuple[Params, int]:
@@ -353,15 +329,10 @@ def load_params(folder: RunFolder, *, best: bool = False) -> tuple[Params, int]:
         raise InputError(f"{folder.path} keeps no best checkpoint: it has no --best-metric")
     init = functools.partial(folder.task.init_params, folder.config, folder.event_shape)
     template = jax.eval_shape(init, jax.random.key(0))
-    checkpoints = Checkpoints(
-        folder.checkpoints, best_metric=keep.best_metric, best_mode=keep.best_mode
-    )
-    try:
+    with contextlib.closing(Checkpoints(folder.checkpoints, keep)) as checkpoints:
         step = checkpoints.best_step() if best else checkpoints.latest_step()
         params = checkpoints.restore(step, params=template)["params"]
         return jax.tree.map(jnp.asarray, params), step
-    finally:
-        checkpoints.close()
 
 
 def load_trained(folder: RunFolder, *, best: bool = False) -> TrainedModel:
