@@ -363,20 +363,17 @@ def pool_moments(moments: RunningMoments, num_axes: int) -> RunningMoments:
         >>> int(pooled.num_values), float(pooled.mean), round(float(pooled.variance), 4)
         (6, 4.0, 6.8)
     """
+    axes = tuple(range(num_axes))
 
-    def merge(mean: Array, square: Array) -> tuple[Array, Array]:
-        axes = tuple(range(num_axes))
+    def merge(mean: Array, square: Array) -> Array:
         between = moments.num_values * jnp.sum((mean - mean.mean(axes, keepdims=True)) ** 2, axes)
-        return mean.mean(axes), square.sum(axes) + between
+        return square.sum(axes) + between
 
-    leaves, treedef = jax.tree.flatten(moments.mean)
-    squares = jax.tree.leaves(moments.sum_of_squares)
-    pooled = [merge(*pair) for pair in zip(leaves, squares, strict=True)]
-    streams = math.prod(leaves[0].shape[:num_axes])
+    streams = math.prod(jax.tree.leaves(moments.mean)[0].shape[:num_axes])
     return RunningMoments(
         moments.num_values.astype(float) * streams,
-        jax.tree.unflatten(treedef, [mean for mean, _ in pooled]),
-        jax.tree.unflatten(treedef, [square for _, square in pooled]),
+        jax.tree.map(lambda mean: mean.mean(axes), moments.mean),
+        jax.tree.map(merge, moments.mean, moments.sum_of_squares),
     )
 
 

@@ -62,10 +62,6 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    return _import(path, "safetensors.numpy").load_file(path)
-
-
 def read_weights(path: Path | str) -> dict[str, np.ndarray]:
     """Return arrays by name from a ``.pth``, ``.pt``, ``.npz`` or ``.safetensors`` file.
 
@@ -92,13 +88,14 @@ def read_weights(path: Path | str) -> dict[str, np.ndarray]:
         raise InputError(f"weights file {path} does not exist, or is no file")
     if path.suffix == ".npz":
         return _files.read_npz("weights file", path)
-    readers = {".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
         raise InputError(
             f"weights file {path} must end in .pth, .pt, .npz or .safetensors, got {path.suffix!r}"
         )
     try:
-        return readers[path.suffix](path)
+        if path.suffix == ".safetensors":
+            return _import(path, "safetensors.numpy").load_file(path)
+        return _read_torch(path)
     except InputError:
         raise
     except Exception as error:  # A damaged byte can lead to any exception.

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from tempered_ebm.study.figures import OFF, ladder_label
-from tempered_ebm.study.folder import Table, mean
+from tempered_ebm.study.folder import Table, mean, smallest_variance
 
 _LEVEL = 0.01
 _SIMILAR_QUALITY = 5.0
@@ -44,10 +44,7 @@ def findings(table: Table) -> list[str]:
 
 def _smallest_variance(ends: Table) -> list[str]:
     off = ends.where(schedule=OFF)
-    # A comparison with NaN is false: without this a cell that diverged could come out best.
-    best = min(
-        ends.by_cell(), key=lambda rows: np.nan_to_num(mean(rows["all_variance"]).value, nan=np.inf)
-    )
+    best = smallest_variance(ends.by_cell())
     sentences = []
     for column, words in (
         ("all_variance", "variance"),

@@ -9,7 +9,7 @@ import csv
 import importlib.metadata
 import io
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +89,12 @@ class Table:
         last = {rows["cell"][0]: rows["step"].max() for rows in self.by_cell()}
         keep = [last[cell] == step for cell, step in zip(self["cell"], self["step"])]
         return self.rows(np.array(keep, bool))
+
+
+def smallest_variance(cells: Sequence[Table]) -> Table:
+    """Return the cell whose gradient has the smallest mean variance."""
+    # A comparison with NaN is false: without this a cell that diverged could come out best.
+    return min(cells, key=lambda rows: np.nan_to_num(mean(rows["all_variance"]).value, nan=np.inf))
 
 
 class Mean(NamedTuple):

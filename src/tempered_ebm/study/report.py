@@ -255,23 +255,20 @@ def _add_array_pictures(page: Page, rows: Table, arrays: Mapping[str, np.ndarray
     ladders = [part for part in cells if len(of(part, "ladder")) > 1]
     if not ladders:
         return
-    best = min(
-        ladders, key=lambda part: np.nan_to_num(mean(part["all_variance"]).value, nan=np.inf)
-    )
+    best = folders.smallest_variance(ladders)
     estimator, name = best["estimator"][0], best["cell"][0]
     same = [part for part in ladders if part["estimator"][0] == estimator]
     shown = np.unique(np.linspace(0, len(same) - 1, _SHOWN_POSTERIORS).round().astype(int))
+    posteriors = {
+        f"{estimator}, {figures.ladder_label(part)}": (
+            of(part, "ladder"),
+            of(part, "loglikelihood")[0],
+            of(part, "latent")[0],
+        )
+        for part in (same[i] for i in shown)
+    }
     page.picture(
-        figures.temperature_posteriors(
-            {
-                f"{estimator}, {figures.ladder_label(part)}": (
-                    of(part, "ladder"),
-                    of(part, "loglikelihood")[0],
-                    of(part, "latent")[0],
-                )
-                for part in (same[i] for i in shown)
-            }
-        ),
+        figures.temperature_posteriors(posteriors),
         "Temperature posteriors at the end: the distribution of the log-likelihood and of a latent "
         "coordinate of training images at every temperature, first repeat.",
     )

@@ -230,25 +230,15 @@ class LatentConfig(base.BaseConfig):
 
 
 def _paper(
-    dataset: base.Dataset,
-    *,
-    batch_size: int,
-    energy_widths: tuple[int, int],
-    learning: EstimatorConfig,
+    dataset: base.Dataset, batch_size: int, energy_width: int, learning: EstimatorConfig
 ) -> LatentConfig:
     epoch = _TRAINING_IMAGES[dataset] // batch_size
-    rates = RateConfig(
-        prior_rate_schedule="exponential",
-        generator_rate_schedule="exponential",
-        rate_decay=0.998,
-        rate_decay_every=epoch,
-    )
     return LatentConfig(
         data=base.DataConfig(dataset=dataset),
         model=LatentModelConfig(
             latent_dim=100,
             sigma=0.3,
-            energy_widths=energy_widths,
+            energy_widths=(energy_width, energy_width),
             generator="deconv",
             generator_width=64,
             activation="gelu",
@@ -262,24 +252,20 @@ def _paper(
             generator_learning_rate=1e-4,
             weight_decay=0.0,
         ),
-        rates=rates,
+        rates=RateConfig(
+            prior_rate_schedule="exponential",
+            generator_rate_schedule="exponential",
+            rate_decay=0.998,
+            rate_decay_every=epoch,
+        ),
     )
 
 
-def _pang2020(dataset: base.Dataset) -> LatentConfig:
-    return _paper(dataset, batch_size=100, energy_widths=(200, 200), learning=EstimatorConfig())
-
-
-def _thermo(dataset: base.Dataset) -> LatentConfig:
-    learning = EstimatorConfig(
-        estimator="path", path_weight="frozen_ti", num_temperatures=10, power=1.0
-    )
-    return _paper(dataset, batch_size=32, energy_widths=(100, 100), learning=learning)
-
-
+_PANG2020 = EstimatorConfig()
+_THERMO = EstimatorConfig(estimator="path", path_weight="frozen_ti", num_temperatures=10, power=1.0)
 PRESETS: dict[str, LatentConfig] = {
-    **{f"pang2020-{name}": _pang2020(name) for name in _TRAINING_IMAGES},
-    **{f"thermo-{name}": _thermo(name) for name in _TRAINING_IMAGES},
+    **{f"pang2020-{name}": _paper(name, 100, 200, _PANG2020) for name in _TRAINING_IMAGES},
+    **{f"thermo-{name}": _paper(name, 32, 100, _THERMO) for name in _TRAINING_IMAGES},
     "digits": LatentConfig(),
     "mnist": LatentConfig(data=base.DataConfig(dataset="mnist")),
     "svhn-small": LatentConfig(
