@@ -7,6 +7,7 @@ and shapes, and its arrays are operands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.tree_util import Partial
+
+_MEMORY = 2**28
+"""Bytes of intermediate arrays, above which evaluations are made one group after the other."""
 
 
 def close(fn: Callable, *examples: Any, num_derivatives: int = 0) -> Partial:
@@ -55,6 +59,34 @@ def call(fn: Callable, *args: Any) -> Any:
 @jax.jit
 def _apply(fn: Partial, *args: Any) -> Any:
     return fn(*args)
+
+
+def most_at_once(fn: Callable, *examples: Any) -> int:
+    """Return how many evaluations of a function fit in memory together, with their gradients.
+
+    All intermediate arrays of one evaluation count, since a backward pass keeps most of them.
+
+    Args:
+        fn: function of arrays or pytrees of arrays.
+        *examples: arguments of one evaluation, or their shapes.
+    """
+    return max(1, _MEMORY // max(1, _num_bytes(jax.make_jaxpr(fn)(*examples).jaxpr)))
+
+
+def _num_bytes(program: Any) -> int:
+    """Return the size of all arrays that a program makes, in loops of known length every time."""
+    total = 0
+    for equation in program.eqns:
+        avals = [variable.aval for variable in equation.outvars]
+        total += sum(math.prod(aval.shape) * _itemsize(aval.dtype) for aval in avals)
+        inner = jax.tree.leaves(tuple(equation.params.values()), is_leaf=_is_program)
+        sizes = (_num_bytes(one) for one in inner if _is_program(one))
+        total += equation.params.get("length", 1) * max(sizes, default=0)
+    return total
+
+
+def _itemsize(dtype: Any) -> int:
+    return 8 if jnp.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize
 
 
 class _Program:

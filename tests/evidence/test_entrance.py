@@ -6,10 +6,13 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import scipy.stats
 
 import tempered_ebm as te
+from tempered_ebm import _closures
+from tempered_ebm.evidence._vectorized_target import vectorize
 
 KEY = jax.random.key(0)
 STARTS = jax.random.normal(KEY, (64, 2))
@@ -67,8 +70,6 @@ def test_a_job_inside_of_a_program_is_refused(job):
 
 
 def test_positions_are_of_one_precision_which_is_at_least_that_of_jax():
-    from tempered_ebm.evidence._vectorized_target import vectorize
-
     positions = {"a": STARTS.astype(jnp.float16), "b": STARTS[:, 0]}
 
     def half(z):
@@ -102,3 +103,42 @@ def test_single_precision_under_another_setting(setting):
     assert result.returncode == 0, result.stderr
     gap, error = map(float, result.stdout.split())
     assert abs(gap) < 6 * error < 0.1
+
+
+def regression(rows):
+    x = jnp.linspace(-1.0, 1.0, 2 * rows).reshape(rows, 2)
+    return lambda z: -jnp.sum(jax.nn.softplus(x @ z)), jnp.zeros((2, 2))
+
+
+def test_groups_of_evaluations_have_the_values_and_gradients_of_all_at_once(monkeypatch):
+    fn, starts = regression(7)
+    z = jax.random.normal(KEY, (2, 8, 2))
+    weights = jnp.arange(16.0).reshape(2, 8)
+    monkeypatch.setattr(
+        _closures, "_MEMORY", 4 * _closures._num_bytes(jax.make_jaxpr(fn)(z[0, 0]).jaxpr)
+    )
+    mapped = vectorize((fn, fn), starts).target.loglikelihood_fn
+    assert mapped.func.size == 3  # Fewer, as the vector is unraveled.
+    for derivative in (lambda fn: fn, lambda fn: jax.grad(lambda z: jnp.sum(weights * fn(z)))):
+        got, want = (derivative(f)(z) for f in (mapped, jax.vmap(jax.vmap(fn))))
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_many_rows_of_data_do_not_multiply_with_the_chains():
+    """Of 2,000 evaluations at 50,000 rows one array has 400 MB, and a gradient several."""
+    fn, starts = regression(50_000)
+    target = vectorize((fn, fn), starts).target
+    z = jax.ShapeDtypeStruct((2000, 2), jnp.float32)
+    compiled = jax.jit(te.TemperedTarget.evaluate).lower(target, z).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**30
+
+
+def test_arrays_of_loops_count_every_time():
+    def once(x):
+        return jnp.sin(x)
+
+    def loop(x):
+        return jax.lax.scan(lambda c, _: (jnp.sin(c), None), x, None, length=10)[0]
+
+    assert _closures.most_at_once(once, jnp.zeros(2**16)) == 2**10
+    assert _closures.most_at_once(loop, jnp.zeros(2**16)) == 2**10 // 11

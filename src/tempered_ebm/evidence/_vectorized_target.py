@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -73,7 +74,8 @@ def vectorize(target: TemperedTarget | tuple, positions: Position) -> Vectorized
             return jnp.asarray(fn(unravel_one(vector)), vector.dtype)
 
         # The fit of a reference takes Hessians.
-        return Partial(_over_leading_axes, _closures.close(one_vector, vector, num_derivatives=2))
+        closed = _closures.close(one_vector, vector, num_derivatives=2)
+        return Partial(_InGroups(_closures.most_at_once(closed, vector)), closed)
 
     return VectorizedTarget(
         TemperedTarget(*map(over_vectors, pair)),
@@ -128,6 +130,20 @@ def per_ensemble(logdensity_fn: LogDensityFn, positions: Position) -> LogDensity
             f"{f'shape {value.shape}' if hasattr(value, 'shape') else repr(value)}"
         )
     return jax.vmap(logdensity_fn)
+
+
+class _InGroups(NamedTuple):
+    """Maps a function of one vector over leading axes, a group of this size at a time."""
+
+    size: int
+
+    def __call__(self, fn: Callable, vectors: Float[Array, "*batch d"]) -> Array:
+        batch = vectors.shape[:-1]
+        if math.prod(batch) <= self.size:
+            return _over_leading_axes(fn, vectors)
+        # Without a checkpoint the backward pass would keep the intermediates of all groups.
+        flat = vectors.reshape(-1, vectors.shape[-1])
+        return jax.lax.map(jax.checkpoint(fn), flat, batch_size=self.size).reshape(batch)
 
 
 def _over_leading_axes(fn: Callable, vectors: Float[Array, "*batch d"]) -> Any:

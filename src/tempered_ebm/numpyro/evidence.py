@@ -248,12 +248,17 @@ def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> tuple[dict[str, Ar
     """
 
     def check(draws: dict[str, Array]) -> tuple[np.ndarray, np.ndarray]:
-        def flags(draws: dict[str, Array]) -> tuple[Array, Array]:
-            evaluated = parts.target.evaluate(draws)
-            has_prior = _is_finite((draws, evaluated.logprior, evaluated.logprior_grad))
-            return _is_finite((draws, evaluated)), ~has_prior
+        def flags(draw: dict[str, Array]) -> tuple[Array, Array]:
+            evaluated = parts.target.evaluate(draw)
+            has_prior = _is_finite((draw, evaluated.logprior, evaluated.logprior_grad))
+            return _is_finite((draw, evaluated)), ~has_prior
 
-        usable, lost = _closures.call(flags, draws)
+        size = _closures.most_at_once(flags, jax.tree.map(lambda leaf: leaf[0], draws))
+
+        def groups(draws: dict[str, Array]) -> tuple[Array, Array]:
+            return jax.lax.map(flags, draws, batch_size=size)
+
+        usable, lost = _closures.call(groups, draws)
         return np.asarray(usable), np.asarray(lost)
 
     draws = parts.sample_prior(rng_key, num)
@@ -272,6 +277,5 @@ def _starts(rng_key: PRNGKey, parts: SplitModel, num: int) -> tuple[dict[str, Ar
     return jax.tree.map(lambda leaf: leaf[found], draws), float(lost.mean())
 
 
-def _is_finite(tree: Any) -> Bool[Array, "N"]:
-    leaves = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(tree)]
-    return jnp.stack([leaf.reshape(leaf.shape[0], -1).all(1) for leaf in leaves]).all(0)
+def _is_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
