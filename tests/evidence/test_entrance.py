@@ -121,7 +121,7 @@ def test_groups_of_evaluations_have_the_values_and_gradients_of_all_at_once(monk
     assert mapped.func.size == 3  # Fewer, as the vector is unraveled.
     for derivative in (lambda fn: fn, lambda fn: jax.grad(lambda z: jnp.sum(weights * fn(z)))):
         got, want = (derivative(f)(z) for f in (mapped, jax.vmap(jax.vmap(fn))))
-        np.testing.assert_allclose(got, want, rtol=1e-5)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
 def test_many_rows_of_data_do_not_multiply_with_the_chains():
