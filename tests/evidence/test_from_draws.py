@@ -1,3 +1,4 @@
+import inspect
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -22,6 +23,12 @@ class State(NamedTuple):
     logdensity: np.ndarray
 
 
+def in_arviz(z):
+    if "posterior" in inspect.signature(arviz.from_dict).parameters:
+        return arviz.from_dict(posterior={"z": z})
+    return arviz.from_dict({"posterior": {"z": z}})
+
+
 def test_draws_of_any_kind_give_one_result():
     """An array, states of BlackJAX, ArviZ's data, and a target in two halves."""
     z = checks.chains(8)
@@ -34,7 +41,7 @@ def test_draws_of_any_kind_give_one_result():
     )
     for fn, draws in (
         (checks.log_density, State(z, z[..., 0])),
-        (by_name, arviz.from_dict({"z": z})),
+        (by_name, in_arviz(z)),
         (target, z),
     ):
         report = te.evidence_from_draws(fn, draws)
