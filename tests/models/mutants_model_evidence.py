@@ -58,31 +58,31 @@ def a_base_that_sees_one_leaf(patch):
 
 @caught_by(checks.evidence_of_each_observation)
 def observations_in_reverse(patch):
-    estimate = latent_evidence._estimate_each
-    patch.setattr(latent_evidence, "_estimate_each", lambda t, draws: estimate(t, draws[..., ::-1]))
+    estimate = latent_evidence.estimate_each
+    patch.setattr(latent_evidence, "estimate_each", lambda t, draws: estimate(t, draws[..., ::-1]))
 
 
 @caught_by(checks.evidence_of_each_observation)
 def tempered_loglikelihoods_recorded(patch):
-    record = latent_evidence._loglikelihood_draws
+    record = latent_evidence.loglikelihood_draws
 
     def tempered(rng_key, model, params, x, temperatures, *args):
         draws = record(rng_key, model, params, x, temperatures, *args)
         return draws * jnp.sqrt(temperatures)[:, None, None, None]
 
-    patch.setattr(latent_evidence, "_loglikelihood_draws", tempered)
+    patch.setattr(latent_evidence, "loglikelihood_draws", tempered)
 
 
 @caught_by(checks.evidence_of_each_observation)
 def swaps_that_see_other_observations(patch):
     """Draws of one observation are given to its neighbour half of the time."""
-    record = latent_evidence._loglikelihood_draws
+    record = latent_evidence.loglikelihood_draws
 
     def mixed(*args, **kwargs):
         draws = record(*args, **kwargs)
         return draws.at[:, ::2].set(jnp.roll(draws[:, ::2], 1, axis=-1))
 
-    patch.setattr(latent_evidence, "_loglikelihood_draws", mixed)
+    patch.setattr(latent_evidence, "loglikelihood_draws", mixed)
 
 
 @caught_by(checks.errors_add_in_quadrature)

@@ -573,13 +573,14 @@ class LatentEBM:
             UserWarning: if neighbours on the ladder hardly swap for some observation, outside
                 of ``jit``.
         """
-        return latent_evidence.log_evidence(
-            rng_key,
-            self,
-            params,
-            x,
-            schedules.power(24, 5.0) if temperatures is None else temperatures,
-            num_chains=num_chains,
-            num_warmup=num_warmup,
-            num_samples=num_samples,
+        checks.floating("x", x)
+        counts = {"num_chains": num_chains, "num_warmup": num_warmup, "num_samples": num_samples}
+        for name, count in counts.items():
+            checks.at_least(name, count, 1)
+        ladder = schedules.power(24, 5.0) if temperatures is None else temperatures
+        ladder = schedules.validate(ladder)
+        draws = latent_evidence.loglikelihood_draws(
+            rng_key, self, params, x, ladder, *counts.values()
         )
+        latent_evidence.warn_of_rare_swaps(ladder, draws)
+        return latent_evidence.estimate_each(ladder, draws)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
-from tempered_ebm import evidence, inference, schedules
+from tempered_ebm import evidence, inference
 from tempered_ebm.adaptation.step_sizes import dual_averaging
 from tempered_ebm.kernels import replica_exchange, tempered
 from tempered_ebm.target import TemperedTarget
@@ -24,42 +24,8 @@ if TYPE_CHECKING:
 _LEAST_SWAP_RATE = 0.1
 
 
-def log_evidence(
-    rng_key: PRNGKey,
-    model: Any,
-    params: Params,
-    x: Float[Array, "batch ..."],
-    temperatures: Float[Array, "K"],
-    *,
-    num_chains: int,
-    num_warmup: int,
-    num_samples: int,
-) -> evidence.EvidenceEstimate:
-    """Estimate log p(x) of each observation; see :meth:`LatentEBM.log_evidence`.
-
-    Args:
-        rng_key: key of all chains.
-        model: an object with ``target``, ``step_sizes`` (the first guess at each temperature) and
-            ``latent_dim``, such as :class:`LatentEBM`; the run is compiled once for each.
-        params: parameters of the model.
-        x: observations; the leading axis is the batch.
-        temperatures: ladder.
-        num_chains: independent chains per observation and temperature.
-        num_warmup: discarded steps per temperature, in the annealing and again after it.
-        num_samples: steps that are kept.
-    """
-    checks.floating("x", x)
-    counts = {"num_chains": num_chains, "num_warmup": num_warmup, "num_samples": num_samples}
-    for name, count in counts.items():
-        checks.at_least(name, count, 1)
-    ladder = schedules.validate(temperatures)
-    draws = _loglikelihood_draws(rng_key, model, params, x, ladder, *counts.values())
-    _warn_of_rare_swaps(ladder, draws)
-    return _estimate_each(ladder, draws)
-
-
 @functools.partial(jax.jit, static_argnames=("model", "num_chains", "num_warmup", "num_samples"))
-def _loglikelihood_draws(
+def loglikelihood_draws(
     rng_key: PRNGKey,
     model: Any,
     params: Params,
@@ -73,6 +39,17 @@ def _loglikelihood_draws(
 
     Chains are annealed along the ladder for their starts; step sizes are tuned per temperature
     while all of them warm up and swap, and then frozen.
+
+    Args:
+        rng_key: key of all chains.
+        model: an object with ``target``, ``step_sizes`` (the first guess at each temperature) and
+            ``latent_dim``, such as :class:`LatentEBM`; the run is compiled once for each.
+        params: parameters of the model.
+        x: observations; the leading axis is the batch.
+        temperatures: ladder.
+        num_chains: independent chains per observation and temperature.
+        num_warmup: discarded steps per temperature, in the annealing and again after it.
+        num_samples: steps that are kept.
     """
     start_key, run_key = jax.random.split(rng_key)
     target, initial_step_sizes = model.target(params, x), model.step_sizes(temperatures)
@@ -97,9 +74,10 @@ def _loglikelihood_draws(
 
 
 @jax.jit
-def _estimate_each(
+def estimate_each(
     temperatures: Float[Array, "K"], draws: Float[Array, "K num_samples num_chains batch"]
 ) -> evidence.EvidenceEstimate:
+    """Return the estimate of every observation, from the draws of its own ladders."""
     return jax.lax.map(lambda one: evidence.mbar(temperatures, one), jnp.moveaxis(draws, 3, 0))
 
 
@@ -128,7 +106,7 @@ def _anneal(
     return jax.lax.scan(run, position, (temperatures, step_sizes, keys))[1]
 
 
-def _warn_of_rare_swaps(
+def warn_of_rare_swaps(
     temperatures: Float[Array, "K"],
     draws: Float[Array, "K num_samples num_chains batch"],
 ) -> None:
@@ -149,5 +127,5 @@ def _warn_of_rare_swaps(
             f"hardly swap, after temperature index {np.flatnonzero(rare.any(1)).tolist()} (rates "
             f"down to {rates.min():.2g}): their distributions hardly overlap, and neither the "
             "estimate nor its error is reliable; add temperatures there",
-            stacklevel=4,
+            stacklevel=3,
         )
