@@ -245,6 +245,12 @@ def array(name: str, value: Any, expected: str, kinds: str = "buif") -> np.ndarr
     return found
 
 
+def shape(name: str, value: Any, expected: tuple[int, ...]) -> None:
+    """Require an array of one shape."""
+    if jnp.shape(value) != expected:
+        raise InputError(f"{name} must have shape {expected}, got {jnp.shape(value)}")
+
+
 def floating(name: str, value: Any) -> None:
     """Require an array of floating-point numbers, such as images in [-1, 1], not in 0 ... 255."""
     if not is_array(value) or not jnp.issubdtype(value.dtype, jnp.floating):

@@ -294,10 +294,7 @@ def run(
     if temperatures is None:
         temperatures = schedules.power(num_temperatures, 5.0)
     temperatures = schedules.validate(temperatures)
-    if temperatures.shape != (num_temperatures,):
-        raise InputError(
-            f"temperatures must have shape ({num_temperatures},), got {temperatures.shape}"
-        )
+    checks.shape("temperatures", temperatures, (num_temperatures,))
     step_size = 0.1 if step_size is None else step_size
     checks.positive("step_size", step_size)
     checks.key("rng_key", rng_key)

@@ -208,8 +208,7 @@ def update_replica_flow(flow: ReplicaFlow, replica: Int[Array, "K *chains"]) -> 
         (1, 0)
     """
     replica = checks.real_array("replica", replica)
-    if replica.shape != flow.last_end.shape:
-        raise InputError(f"replica must have shape {flow.last_end.shape}, got {replica.shape}")
+    checks.shape("replica", replica, flow.last_end.shape)
     flow = _count(flow, replica)
     return flow._replace(num_steps=flow.num_steps + 1)
 

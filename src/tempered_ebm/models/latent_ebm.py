@@ -85,11 +85,6 @@ def _over_leading_axes(
     return output.reshape(lead + output.shape[1:])
 
 
-def _require_shape(name: str, value: Array, expected: tuple[int, ...]) -> None:
-    if value.shape != expected:
-        raise InputError(f"{name} must have shape {expected}, got {value.shape}")
-
-
 @dataclass(frozen=True, eq=False)
 class LatentEBM:
     r"""A generator whose latent prior is an energy-based model.
@@ -322,7 +317,7 @@ class LatentEBM:
         checks.at_least("num_samples", num_samples, 1)
         shape = (num_samples, self.latent_dim)
         if initial is not None:
-            _require_shape("initial", initial, shape)
+            checks.shape("initial", initial, shape)
         return self._run(rng_key, params, None, shape, initial).state.position
 
     def sample_posterior(
@@ -354,7 +349,7 @@ class LatentEBM:
         shape = (ladder.shape[0], x.shape[0], self.latent_dim)
         if initial is not None:
             lead = () if temperatures is None else ladder.shape
-            _require_shape("initial", initial, (*lead, x.shape[0], self.latent_dim))
+            checks.shape("initial", initial, (*lead, x.shape[0], self.latent_dim))
             initial = initial.reshape(shape)
         z = self._run(rng_key, params, (x, ladder), shape, initial).state.position
         return z[0] if temperatures is None else z
@@ -424,9 +419,9 @@ class LatentEBM:
         shape = (ladder.shape[0], num_chains, x.shape[0], self.latent_dim)
         prior_shape = (num_prior, self.latent_dim)
         if initial_posterior is not None:
-            _require_shape("initial_posterior", initial_posterior, shape)
+            checks.shape("initial_posterior", initial_posterior, shape)
         if initial_prior is not None:
-            _require_shape("initial_prior", initial_prior, prior_shape)
+            checks.shape("initial_prior", initial_prior, prior_shape)
         keys = jax.random.split(rng_key)
         frozen = jax.lax.stop_gradient((params, x, ladder, initial_posterior, initial_prior))
         params, x, ladder, initial_posterior, initial_prior = frozen

@@ -52,8 +52,7 @@ def inpaint(
         (True, False)
     """
     require_shape("observed", observed, model.event_shape)
-    if initial.shape != observed.shape:
-        raise InputError(f"initial must have shape {observed.shape}, got {initial.shape}")
+    checks.shape("initial", initial, observed.shape)
     mask = jnp.asarray(is_observed)
     if mask.dtype != bool or mask.shape not in (observed.shape, observed.shape[1:]):
         raise InputError(

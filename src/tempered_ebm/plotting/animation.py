@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tempered_ebm import _checks as checks
 from tempered_ebm.errors import InputError
 from tempered_ebm.plotting.densities import scatter
 from tempered_ebm.plotting.figures import GREY, INK, SECOND, figure_with_axes, remove_box, to_png
@@ -152,9 +153,8 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 def _frame_by_frame(
     name: str, values: np.ndarray, steps: Sequence[int], ladder: np.ndarray
 ) -> np.ndarray:
-    values, expected = np.asarray(values, np.float64), (len(steps), len(ladder))
-    if values.shape != expected:
-        raise InputError(f"{name} must have shape {expected}, got {values.shape}")
+    values = np.asarray(values, np.float64)
+    checks.shape(name, values, (len(steps), len(ladder)))
     return values
 
 

@@ -131,16 +131,9 @@ def distance_lines(rows: Sequence[DistanceRow]) -> list[str]:
     return [f"{'':34}{'Fréchet':>10}{'kernel':>10}", *lines]
 
 
-class Scorer(NamedTuple):
-    """A score of images.
-
-    Attributes:
-        score: images to scores, larger for what the model finds less likely.
-        most: images of each sort that it is worth computing for.
-    """
-
-    score: Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n"]]
-    most: int
+Scorer = Callable[[Images], Float[np.ndarray, "n"]]
+"""Images to scores, larger for what the model finds less likely, of the first n of them: as many as
+it is worth computing for."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +142,7 @@ class AnomalyRow:
 
     Attributes:
         score: which.
-        num_images: normal and anomalous test images.
+        num_images: normal and anomalous test images that were scored.
         roc: area under the receiver operating characteristic.
         precision_recall: area under the precision-recall curve at the prevalence of the test
             images.
@@ -191,8 +184,8 @@ def detect_anomalies(
     of_class = len(held_out.x_train) + num_anomalous
     protocol = of_class / (of_class + _NORMAL_IN_TEST * (everywhere - of_class))
     rows = []
-    for name, (score, most) in scorers.items():
-        normal, anomalous = score(dataset.x_test[:most]), score(held_out.x_test[:most])
+    for name, score in scorers.items():
+        normal, anomalous = score(dataset.x_test), score(held_out.x_test)
         found = metrics.detection(normal, anomalous, prevalence=prevalence)
         as_protocol = metrics.detection(normal, anomalous, prevalence=protocol)
         rows.append(

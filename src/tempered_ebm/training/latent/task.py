@@ -178,7 +178,7 @@ def _scorers(rng_key: jax.Array, model: LatentEBM, params: LatentEBMParams) -> d
         return -_log_evidence(key, model, params, x, 1, _CHEAP_STEPS).log_evidence
 
     def scorer(score: Callable[[jax.Array, jax.Array], jax.Array], most: int) -> Scorer:
-        return Scorer(lambda x: in_batches(score, rng_key, x), most)
+        return lambda x: in_batches(score, rng_key, x[:most])
 
     return {
         "joint energy": scorer(joint_energy, _MOST_ENERGIES),

@@ -12,7 +12,7 @@ import numpy as np
 from tempered_ebm.datasets import ImageDataset
 from tempered_ebm.models import VAE, ChainSettings, VAEParams, latent_ebm_params
 from tempered_ebm.training import evaluation
-from tempered_ebm.training.evaluation import Scorer, in_batches
+from tempered_ebm.training.evaluation import in_batches
 from tempered_ebm.training.latent.config import LatentChainConfig
 from tempered_ebm.training.latent.task import estimate_evidence, matched_normal
 from tempered_ebm.training.state import Learner
@@ -75,11 +75,12 @@ class VAETask(Task):
         evidence = estimate_evidence(
             keys[4], model.as_latent_ebm(chain), latent_ebm_params(params), held_out
         )
-        scorer = Scorer(
-            lambda x: in_batches(lambda key, x: _minus_bound(model, params, key, x), keys[5], x),
-            _MOST_SCORED,
-        )
-        scorers = {"evidence lower bound": scorer}
+
+        def score(x: np.ndarray) -> np.ndarray:
+            x = x[:_MOST_SCORED]
+            return in_batches(lambda key, x: _minus_bound(model, params, key, x), keys[5], x)
+
+        scorers = {"evidence lower bound": score}
         return evaluation.evaluate_latent(
             config.data, dataset, step, sets, reconstructed, evidence, scorers
         )
