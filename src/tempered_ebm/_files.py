@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +63,32 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with open_atomically(path) as file:
         file.write(content)
+
+
+def plain(tree: Any) -> Any:
+    """Convert dataclasses, named tuples, mappings, arrays and paths to values of JSON.
+
+    A number that is not finite becomes null.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempered_ebm._files import plain
+        >>> plain({"a": np.array([1.0, np.nan]), "b": (True, "text")})
+        {'a': [1.0, None], 'b': [True, 'text']}
+    """
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return plain({field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)})
+    if hasattr(tree, "_asdict"):
+        return plain(tree._asdict())
+    if isinstance(tree, Mapping):
+        return {str(name): plain(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [plain(value) for value in tree]
+    if hasattr(tree, "tolist"):  # An array or a number, of NumPy or JAX.
+        return plain(tree.tolist())
+    if isinstance(tree, float):
+        return tree if math.isfinite(tree) else None
+    return tree if isinstance(tree, str | int | None) else str(tree)
 
 
 def write_json(path: Path, tree: Any) -> None:

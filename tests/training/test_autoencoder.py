@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm._files import plain
 from tempered_ebm.cli import main as cli
 from tempered_ebm.training import loop, run_folder
 from tempered_ebm.training.autoencoder import config as configs
 from tempered_ebm.training.autoencoder import learner as learning
 from tempered_ebm.training.autoencoder import task
-from tempered_ebm.training.config import RunConfig, from_json, to_json
+from tempered_ebm.training.config import RunConfig, from_json
 from tempered_ebm.training.logging import read_table
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
 
@@ -140,7 +141,7 @@ def test_importance_sampling_has_the_closed_form_normalizer():
 
 def test_its_configuration_survives_json(tmp_path):
     config = config_of(tmp_path)
-    tree = json.loads(json.dumps(to_json(config)))
+    tree = json.loads(json.dumps(plain(config)))
     assert from_json(configs.AutoencoderConfig, tree) == config
     assert config.kind == "autoencoder"
     assert config.scaled(0.5).chain.step_size == pytest.approx(0.05)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm._files import plain
 from tempered_ebm.cli import commands
 from tempered_ebm.training import config as base
-from tempered_ebm.training.config import POINTS, DataConfig, from_json, load_dataset, to_json
+from tempered_ebm.training.config import POINTS, DataConfig, from_json, load_dataset
 from tempered_ebm.training.data_ebm import config as data_ebm
 from tempered_ebm.training.jem import config as jem
 from tempered_ebm.training.latent import config as configs
@@ -33,11 +34,11 @@ def test_a_configuration_survives_json():
     config = dataclasses.replace(
         config, model=dataclasses.replace(config.model, energy_widths=(3, 4))
     )
-    assert from_json(configs.LatentConfig, json.loads(json.dumps(to_json(config)))) == config
+    assert from_json(configs.LatentConfig, json.loads(json.dumps(plain(config)))) == config
 
 
 def test_an_entry_that_was_no_option_yet_has_its_default():
-    tree = to_json(changed("learning", temperature_block=3, power=2.0))
+    tree = plain(changed("learning", temperature_block=3, power=2.0))
     del tree["learning"]["temperature_block"], tree["update"]
     assert from_json(configs.LatentConfig, tree) == changed("learning", power=2.0)
 
@@ -193,7 +194,7 @@ def test_a_warmup_longer_than_the_run_is_named():
     ],
 )
 def test_a_damaged_configuration_is_named(path, value, message):
-    tree = to_json(configs.LatentConfig())
+    tree = plain(configs.LatentConfig())
     tree[path[0]][path[1]] = value
     with pytest.raises(te.InputError, match=message):
         from_json(configs.LatentConfig, tree)
@@ -231,7 +232,7 @@ def test_every_preset_is_valid_with_files_and_survives_json(kind, name, tmp_path
             config, data=dataclasses.replace(config.data, data_dir=tmp_path)
         )
     config.validate()
-    assert from_json(type(config), to_json(config)) == config
+    assert from_json(type(config), plain(config)) == config
     dataset = fake(source) if needs_files else DIGITS
     if source in POINTS:
         dataset = te.datasets.load_toy(source, 1_000)

@@ -10,10 +10,11 @@ import pytest
 
 import tempered_ebm as te
 from tempered_ebm import densities as toy
+from tempered_ebm._files import plain
 from tempered_ebm.cli import main as cli
 from tempered_ebm.training import config as base
 from tempered_ebm.training import loop, run_folder
-from tempered_ebm.training.config import AdamConfig, GuardConfig, RunConfig, from_json, to_json
+from tempered_ebm.training.config import AdamConfig, GuardConfig, RunConfig, from_json
 from tempered_ebm.training.data_ebm import config as configs
 from tempered_ebm.training.data_ebm import learner as learning
 from tempered_ebm.training.data_ebm import task
@@ -124,7 +125,7 @@ def test_a_run_that_explodes_returns_with_smaller_steps(tmp_path):
 
 def test_its_configuration_survives_json_and_shrinks_with_rollbacks(tmp_path):
     config = config_of(tmp_path)
-    tree = json.loads(json.dumps(to_json(config)))
+    tree = json.loads(json.dumps(plain(config)))
     assert from_json(configs.DataEBMConfig, tree) == config
     assert config.kind == "data"
     smaller = config.scaled(0.5)

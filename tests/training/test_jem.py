@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm._files import plain
 from tempered_ebm.cli import main as cli
 from tempered_ebm.training import loop, run_folder
-from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json, to_json
+from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json
 from tempered_ebm.training.jem import config as configs
 from tempered_ebm.training.jem import learner as learning
 from tempered_ebm.training.logging import read_table
@@ -96,7 +97,7 @@ def test_slots_keep_their_class(tmp_path):
 
 def test_its_configuration_survives_json(tmp_path):
     config = config_of(tmp_path)
-    tree = json.loads(json.dumps(to_json(config)))
+    tree = json.loads(json.dumps(plain(config)))
     assert from_json(configs.JEMConfig, tree) == config
     assert config.kind == "jem"
     assert config.model.num_classes == 10

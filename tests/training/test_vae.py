@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import tempered_ebm as te
+from tempered_ebm._files import plain
 from tempered_ebm.cli import main as cli
 from tempered_ebm.training import loop, run_folder
-from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json, to_json
+from tempered_ebm.training.config import AdamConfig, LoggingConfig, RunConfig, from_json
 from tempered_ebm.training.logging import read_table
 from tempered_ebm.training.vae import config as configs
 from tests.training.runs import DIGITS, assert_same_tree, stop_after, without_seconds
@@ -48,7 +49,7 @@ def test_it_is_trained_and_resumed_to_the_bit(tmp_path, monkeypatch):
 def test_its_configuration_survives_json_and_rollbacks_shrink_its_rate():
     optimizer = AdamConfig(learning_rate=1e-3, clip=2.0, average_decay=0.9)
     config = configs.VAEConfig(optimizer=optimizer)
-    tree = json.loads(json.dumps(to_json(config)))
+    tree = json.loads(json.dumps(plain(config)))
     assert from_json(configs.VAEConfig, tree) == config
     assert config.kind == "vae"
     assert config.scaled(0.5).optimizer.learning_rate == pytest.approx(5e-4)

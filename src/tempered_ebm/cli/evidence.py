@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,32 +102,8 @@ def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> N
         **{f.name: getattr(report, f.name) for f in dataclasses.fields(report) if f.repr},
     }
     _files.write_atomically(folder / "report.txt", f"{report}\n".encode())
-    _files.write_json(folder / "report.json", plain({"settings": settings, **numbers}))
+    _files.write_json(folder / "report.json", _files.plain({"settings": settings, **numbers}))
     _files.write_atomically(folder / "integrand.png", plotting.to_png(report.plot()))
-
-
-def plain(tree: Any) -> Any:
-    """Convert named tuples, mappings and arrays to values of JSON; a number not finite to null.
-
-    Example:
-        >>> import numpy as np
-        >>> from tempered_ebm.cli.evidence import plain
-        >>> plain({"a": np.array([1.0, np.nan]), "b": (True, "text")})
-        {'a': [1.0, None], 'b': [True, 'text']}
-    """
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return plain({field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)})
-    if hasattr(tree, "_asdict"):
-        return plain(tree._asdict())
-    if isinstance(tree, Mapping):
-        return {str(name): plain(value) for name, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [plain(value) for value in tree]
-    if isinstance(tree, np.ndarray | np.generic | jax.Array):
-        return plain(np.asarray(tree).tolist())
-    if isinstance(tree, float):
-        return tree if math.isfinite(tree) else None
-    return tree if isinstance(tree, str | int | None) else str(tree)
 
 
 def check_folder(path: Path) -> None:

@@ -21,7 +21,6 @@ from tempered_ebm.datasets import ImageDataset, checksum
 from tempered_ebm.errors import InputError
 from tempered_ebm.learning import GradientStatistics
 from tempered_ebm.study.config import Cell, Job, StudyConfig, cells, jobs
-from tempered_ebm.training import config as configs
 
 GROUPS = ("prior", "generator", "all")
 STATISTICS = (*GradientStatistics._fields, "legacy_variance")
@@ -279,7 +278,7 @@ def open_study(
         OSError: if it cannot be written.
     """
     path = config.place.output_dir / config.place.name
-    settings = configs.to_json(config)
+    settings = _files.plain(config)
     # Where a study runs, and how many runs at once, does not change what it is.
     settings["place"] = {"seed": config.place.seed}
     tree = {

@@ -18,7 +18,6 @@ from tempered_ebm.study import figures
 from tempered_ebm.study import folder as folders
 from tempered_ebm.study.findings import findings
 from tempered_ebm.study.folder import Table, mean
-from tempered_ebm.training import config as configs
 from tempered_ebm.training import run_folder
 from tempered_ebm.training.logging import read_table
 
@@ -329,5 +328,5 @@ def _run_page(folder: Path) -> Page:
         if path.stem != "training_curves":
             page.picture(path.read_bytes(), path.stem.replace("_", " "))
     page.heading("Settings")
-    page.json(configs.to_json(run.config))
+    page.json(_files.plain(run.config))
     return page

@@ -526,23 +526,10 @@ def load_images(config: DataConfig) -> ImageDataset:
     return dataset
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """Return a nested dictionary of plain JSON values."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, Path):
-            return str(value)
-        return list(value) if isinstance(value, tuple) else value
-
-    return plain(dataclasses.asdict(config))
-
-
 def from_json(cls: type[Config], tree: Any) -> Config:
-    """Rebuild a configuration from :func:`to_json`'s dictionary; its values are not checked.
+    """Rebuild a configuration from its plain values (``_files.plain``), which are not checked.
 
-    An entry that is missing, since it was no option yet when the dictionary was written, has its
+    An entry that is missing, since it was no option yet when they were written, has its
     default.
 
     Raises:

@@ -135,7 +135,7 @@ def create(config: BaseConfig, dataset: AnyDataset) -> RunFolder:
             "kind": config.kind,
             "event_shape": list(folder.event_shape),
             "fingerprint": folder.fingerprint,
-            "config": configs.to_json(config),
+            "config": _files.plain(config),
         }
         _files.write_json(path / "config.json", tree)
         _point_last_to(path)
