@@ -23,7 +23,7 @@ from benchmarks.evidence.problems import MAKERS
 from benchmarks.timing import environment
 
 _RESULTS = Path(__file__).resolve().parents[1] / "results"
-_CHAINS, _STEPS = 4, 1_000
+_CHAINS, _STEPS, _PRIOR_DRAWS = 4, 1_000, 16_384
 
 
 class Run(NamedTuple):
@@ -55,7 +55,10 @@ def runs_of(problem: Problem, seeds: int) -> list[Run]:
     def run(seed: int, chains: np.ndarray) -> Run:
         began = time.process_time()
         key = jax.random.fold_in(run_key, seed)
-        report = te.evidence_from_draws(log_joint, chains, rng_key=key)
+        prior_draws = problem.sample_prior(key, _PRIOR_DRAWS)
+        report = te.evidence_from_draws(
+            problem.target, chains, prior_draws=prior_draws, rng_key=key
+        )
         return Run(
             seed,
             report.log_evidence - problem.log_evidence,

@@ -81,6 +81,26 @@ def a_mode_without_chains_is_noticed() -> None:
     assert "mass where no chain has been" in said(report)
 
 
+def a_far_mode_is_noticed_among_draws_of_the_prior() -> None:
+    """Forty standard deviations away, where nothing around the draws comes to."""
+
+    def logprior(z: jax.Array) -> jax.Array:
+        return jax.scipy.stats.norm.logpdf(z, 0.0, 30.0).sum()
+
+    def loglikelihood(z: jax.Array) -> jax.Array:
+        far = -0.5 * jnp.sum((z - 40.0) ** 2)
+        return jnp.logaddexp(-0.5 * jnp.sum(z**2), far) - logprior(z)
+
+    target = te.TemperedTarget(logprior, loglikelihood)
+    z = chains(8, shares=(0, 0, 0, 0))
+    prior_draws = 30.0 * gt.rng(8).standard_normal((50_000, 2))
+    alone, together = (
+        te.evidence_from_draws(target, z, prior_draws=given) for given in (None, prior_draws)
+    )
+    assert alone.warnings == ()
+    assert "mass where no chain has been" in said(together)
+
+
 def draws_without_density_are_refused() -> None:
     z = chains(7)
     z[2, 5, 1] = 5.0
@@ -99,5 +119,6 @@ ALL = [
     chains_that_disagree_are_noticed,
     few_effective_draws_are_noticed,
     a_mode_without_chains_is_noticed,
+    a_far_mode_is_noticed_among_draws_of_the_prior,
     draws_without_density_are_refused,
 ]

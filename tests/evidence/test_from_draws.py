@@ -74,6 +74,9 @@ def test_errors_are_calibrated(correlation):
 
 
 WRONG = {
+    "must be a TemperedTarget where prior_draws": lambda: te.evidence_from_draws(
+        jnp.sum, np.zeros((4, 100)), prior_draws=np.zeros(3)
+    ),
     "logdensity_fn must be a function": lambda: te.evidence_from_draws("x", np.zeros((4, 100))),
     "logdensity_fn must come with draws": lambda: te.evidence_from_draws(jnp.sum),
     "draws must have leading axes": lambda: te.evidence_from_draws(jnp.sum, "draws"),

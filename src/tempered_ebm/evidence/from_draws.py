@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from tempered_ebm import _checks as checks
@@ -41,6 +42,7 @@ def evidence_from_draws(
     logdensity_fn: LogDensityFn | TemperedTarget | Any,
     draws: Any = None,
     *,
+    prior_draws: Position | None = None,
     rng_key: PRNGKey | None = None,
 ) -> EvidenceReport:
     r"""Estimate the log evidence from posterior draws that exist, by bridge sampling.
@@ -59,9 +61,9 @@ def evidence_from_draws(
     (Frühwirth-Schnatter 2004). Only values of the log-density are needed, no gradients: 30,000 or
     so beside one for each draw.
 
-    No estimator can know of a mode in which no chain has been. Chains that disagree, too few
-    effective draws, and, in up to six coordinates, places far from all draws where the density
-    is high, are warned of.
+    Draws do not tell of a mode in which no chain has been. Chains that disagree, too few effective
+    draws, and places far from all draws where the density is high are warned of: among the prior
+    draws if there are any, else, in up to six coordinates, around the draws.
 
     Args:
         logdensity_fn: ``position -> log p(z) + log p(x | z)`` of one position with all its
@@ -72,6 +74,8 @@ def evidence_from_draws(
             BlackJAX with these axes, whose ``position`` is taken; ``numpyro.infer.MCMC``; ArviZ's
             ``InferenceData`` or ``DataTree``, whose ``posterior`` is taken as a dict. Draws of one
             chain need an axis of length one in front.
+        prior_draws: draws from the prior, a pytree with a leading axis, ten thousand if they are
+            cheap; ``logdensity_fn`` must be a :class:`TemperedTarget` then.
         rng_key: key of the reference's draws; ``jax.random.key(0)`` by default.
 
     Returns:
@@ -99,6 +103,11 @@ def evidence_from_draws(
     rng_key = jax.random.key(0) if rng_key is None else rng_key
     checks.key("rng_key", rng_key)
     target = _as_joint(logdensity_fn)
+    if prior_draws is not None and not isinstance(logdensity_fn, tuple):
+        raise InputError(
+            "logdensity_fn must be a TemperedTarget where prior_draws are given, whose halves tell "
+            f"the prior from the likelihood, got {logdensity_fn!r}"
+        )
     positions = _split_single_chain(chains_of(draws))
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions)
@@ -112,7 +121,8 @@ def evidence_from_draws(
     record = _bridge(draw_key, batched, references, z, log_joint, spent)
     why = f"{num_draws:,} of each of {num_chains} chains, bridged with what half of them fit"
     found = report.build(record, "draws", why, unravel, started)
-    more = _warnings(look_key, batched, references, z, found, mixing)
+    elsewhere = _elsewhere(look_key, batched, z, prior_draws)
+    more = _warnings(references, elsewhere, found, mixing)
     return replace(found, warnings=(*found.warnings, *more))
 
 
@@ -294,11 +304,75 @@ def _log_prob(
     return np.asarray(jax.jit(Reference.log_prob)(reference, jnp.asarray(z)), np.float64)
 
 
-def _warnings(
+class _Elsewhere(NamedTuple):
+    """Independent draws of a proposal q, wide beside the posterior, where chains may not have been.
+
+    Attributes:
+        position: (n, d).
+        log_weight: ``log p + ℓ - log q``, (n,).
+        log_joint: ``log p + ℓ``, (n,).
+    """
+
+    position: Float[Array, "n d"]
+    log_weight: Float[np.ndarray, "n"]
+    log_joint: Float[np.ndarray, "n"]
+
+
+def _elsewhere(
     rng_key: PRNGKey,
     target: TemperedTarget,
-    references: tuple[Reference, ...],
     z: Float[np.ndarray, "C n d"],
+    prior_draws: Position | None,
+) -> _Elsewhere | None:
+    """Evaluate the density at draws of the prior, or of a normal four times as wide as ours."""
+    dimension = z.shape[2]
+    if prior_draws is not None:
+        leaves = map(jnp.asarray, jax.tree.leaves(prior_draws))
+        vectors = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+        if vectors.shape[1] != dimension:
+            raise InputError(
+                f"prior_draws must be positions of {dimension} coordinates as the draws are, got "
+                f"{jax.tree.map(jnp.shape, prior_draws)}"
+            )
+        vectors = vectors.astype(float)
+        log_prior = _evaluate(target._replace(loglikelihood_fn=Partial(_zero)), vectors)
+        log_joint = _evaluate(target, vectors)
+        found = _Elsewhere(vectors, np.asarray(log_joint - log_prior), np.asarray(log_joint))
+    elif dimension <= _FEW_COORDINATES:
+        flat = z.reshape(-1, dimension)
+        covariance = _WIDTH**2 * np.cov(flat, rowvar=False).reshape(1, dimension, dimension)
+        wide = mixtures.Mixture(np.ones(1), flat.mean(0)[None], covariance)
+        reference = as_reference(wide, jnp.result_type(float))
+        drawn = importance_draws(rng_key, target, reference, _WIDE_DRAWS)
+        found = _Elsewhere(drawn[0], np.asarray(drawn[1]), np.asarray(drawn[2]))
+    else:
+        return None
+    # A prior may reach where the likelihood is not a number: no mass is there.
+    return found._replace(log_joint=np.nan_to_num(found.log_joint, nan=-np.inf))
+
+
+def _zero(z: Float[Array, "d"]) -> Float[Array, ""]:
+    return jnp.zeros((), z.dtype)
+
+
+def _missing_share(
+    references: tuple[Reference, ...], elsewhere: _Elsewhere, found: EvidenceReport
+) -> float:
+    """Return the mass, relative to the estimate, where the references have next to nothing.
+
+    What the draws themselves have there is seen, and not missing.
+    """
+    position = np.asarray(elsewhere.position)
+    either = np.logaddexp(*(_log_prob(one, position) for one in references))
+    excess = elsewhere.log_joint - found.log_evidence - (either - math.log(2))
+    log_shares = np.where(excess > _UNCOVERED, elsewhere.log_weight - found.log_evidence, -np.inf)
+    seen = (found.loglikelihoods[1] - found.log_evidence > _UNCOVERED).mean()
+    return max(float(np.exp(log_shares).mean() - seen), 0.0)
+
+
+def _warnings(
+    references: tuple[Reference, ...],
+    elsewhere: _Elsewhere | None,
     found: EvidenceReport,
     mixing: _Mixing,
 ) -> Iterator[str]:
@@ -318,39 +392,11 @@ def _warnings(
         found.log_evidence, found.standard_error
     )
     nats = gap[0] if is_missing(*gap) else 0.0
-    if z.shape[2] <= _FEW_COORDINATES:
-        nats = max(nats, math.log1p(_missing_share(rng_key, target, references, z, found)))
+    if elsewhere is not None:
+        nats = max(nats, math.log1p(_missing_share(references, elsewhere, found)))
     if nats > _MISSING_NATS:
         yield (
-            f"mass where no chain has been: values around the draws find about {nats:.2g} nats "
+            f"mass where no chain has been: values elsewhere find about {nats:.2g} nats "
             "beyond this estimate; start chains all over the prior, or compare with "
             "tempered_ebm.log_evidence"
         )
-
-
-def _missing_share(
-    rng_key: PRNGKey,
-    target: TemperedTarget,
-    references: tuple[Reference, ...],
-    z: Float[np.ndarray, "C n d"],
-    found: EvidenceReport,
-) -> float:
-    """Return the mass, relative to the estimate, where the references have next to nothing.
-
-    By importance sampling from a normal four times as wide as the draws; what the draws
-    themselves have there is seen, and not missing.
-    """
-    flat = z.reshape(-1, z.shape[2])
-    wide = mixtures.Mixture(
-        np.ones(1),
-        flat.mean(0)[None],
-        _WIDTH**2 * np.cov(flat, rowvar=False).reshape(1, *2 * z.shape[2:]),
-    )
-    draws, log_weights, log_joint = importance_draws(
-        rng_key, target, as_reference(wide, jnp.result_type(float)), _WIDE_DRAWS
-    )
-    either = np.logaddexp(*(_log_prob(one, draws) for one in references)) - math.log(2)
-    uncovered = np.asarray(log_joint) - found.log_evidence - either > _UNCOVERED
-    mass = np.exp(np.asarray(log_weights, np.float64)[uncovered] - found.log_evidence).sum()
-    seen = (found.loglikelihoods[1] - found.log_evidence > _UNCOVERED).mean()
-    return max(float(mass / _WIDE_DRAWS - seen), 0.0)

@@ -127,7 +127,7 @@ def log_evidence(
         is_integral=True,
         is_forward=forward_mode_differentiation,
     )
-    _require_distributions(parts.sites, may_be_drawn=initial_positions is None)
+    require_distributions(parts.sites, may_be_drawn=initial_positions is None)
     given, options = parts, _from_the_prior(parts, options)
     remarks = _remarks(parts)
     for remark in remarks:
@@ -178,7 +178,12 @@ def _shortest(rng_key: PRNGKey, pairs: list[tuple[SplitModel, Position]]) -> tup
     return pairs[best], evidence.Cost(gradients, values, gradients, time.perf_counter() - began)
 
 
-def _require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
+def require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
+    """Require that the prior of every latent site is a distribution, and can be sampled if asked.
+
+    Raises:
+        InputError: naming the site.
+    """
     for name in sites.improper:
         raise InputError(
             f"the evidence is not defined: the prior of site {name!r} is flat on an unbounded "

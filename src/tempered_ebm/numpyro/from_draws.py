@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+from jaxtyping import Array
+from numpyro.infer.util import constrain_fn, unconstrain_fn
 
 from numpyro import handlers
 from tempered_ebm import _checks as checks
@@ -16,8 +17,13 @@ from tempered_ebm import _closures, evidence
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import EvidenceReport
 from tempered_ebm.evidence.from_draws import chains_of
+from tempered_ebm.numpyro.evidence import require_distributions
+from tempered_ebm.numpyro.missing import find as find_missing
 from tempered_ebm.numpyro.sites import Sites, inspect
+from tempered_ebm.numpyro.split import draw_prior, halves
 from tempered_ebm.types import PRNGKey
+
+_PRIOR_DRAWS = 16_384
 
 
 def evidence_from_draws(
@@ -27,7 +33,7 @@ def evidence_from_draws(
 
     Factors and all observed sites count as data, with their scales: the result is the log integral
     of what NumPyro samples from, by :func:`tempered_ebm.evidence_from_draws` in unconstrained
-    space.
+    space. Missing data are integrated out, as by :func:`tempered_ebm.numpyro.log_evidence`.
 
     Args:
         model: NumPyro model with continuous latent sites, or ``numpyro.infer.MCMC`` that has run
@@ -42,8 +48,8 @@ def evidence_from_draws(
         The report, with the sites on their supports in its ``posterior``.
 
     Raises:
-        InputError: as :func:`tempered_ebm.evidence_from_draws`; if MCMC has not run, or a latent
-            site is discrete or missing among the draws.
+        InputError: as :func:`tempered_ebm.evidence_from_draws`; if MCMC has not run, a latent site
+            is discrete, has no distribution, or is missing among the draws.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist
@@ -71,20 +77,35 @@ def evidence_from_draws(
             )
     checks.function("model", model, "that makes NumPyro's statements")
     sites = inspect(model, args, kwargs, rng_key)
-    frozen = handlers.seed(handlers.substitute(model, data=sites.constants), rng_key)
-    unconstrained = _closures.call(
-        jax.vmap(jax.vmap(lambda one: unconstrain_fn(frozen, args, kwargs, one))),
-        _latent(chains_of(draws), sites),
-    )
-    report = evidence.evidence_from_draws(
-        lambda z: -potential_energy(frozen, args, kwargs, z), unconstrained, rng_key=rng_key
-    )
-    constrained = _closures.call(
-        jax.vmap(
-            jax.vmap(lambda z: constrain_fn(frozen, args, kwargs, z, return_deterministic=True))
-        ),
-        report.posterior,
-    )
+    frozen = handlers.substitute(model, data=sites.constants)
+    seeded = handlers.seed(frozen, rng_key)
+    missing = find_missing(frozen, args, kwargs, sites.masked, rng_key)
+    proper = inspect(missing.in_prior(frozen), args, kwargs, rng_key) if sites.masked else sites
+    require_distributions(proper, may_be_drawn=False)
+
+    def unconstrain(one: dict[str, Array]) -> dict[str, Array]:
+        return unconstrain_fn(seeded, args, kwargs, one)
+
+    whole = _closures.call(jax.vmap(jax.vmap(unconstrain)), _latent(chains_of(draws), sites))
+    start = jax.tree.map(lambda leaf: leaf[0, 0], whole)
+    target = halves(frozen, args, kwargs, sites.observed, rng_key, start, missing)
+    kept = jax.vmap(jax.vmap(missing.without_idle))(whole)
+    if not jax.tree.leaves(kept):
+        raise InputError("model must have a latent site that enters its density, got none")
+    prior_draws = None
+    if not proper.without_sampler and not set(proper.scaled) & set(proper.latent):
+        key = jax.random.fold_in(rng_key, 1)
+        in_prior = missing.in_prior(frozen)
+        prior_draws = jax.vmap(missing.without_idle)(
+            draw_prior(in_prior, args, kwargs, {}, key, _PRIOR_DRAWS)
+        )
+    report = evidence.evidence_from_draws(target, kept, prior_draws=prior_draws, rng_key=rng_key)
+
+    def constrain(one: dict[str, Array]) -> dict[str, Array]:
+        filled = missing.with_idle(one, start)
+        return constrain_fn(seeded, args, kwargs, filled, return_deterministic=True)
+
+    constrained = _closures.call(jax.vmap(jax.vmap(constrain)), report.posterior)
     return dataclasses.replace(report, posterior=jax.tree.map(np.asarray, constrained))
 
 

@@ -155,7 +155,7 @@ def split_with(
         return constrain_fn(seeded, args, kwargs, whole, return_deterministic=True)
 
     def sample_prior(rng_key: PRNGKey, num_samples: int) -> dict[str, Array]:
-        draws = _sample_prior(prior, args, kwargs, sites.without_sampler, rng_key, num_samples)
+        draws = draw_prior(prior, args, kwargs, sites.without_sampler, rng_key, num_samples)
         return jax.vmap(missing.without_idle)(draws) if missing.sites else draws
 
     return SplitModel(
@@ -289,7 +289,7 @@ def _chain_ndim(position: Position, shapes: dict[str, tuple[int, ...]]) -> int:
     )
 
 
-def _sample_prior(
+def draw_prior(
     model: Model,
     args: tuple,
     kwargs: dict,
@@ -297,6 +297,11 @@ def _sample_prior(
     rng_key: PRNGKey,
     num_samples: int,
 ) -> dict[str, Array]:
+    """Return unconstrained draws of the latent sites of a model, with a leading axis.
+
+    Raises:
+        InputError: if a site cannot be sampled, by ``without_sampler``, which names the reason.
+    """
     checks.key("rng_key", rng_key)
     checks.at_least("num_samples", num_samples, 1)
     for name, reason in without_sampler.items():
