@@ -31,8 +31,8 @@ draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 32
 _MOST_SLOTS = 2 * _COMPONENTS[-1] + _MOST_MODES
 _FEWEST_ROUNDS, _MOST_ROUNDS, _DRAWS_OF_A_ROUND = 3, 5, 2000
-_GOOD_ESS = 0.9
-"""Effective share of the weights at which a fit is good enough."""
+_GOOD_ESS, _CLOSE_ESS = 0.9, 0.95
+"""Effective shares of the weights at which a fit is good enough, and no larger one is tried."""
 _FEW_COORDINATES, _KEPT_LOOKS = 6, 64
 """In so few coordinates, values all over the prior find a narrow peak; the highest are climbed."""
 _MANY_COORDINATES = 32
@@ -242,17 +242,12 @@ class _WeightedDraws(NamedTuple):
         return _WeightedDraws(*(np.concatenate(leaves) for leaves in zip(self, new)))
 
 
-def _candidates(pool: _WeightedDraws, rng: np.random.Generator) -> list[mixtures.Mixture]:
-    """Return mixtures fitted to one half of the draws, of as many components as it supports."""
+def _sizes(pool: _WeightedDraws) -> list[int]:
+    """Return the numbers of components that the draws support."""
     dimension = pool.z.shape[1]
     parameters = dimension * (dimension + 3) / 2
-    most = 0.25 * pool.weights.sum() / parameters
-    half = pool.half(0)
-    return [
-        mixtures.fit(half.z, half.weights, num, rng)
-        for num in _COMPONENTS
-        if num < most and num <= _most_components(dimension)
-    ]
+    most = min(0.25 * pool.weights.sum() / parameters, _most_components(dimension) + 1)
+    return [num for num in _COMPONENTS if num < most]
 
 
 def inflated(mixture: mixtures.Mixture) -> mixtures.Mixture:
@@ -466,17 +461,23 @@ def _best(
 
     def share(mixture: mixtures.Mixture) -> float:
         logs = log_joint - mixtures.log_density(mixture, z, tails=(TAIL_SHARE, TAIL_FREEDOM))
-        return float(np.exp(-_log_mean(logs, weights) - _log_mean(-logs, weights)))
+        return float(np.nan_to_num(np.exp(-_log_mean(logs, weights) - _log_mean(-logs, weights))))
 
-    fitted = _candidates(pool, rng)
-    shares = [share(mixture) for mixture in (*fitted, *kept)]
-    best = int(np.argmax(shares))
-    ess = min(shares[best], 1.0)
-    if best >= len(fitted):
-        return kept[best - len(fitted)], ess
-    weights = pool.weights / pool.weights.sum()
-    # A fit from another start could end in a worse optimum than the one that was assessed.
-    return mixtures.improve(fitted[best], pool.z, weights), ess
+    shares = [share(mixture) for mixture in kept]
+    best, chosen = max(shares), kept[int(np.argmax(shares))]
+    fitting, is_fitted = pool.half(0), False
+    for num in _sizes(pool):
+        if best >= _CLOSE_ESS:
+            break
+        fit = mixtures.fit(fitting.z, fitting.weights, num, rng)
+        found = share(fit)
+        if found > best:
+            best, chosen, is_fitted = found, fit, True
+    if is_fitted:
+        # A fit from another start could end in a worse optimum than the one that was assessed.
+        weights = pool.weights / pool.weights.sum()
+        chosen = mixtures.improve(chosen, pool.z, weights)
+    return chosen, min(best, 1.0)
 
 
 def _log_mean(logs: np.ndarray, weights: np.ndarray) -> float:
