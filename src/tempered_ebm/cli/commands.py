@@ -310,7 +310,7 @@ class Denoise(Restoration):
 
 @dataclass(frozen=True)
 class Evaluate(OfRun):
-    """Measure a run on held-out data, what its model is measured by; pictures."""
+    """Evaluate a run on held-out data with the metrics of its model, and draw figures."""
 
     others: tuple[Path, ...] = ()
     """npz files of other data sets, whose test images a density of images is to tell from its own
@@ -332,19 +332,19 @@ class Evaluate(OfRun):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Estimate the log evidence log p(data) of a NumPyro model, with what speaks against it.
+    """Estimate the log evidence log p(data) of a NumPyro model, and warn of what is unreliable.
 
     The arrays of the data file become keyword arguments of the model, by name.
     """
 
     model: Positional[str]
-    """The model as module:model, or path/to/file.py:model; modules of the current folder count."""
+    """The model as module:model, of the current folder too, or as path/to/file.py:model."""
     data: Path | None = None
     """An .npz archive, a .csv table with a row of names, or a .json object of lists."""
     seed: int = 0
     """Seed of starts and chains."""
     num_ensembles: int = 32
-    """Independent ensembles, one ladder of chains each; 16 or more give honest errors."""
+    """Independent ensembles, one ladder of chains each; 16 or more give reliable error bars."""
     path: Literal["auto", "reference", "prior"] = "auto"
     """Where the path to the posterior starts: a fitted reference, or the prior."""
     num_temperatures: int | None = None
@@ -356,7 +356,7 @@ class Evidence:
     target_standard_error: float | None = None
     """Go on until the standard error in nats is at most this."""
     checkpoint: Path | None = None
-    """Folder of finished blocks of steps, from which the same command goes on after an end."""
+    """Folder for finished blocks of steps; run the same command again to resume from it."""
     output: Path | None = None
     """Folder for report.txt, report.json and integrand.png; files of these names are replaced."""
 
@@ -397,7 +397,7 @@ class Evidence:
 class Study(StudyConfig):
     """Train a grid of latent EBMs and measure their learning gradients and images on the way.
 
-    The same command goes on with a study that was stopped. See also the report command.
+    The same command resumes a study that was stopped. See also the report command.
     """
 
     def execute(self) -> int:

@@ -36,8 +36,8 @@ class BayesFactor:
     Attributes:
         log_bayes_factor: ``log p(x|a) - log p(x|b)`` in nats.
         standard_error: its Monte Carlo standard error in nats.
-        warnings: what is inherited from either report, and whether the error bar leaves the
-            words open.
+        warnings: what is inherited from either report, and whether the error bar spans more
+            than one verbal category.
     """
 
     log_bayes_factor: float

@@ -1,4 +1,4 @@
-"""Estimate the evidence from draws of a posterior that somebody has made already."""
+"""Estimate the evidence from existing posterior draws."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def evidence_from_draws(
             constants, on coordinates without bounds; or a :class:`TemperedTarget`. Given a
             ``numpyro.infer.MCMC`` that has run, and no draws, its model; see
             :func:`tempered_ebm.numpyro.evidence_from_draws` for a model with other draws.
-        draws: a pytree of arrays with leading axes of chains and draws, (C, n, ...); states of
-            BlackJAX with these axes, whose ``position`` is taken; ``numpyro.infer.MCMC``; ArviZ's
-            ``InferenceData`` or ``DataTree``, whose ``posterior`` is taken as a dict. Draws of one
-            chain need an axis of length one in front.
+        draws: without the warm-up, a pytree of arrays with leading axes of chains and draws,
+            (C, n, ...); states of BlackJAX with these axes, whose ``position`` is taken;
+            ``numpyro.infer.MCMC``; ArviZ's ``InferenceData`` or ``DataTree``, whose ``posterior``
+            is taken as a dict. Draws of one chain need an axis of length one in front.
         prior_draws: draws from the prior, a pytree with a leading axis, ten thousand if they are
             cheap; ``logdensity_fn`` must be a :class:`TemperedTarget` then.
         rng_key: key of the reference's draws; ``jax.random.key(0)`` by default.
@@ -111,7 +111,13 @@ def evidence_from_draws(
     positions = _split_single_chain(chains_of(draws))
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions)
-    batched, vectors, unravel = vectorize(target, flat)
+    try:
+        batched, vectors, unravel = vectorize(target, flat)
+    except AssertionError as error:  # NumPyro's, of a site without a key.
+        raise InputError(
+            "logdensity_fn failed an assertion of its own at one position; a NumPyro model goes to "
+            "tempered_ebm.numpyro.evidence_from_draws(model, draws, ...)"
+        ) from error
     log_joint = np.asarray(_evaluate(batched, vectors), np.float64).reshape(num_chains, num_draws)
     _require_finite(log_joint)
     z = np.asarray(vectors, np.float64).reshape(num_chains, num_draws, -1)
@@ -142,7 +148,7 @@ def chains_of(draws: Any) -> Position:
 
 def _as_joint(logdensity_fn: Any) -> TemperedTarget:
     """Return a target whose prior and likelihood add up to the log-density."""
-    if isinstance(logdensity_fn, tuple):
+    if type(logdensity_fn) in (tuple, TemperedTarget):
         return as_target(logdensity_fn)
     checks.function("logdensity_fn", logdensity_fn, "of a position")
     return TemperedTarget(logdensity_fn, lambda position: jnp.zeros(()))
@@ -380,7 +386,8 @@ def _warnings(
     if mixing.r_hat > _LARGE_R_HAT:
         yield (
             f"the chains disagree, with R-hat {mixing.r_hat:.3g}: they are in different modes, or "
-            "too short; the shares of modes, and with them the estimate, are arbitrary"
+            "too short, or have their warm-up among them; the shares of modes, and with them the "
+            "estimate, are arbitrary"
         )
     if min(mixing.num_effective) < _FEW_EFFECTIVE:
         yield (

@@ -51,7 +51,7 @@ class Cost(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EvidenceReport:
     """An estimate of log p(x), every other estimate beside it, and reliability warnings.
 
@@ -62,7 +62,7 @@ class EvidenceReport:
         why: why it starts there.
         estimates: every estimator by name; ``estimates[method]`` is the default. Thermodynamic
             integration is not among them on fewer than three temperatures. Importance sampling
-            uses the independent draws of the reference alone.
+            uses the independent draws of the reference alone, and has NaN for an integrand.
         temperatures: ladder, (K,).
         ensemble_log_evidence: the default estimator on each ensemble alone, (N,).
         swap_acceptance_rate: swaps between neighbours, (K-1,).
@@ -127,12 +127,19 @@ class EvidenceReport:
         values = self.ensemble_log_evidence
         return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
 
+    def __repr__(self) -> str:
+        return (
+            f"EvidenceReport(log_evidence={self.log_evidence:.4f}, "
+            f"standard_error={self.standard_error:.4f}, path={self.path!r}, "
+            f"{len(self.warnings)} warnings)"
+        )
+
     def __str__(self) -> str:
         best = self.estimate
         beside = {"second exploration": self.second_look, "prior constant": self.prior_constant}
         lines = [
             f"log p(x) = {self.log_evidence:.4f} ± {self.standard_error:.4f} nats ({self.method})",
-            f"  path                 from the {self.path}: {self.why}",
+            f"  path from the {self.path:9}: {self.why}",
             f"  bracket              [{best.lower_bound:.4f}, {best.upper_bound:.4f}]",
             f"  between ensembles    ± {self.between_ensembles_error:.4f} "
             f"({self.ensemble_log_evidence.size} ensembles)",
@@ -187,7 +194,11 @@ def _all_estimates(
     }
     if extra.size:
         ends = jnp.array([0.0, 1.0], draws.dtype)
-        found["importance_sampling"] = stepping_stone(ends, jnp.stack([extra, extra]))
+        # Its other fields would need draws of the posterior.
+        alone = stepping_stone(ends, jnp.stack([extra, extra]))
+        rest = {name: jnp.nan * value for name, value in alone._asdict().items()}
+        kept = {"log_evidence": alone.log_evidence, "standard_error": alone.standard_error}
+        found["importance_sampling"] = EvidenceEstimate(**rest | kept)
     if temperatures.size >= _FEWEST_FOR_INTEGRATION:
         rules: tuple[Rule, ...] = ("corrected_trapezoid", "simpson", "trapezoid")
         for rule in rules:

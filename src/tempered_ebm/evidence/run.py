@@ -89,7 +89,7 @@ def log_evidence(
     coordinates in which prior and posterior have heavy tails are transformed.
 
     Where no reference is close (a path longer than ten, or more than 256 coordinates), or the
-    run from it is in doubt (it comes with warnings, or with a standard error above .05), the path
+    run from it is unreliable (it has warnings, or a standard error above .05), the path
     starts from the prior instead, unless a budget or the number of steps was given: a pilot run
     tunes a ladder of equal thermodynamic length, step sizes and metrics
     (:func:`tempered_ebm.pilot.run`), and replica exchange and MBAR follow. ``report.path`` says
@@ -103,9 +103,9 @@ def log_evidence(
         initial_positions: pytree with a leading axis of N: draws from the prior, 512 if they are
             cheap. With 64 or more, a prior that does not integrate to one is noticed. On the
             path from the prior the ensembles start there.
-        path: "reference" or "prior" to have it so, "auto" to choose.
-        num_ensembles: independent ensembles of replica exchange, 16 or more for the most
-            honest errors; by default one for each position, and 32 at most.
+        path: "reference" or "prior" forces that path, "auto" chooses.
+        num_ensembles: independent ensembles of replica exchange, 16 or more for
+            reliable error bars; by default one for each position, and 32 at most.
         num_temperatures: length of the ladder on the prior path, at least 2.
         num_samples: steps per ensemble; with ``target_standard_error`` the first ones. By default
             100, and then as many as a standard error of .01 nats takes, up to 1,000.
@@ -205,12 +205,13 @@ def log_evidence(
         look = candidate.second_look(log_weights)
         found = report.build(record, "reference", why, unravel, started, look)
         said = _prior_constant.warnings(jax.random.fold_in(run_key, 1), batched, position)
+        # A prior without its constant is no reason to doubt the run: the constant is in the result.
+        doubt = _why_unreliable(found, is_length_given=num_samples is not None)
         found = replace(found, prior_constant=constant, warnings=(*found.warnings, *said))
-        doubt = _doubt(found, is_length_given=num_samples is not None)
         if path == "reference" or budget is not None or doubt is None:
             return found
         results.append(found)
-        why, spent = f"the path from a reference is in doubt: {doubt}", record.total
+        why, spent = f"the run from a reference is unreliable: {doubt}", record.total
     plan = _prior_path.PilotPlan(num_temperatures, ladder, pilot_rounds, pilot_steps)
     starts = jnp.resize(position, (num_ensembles, position.shape[1]))
     record = _prior_path.run(
@@ -234,7 +235,7 @@ def _check_start(state: tempered.TemperedState) -> None:
         )
 
 
-def _doubt(found: EvidenceReport, is_length_given: bool) -> str | None:
+def _why_unreliable(found: EvidenceReport, is_length_given: bool) -> str | None:
     """Return why a run from a reference should be compared with one from the prior, if it should.
 
     One whose length was asked for is not prolonged because it was short.
@@ -326,7 +327,7 @@ def log_normalizer(
         negative_energy_fn: ``z -> f(z)``, a scalar for one z. Larger means more probable.
         example_position: a pytree of floating arrays like one z, or the dimension d of
             vectors z.
-        num_ensembles: independent ensembles; 16 or more give honest errors.
+        num_ensembles: independent ensembles; 16 or more give reliable error bars.
         options: further arguments of :func:`tempered_ebm.log_evidence`, by name.
 
     Returns:
@@ -405,9 +406,8 @@ def _candidate(
             f"a second exploration found {nats:.2g} ± {error:.1g} nats that no reference covers"
         )
     return candidate, (
-        f"the path from the reference is {candidate.length:.2g} long, and at most "
-        f"{_reference_path.LONGEST_PATH:g} is short; effective share of its draws "
-        f"{candidate.trial.ess:.2f}"
+        f"length {candidate.length:.2f} (up to {_reference_path.LONGEST_PATH:g} is accepted), "
+        f"effective share of reference draws {candidate.trial.ess:.2f}"
     )
 
 

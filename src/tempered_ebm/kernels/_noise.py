@@ -54,7 +54,7 @@ class NoiseSource(NamedTuple):
 
     def __repr__(self) -> str:
         # The default of an argument in every signature; addresses of functions tell nothing.
-        return f"<NoiseSource of {self.normal.__name__}>"
+        return f"<tempered_ebm.kernels.{self.normal.__name__.replace('normal', 'noise')}>"
 
 
 def check_noise(noise: NoiseSource) -> None:

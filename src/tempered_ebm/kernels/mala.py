@@ -48,8 +48,8 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> MALAState:
 def build_kernel() -> Callable:
     """Build ``(rng_key, state, logdensity_fn, step_size, inverse_mass_matrix) -> (state, info)``.
 
-    The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two. (It
-    gives an integrator to a builder that takes any argument.)
+    The last argument may be left out; ``blackjax.window_adaptation`` tunes the last two. The
+    signature is explicit because it passes an integrator to builders that take ``**kwargs``.
     """
     return _build_kernel(jax_random_noise)
 

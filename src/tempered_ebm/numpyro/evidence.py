@@ -60,7 +60,8 @@ def log_evidence(
       ``log p(y | the others)``.
     - missing values of an observed site (``obs_mask``, or a latent site under ``.mask(False)``
       that is a value of the observed one) are integrated out: the result is the evidence of what
-      was observed. Twins of observed rows stay where they were in ``posterior``.
+      was observed. Latent entries of rows that were
+      observed keep their initial values in ``posterior``.
     - under a scale (``handlers.scale``, a subsampled plate) a site has a power of its
       density. Of a likelihood, that is the evidence of a power likelihood and not of the data;
       of a latent site, its prior is the renormalised power in *unconstrained* space.
@@ -75,7 +76,7 @@ def log_evidence(
         *args: positional arguments of the model, data among them.
         likelihood_sites: names of observed sites and factors to count as likelihood, in
             place of all observed sites that are no factors.
-        num_ensembles: independent ensembles; 16 or more give honest errors.
+        num_ensembles: independent ensembles; 16 or more give reliable error bars.
         initial_positions: where they start instead of draws from the prior: a dict of
             *unconstrained* latent sites with a leading axis of ensembles.
         options: further arguments of :func:`tempered_ebm.log_evidence`, by name.
@@ -96,8 +97,8 @@ def log_evidence(
             log-likelihood and gradient to start at.
 
     Warns:
-        UserWarning: where the result is the evidence of something else than prior times
-            likelihood, as above. The words are in the report's warnings, too.
+        UserWarning: where the result is the evidence of something other than prior times
+            likelihood, as above; the message is repeated in the report's warnings.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist

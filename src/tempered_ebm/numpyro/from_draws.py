@@ -125,6 +125,7 @@ def _latent(draws: Any, sites: Sites) -> dict[str, Any]:
     missing = [name for name in sites.latent if name not in draws]
     if missing:
         raise InputError(
-            f"draws must have all latent sites {list(sites.latent)}, got {sorted(draws)}"
+            f"draws must have all latent sites {list(sites.latent)}, got {sorted(draws)}; "
+            "an observed site without data is latent: were all arguments of the model given?"
         )
     return {name: jnp.asarray(draws[name], float) for name in sites.latent}

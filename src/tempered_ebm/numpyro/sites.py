@@ -66,9 +66,10 @@ class Sites(NamedTuple):
         if names is None:
             names = set(self.observed) - set(self.factors)
             if not names:
+                others = f", or likelihood_sites=, one or more of {list(self.observed)}"
                 raise InputError(
                     "model has no observed site, so there is no likelihood to temper; pass the "
-                    f"data, or likelihood_sites=, one or more of {list(self.observed)}"
+                    f"data{others if self.observed else ''}"
                 )
         check_names(names)
         wanted = {names} if isinstance(names, str) else set(names)
