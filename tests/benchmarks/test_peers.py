@@ -137,7 +137,7 @@ def test_products_are_counted(setting):
     forward = [ours.negative_energy, ours.decode]
     for fn, products in zip(forward, training.multiply_adds(setting), strict=True):
         cost = jax.jit(fn).lower(params, z).compile().cost_analysis()
-        assert 0.95 < cost["flops"] / (20 * products) < 1.4
+        assert 0.95 < cost["flops"] / (20 * products) < 1.5
 
 
 @pytest.mark.slow
