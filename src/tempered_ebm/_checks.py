@@ -17,6 +17,9 @@ import numpy as np
 
 from tempered_ebm.errors import InputError
 
+_LONGEST_VALUE = 200
+"""Characters of a value that an error message shows."""
+
 
 def concrete(value: Any) -> np.ndarray | None:
     """Return ``value`` as a NumPy array, or None if it is being traced."""
@@ -47,7 +50,9 @@ def _as_real(value: Any) -> np.ndarray | None:
 
 def _shown(value: Any) -> str:
     # Numbers as they print, everything else as Python writes it: 'abc' and not abc.
-    return str(value) if isinstance(value, np.ndarray | np.generic | jax.Array) else repr(value)
+    is_number = isinstance(value, np.ndarray | np.generic | jax.Array)
+    text = str(value) if is_number else repr(value)
+    return text if len(text) <= _LONGEST_VALUE and "\n" not in text else describe(value)
 
 
 def real_array(name: str, value: Any) -> jax.Array:
@@ -64,13 +69,13 @@ def real_array(name: str, value: Any) -> jax.Array:
 def function(name: str, value: Any, signature: str) -> None:
     """Require something callable, described in errors by its signature."""
     if not callable(value):
-        raise InputError(f"{name} must be a function {signature}, got {value!r}")
+        raise InputError(f"{name} must be a function {signature}, got {_shown(value)}")
 
 
 def flag(name: str, value: Any) -> None:
     """Require a Python truth value."""
     if not isinstance(value, bool | np.bool_):
-        raise InputError(f"{name} must be True or False, got {value!r}")
+        raise InputError(f"{name} must be True or False, got {_shown(value)}")
 
 
 def has_methods(name: str, value: Any, methods: tuple[str, ...], expected: str) -> None:
@@ -210,7 +215,16 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
 def at_least(name: str, value: Any, minimum: int) -> None:
     """Require an integer that is not below ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        raise InputError(f"{name} must be an integer >= {minimum}, got {value!r}")
+        raise InputError(f"{name} must be an integer >= {minimum}, got {_shown(value)}")
+
+
+def folder(name: str, value: Any) -> Path:
+    """Return the path of a folder that is there, or can be made."""
+    found = path(name, value)
+    existing = next(one for one in (found, *found.absolute().parents) if one.exists())
+    if not existing.is_dir():
+        raise InputError(f"{name} must be a folder, got {found}, which is a file or lies under one")
+    return found
 
 
 def path(name: str, value: Any) -> Path:
@@ -229,7 +243,7 @@ def describe(value: Any) -> str:
     """Describe a value in an error message: an array by type and shape, others as they are."""
     if is_array(value):
         return f"{value.dtype} of shape {tuple(value.shape)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -262,4 +276,4 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> None:
     """Require one of some names."""
     if not (isinstance(value, str) and value in choices):
         *others, last = map(repr, choices)
-        raise InputError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
+        raise InputError(f"{name} must be {', '.join(others)} or {last}, got {_shown(value)}")

@@ -425,7 +425,10 @@ def checkpointed(path: str | Path, fn: Callable, *args: Any) -> Any:
     leaves, structure = jax.tree.flatten(jax.eval_shape(fn, *args))
     digest = _digest(fn, args)
     if path.exists():
-        arrays = _files.read_npz("checkpoint", path, any_of=["digest"])
+        try:
+            arrays = _files.read_npz("checkpoint", path, any_of=["digest"])
+        except InputError as error:
+            raise InputError(f"{error}; remove it to compute it again") from error
         if str(arrays.pop("digest")) != digest:
             raise InputError(
                 f"checkpoint {path} holds the result of another call: its function, its arguments "

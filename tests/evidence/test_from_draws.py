@@ -5,8 +5,10 @@ from typing import NamedTuple
 import arviz
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
+import numpyro
 import tempered_ebm as te
 from tests import ground_truths as gt
 from tests.evidence import checks_from_draws as checks
@@ -42,6 +44,7 @@ def test_draws_of_any_kind_give_one_result():
     for fn, draws in (
         (checks.log_density, State(z, z[..., 0])),
         (by_name, in_arviz(z)),
+        (by_name, {"twice": 2 * z, "z": z, "count": np.ones(z.shape[:2], int)}),
         (target, z),
     ):
         report = te.evidence_from_draws(fn, draws)
@@ -88,6 +91,16 @@ WRONG = {
     "constant coordinate 0": lambda: te.evidence_from_draws(jnp.sum, np.zeros((4, 50, 2))),
     "floating dtype, got int": lambda: te.evidence_from_draws(jnp.sum, np.zeros((4, 50, 2), int)),
     "rng_key": lambda: te.evidence_from_draws(jnp.sum, np.zeros((4, 50)), rng_key=3),
+    "must vary in every direction": lambda: te.evidence_from_draws(
+        lambda z: -jnp.sum(z**2), np.repeat(gt.rng(0).normal(size=(4, 50, 1)), 2, 2)
+    ),
+    "draws must have a chain": lambda: te.evidence_from_draws(jnp.sum, np.zeros((0, 3))),
+    "a NumPyro model goes to": lambda: te.evidence_from_draws(
+        lambda z: numpyro.sample("z", dist.Normal()), np.zeros((4, 50))
+    ),
+    "must be a function of a position, got State": lambda: te.evidence_from_draws(
+        State(jnp.sum, 1.0), np.zeros((4, 50))
+    ),
     "scalar for one position": lambda: te.evidence_from_draws(
         jnp.cos, gt.rng(0).normal(size=(4, 50, 2))
     ),

@@ -422,6 +422,28 @@ def test_priors_of_random_scale_are_noticed():
     assert te.numpyro.split(models.linear_gaussian).sites.hierarchical == ()
 
 
+def others(y):
+    """Sites under a random scale that have no non-centred form here, or have one already."""
+    scale = numpyro.sample("scale", dist.HalfNormal(2.0))
+    numpyro.sample("positive", dist.HalfNormal(scale))
+    numpyro.sample("log_normal", dist.LogNormal(0.0, scale))
+    numpyro.sample("cut", dist.TruncatedNormal(0.0, scale, low=0.0))
+    numpyro.sample("student", dist.StudentT(4.0, 0.0, scale))
+    known = numpyro.sample("known", dist.Normal(0.0, scale))
+    numpyro.deterministic("known_decentered", known / scale)
+    with numpyro.plate("rows", 3):
+        numpyro.sample("y", dist.Normal(known, scale), obs=y, obs_mask=jnp.array([1, 1, 0], bool))
+
+
+def test_sites_without_a_non_centred_form_stay_as_they_are():
+    assert te.numpyro.split(others, jnp.arange(3.0)).sites.hierarchical == ()
+    vectors = lambda: numpyro.sample(  # noqa: E731
+        "z", dist.Normal(0.0, numpyro.sample("s", dist.HalfNormal())).expand([3]).to_event(1)
+    )
+    observed = lambda: numpyro.sample("y", dist.Normal(vectors().sum(), 1.0), obs=0.0)  # noqa: E731
+    assert te.numpyro.split(observed).sites.hierarchical == ("z",)
+
+
 @pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(("error", "is_centred"), [(3.0, False), (0.1, True)])

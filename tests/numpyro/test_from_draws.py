@@ -56,6 +56,7 @@ def test_missing_data_are_integrated_out():
     [
         (lambda: te.evidence_from_draws(MCMC(NUTS(gaps), num_warmup=1, num_samples=1)), "have run"),
         (lambda: te.numpyro.evidence_from_draws("model", {}), "model must be a function"),
+        (lambda: te.numpyro.evidence_from_draws(models.simplex, 3), "draws must be a dict"),
         (
             lambda: te.numpyro.evidence_from_draws(models.linear_gaussian, {"x": Y}),
             "must have all latent sites",
@@ -63,7 +64,7 @@ def test_missing_data_are_integrated_out():
         (lambda: te.numpyro.evidence_from_draws(models.improper, {"x": Y}), "is flat"),
         (lambda: te.numpyro.evidence_from_draws(models.discrete, {"x": Y}), "discrete site"),
     ],
-    ids=["not run", "no model", "sites", "flat", "discrete"],
+    ids=["not run", "no model", "no dict", "sites", "flat", "discrete"],
 )
 def test_wrong_draws_are_named(call, message):
     with pytest.raises(te.InputError, match=message):

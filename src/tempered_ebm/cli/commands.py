@@ -365,7 +365,7 @@ class Evidence:
         from tempered_ebm.cli import evidence
 
         if self.output is not None:
-            evidence.check_folder(self.output)
+            checks.folder("--output", self.output)
         options = (
             "path",
             "num_temperatures",

@@ -104,16 +104,3 @@ def save(report: EvidenceReport, folder: Path, settings: Mapping[str, Any]) -> N
     _files.write_atomically(folder / "report.txt", f"{report}\n".encode())
     _files.write_json(folder / "report.json", _files.plain({"settings": settings, **numbers}))
     _files.write_atomically(folder / "integrand.png", plotting.to_png(report.plot()))
-
-
-def check_folder(path: Path) -> None:
-    """Require that a folder can be made, before a long run rather than after it.
-
-    Raises:
-        InputError: if a file is in its place, or above it.
-    """
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        raise InputError(
-            f"--output must be a folder, got {path}, which is a file or lies under one"
-        )

@@ -113,6 +113,8 @@ def num_ensembles(positions: Position, name: str = "initial_positions") -> int:
     if len(sizes) != 1 or sizes == {()}:
         shapes = jax.tree.map(jnp.shape, positions)
         raise InputError(f"{name} must share one leading axis of ensembles, got {shapes}")
+    if sizes == {(0,)}:
+        raise InputError(f"{name} must have one position at least, got none")
     return sizes.pop()[0]
 
 

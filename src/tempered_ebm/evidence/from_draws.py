@@ -19,7 +19,7 @@ from tempered_ebm import diagnostics
 from tempered_ebm.errors import InputError
 from tempered_ebm.evidence import _mixtures as mixtures
 from tempered_ebm.evidence import report
-from tempered_ebm.evidence._coverage import Estimate, is_missing
+from tempered_ebm.evidence._coverage import Estimate
 from tempered_ebm.evidence._frozen_run import EvaluationCount, Record
 from tempered_ebm.evidence._reference import Reference, importance_draws
 from tempered_ebm.evidence._reference_fit import as_reference, fit_to_draws
@@ -32,8 +32,11 @@ _EXTRA_DRAWS = 8_000
 _FEWEST_DRAWS = 20
 _FEW_EFFECTIVE = 50
 _LARGE_R_HAT = 1.05
+_SINGULAR = 1e-12
+"""Eigenvalue of a correlation matrix that is zero but for rounding."""
 _KEPT_POSITIONS = 200
 _WIDE_DRAWS, _WIDTH, _FEW_COORDINATES = 4_096, 4.0, 6
+_SMALL_GAP = 0.01
 _UNCOVERED, _MISSING_NATS = math.log(20.0), 0.05
 """A place counts as uncovered where the posterior is twenty times as dense as the reference."""
 
@@ -73,7 +76,8 @@ def evidence_from_draws(
         draws: without the warm-up, a pytree of arrays with leading axes of chains and draws,
             (C, n, ...); states of BlackJAX with these axes, whose ``position`` is taken;
             ``numpyro.infer.MCMC``; ArviZ's ``InferenceData`` or ``DataTree``, whose ``posterior``
-            is taken as a dict. Draws of one chain need an axis of length one in front.
+            is taken as a dict. Variables of a dict that the density does not use are left out.
+            Draws of one chain need an axis of length one in front.
         prior_draws: draws from the prior, a pytree with a leading axis, ten thousand if they are
             cheap; ``logdensity_fn`` must be a :class:`TemperedTarget` then.
         rng_key: key of the reference's draws; ``jax.random.key(0)`` by default.
@@ -108,7 +112,7 @@ def evidence_from_draws(
             "logdensity_fn must be a TemperedTarget where prior_draws are given, whose halves tell "
             f"the prior from the likelihood, got {logdensity_fn!r}"
         )
-    positions = _split_single_chain(chains_of(draws))
+    positions = _that_count(target, _split_single_chain(chains_of(draws)))
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions)
     try:
@@ -154,6 +158,22 @@ def _as_joint(logdensity_fn: Any) -> TemperedTarget:
     return TemperedTarget(logdensity_fn, lambda position: jnp.zeros(()))
 
 
+def _that_count(target: TemperedTarget, draws: Any) -> Any:
+    """Leave out variables of a dict on which the log-density does not depend, such as results."""
+    if not isinstance(draws, dict):
+        return draws
+    one = {name: jnp.zeros(jnp.shape(x)[2:], jnp.result_type(x)) for name, x in draws.items()}
+
+    def log_joint(*values: Array) -> Array:
+        position = dict(zip(one, values, strict=True))
+        return target.logprior_fn(position) + target.loglikelihood_fn(position)
+
+    program = jax.make_jaxpr(log_joint)(*one.values()).jaxpr
+    used = {id(atom) for equation in program.eqns for atom in equation.invars}
+    used |= {id(atom) for atom in program.outvars}
+    return {name: draws[name] for name, atom in zip(one, program.invars) if id(atom) in used}
+
+
 def _split_single_chain(draws: Any) -> Position:
     """Return the draws as floating arrays of at least two chains; a single one is cut in two.
 
@@ -168,6 +188,8 @@ def _split_single_chain(draws: Any) -> Position:
             f"for a single chain), got shapes {shapes}"
         )
     num_chains, num_draws = axes.pop()
+    if not num_chains:
+        raise InputError(f"draws must have a chain, got shapes {shapes}")
     if num_chains > num_draws:
         raise InputError(
             f"draws must have the axes (chains, draws), got {num_chains} chains of {num_draws} "
@@ -203,7 +225,8 @@ def _require_finite(log_joint: Float[np.ndarray, "C n"]) -> None:
         raise InputError(
             f"logdensity_fn must be finite at every draw, got {log_joint[chain, draw]} at draw "
             f"{draw} of chain {chain} and at {len(bad)} of {log_joint.size} in all; the draws are "
-            "of another density, or on other coordinates"
+            "of another density, on other coordinates, or where float32 ends (then set "
+            "jax.config.update('jax_enable_x64', True))"
         )
 
 
@@ -223,7 +246,7 @@ class _Mixing(NamedTuple):
         """Diagnose chains (Vehtari et al. 2021).
 
         Raises:
-            InputError: if a coordinate does not move.
+            InputError: if a coordinate does not move, or follows from others.
         """
         from blackjax.diagnostics import ess_bulk, rhat
 
@@ -232,8 +255,15 @@ class _Mixing(NamedTuple):
             raise InputError(
                 f"draws must move in every chain, got a constant coordinate {int(still[0])}"
             )
+        correlation = np.corrcoef(z.reshape(-1, z.shape[2]), rowvar=False)
+        if np.linalg.eigvalsh(np.atleast_2d(correlation))[0] < _SINGULAR:
+            raise InputError(
+                f"draws must vary in every direction, got {z.shape[0] * z.shape[1]} draws in which "
+                f"some of {z.shape[2]} coordinates follow linearly from others; leave these out, "
+                "or make more draws"
+            )
         # Centred, so that a log-density of -1e6 keeps its digits in float32.
-        columns = np.concatenate([z, log_joint[..., None]], -1)
+        columns = np.concatenate([z, log_joint[..., None]], -1) if np.ptp(log_joint) else z
         series = jnp.asarray(columns - columns.mean((0, 1)))
         even, odd = (float(jnp.min(jax.jit(ess_bulk)(series[half::2]))) for half in (0, 1))
         return cls((even, odd), float(jnp.max(jax.jit(rhat)(series))))
@@ -395,12 +425,18 @@ def _warnings(
             f"fewer than {_FEW_EFFECTIVE}: too few for a reference and an error bar; make more"
         )
     drawn = found.estimates["importance_sampling"]
-    gap = Estimate(float(drawn.log_evidence), float(drawn.standard_error)).excess(
+    gap, error = Estimate(float(drawn.log_evidence), float(drawn.standard_error)).excess(
         found.log_evidence, found.standard_error
     )
-    nats = gap[0] if is_missing(*gap) else 0.0
+    if abs(gap) > max(_SMALL_GAP, 5 * error):
+        yield (
+            f"draws of the references alone give {gap:+.2g} ± {error:.1g} nats beside this "
+            "estimate: the given draws are not of this density, or there is mass where no chain "
+            "has been; run longer chains from more places"
+        )
+    nats = 0.0
     if elsewhere is not None:
-        nats = max(nats, math.log1p(_missing_share(references, elsewhere, found)))
+        nats = math.log1p(_missing_share(references, elsewhere, found))
     if nats > _MISSING_NATS:
         yield (
             f"mass where no chain has been: values elsewhere find about {nats:.2g} nats "

@@ -150,7 +150,15 @@ def log_evidence(
     spent = evidence.Cost(0, 0, 0, 0.0)
     if names and may_choose:
         other_model = handlers.reparam(model, config={name: LocScaleReparam(0) for name in names})
-        other = split_with(other_model, args, kwargs, likelihood_sites, split_key, is_integral=True)
+        other = split_with(
+            other_model,
+            args,
+            kwargs,
+            likelihood_sites,
+            split_key,
+            is_integral=True,
+            is_forward=forward_mode_differentiation,
+        )
         pairs = [(parts, initial_positions), (other, _starts(start_key, other, num_starts)[0])]
         (parts, initial_positions), spent = _shortest(run_key, pairs)
     report = evidence.log_evidence(

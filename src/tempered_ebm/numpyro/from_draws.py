@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -72,9 +73,16 @@ def evidence_from_draws(
     if draws is None:
         model, draws, args, kwargs = _of_mcmc(model)
         if not callable(model):
+            if draws.postprocess_fn is not None:
+                raise InputError(
+                    "the MCMC must have draws of its potential_fn, got one whose postprocess_fn "
+                    "changes them; give a log-density of the draws as they are, and the draws"
+                )
             return evidence.evidence_from_draws(
                 lambda z: -draws.sampler._potential_fn(z), draws, rng_key=rng_key
             )
+    elif hasattr(draws, "get_samples") and not args and not kwargs:
+        args, kwargs = draws._args, draws._kwargs
     checks.function("model", model, "that makes NumPyro's statements")
     sites = inspect(model, args, kwargs, rng_key)
     frozen = handlers.substitute(model, data=sites.constants)
@@ -122,8 +130,9 @@ def _of_mcmc(mcmc: Any) -> tuple[Any, Any, tuple, dict]:
 
 
 def _latent(draws: Any, sites: Sites) -> dict[str, Any]:
-    missing = [name for name in sites.latent if name not in draws]
-    if missing:
+    if not isinstance(draws, Mapping):
+        raise InputError(f"draws must be a dict of sites, got {checks.describe(draws)}")
+    if not set(sites.latent) <= set(draws):
         raise InputError(
             f"draws must have all latent sites {list(sites.latent)}, got {sorted(draws)}; "
             "an observed site without data is latent: were all arguments of the model given?"

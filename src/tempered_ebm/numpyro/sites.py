@@ -32,7 +32,7 @@ _BOUNDED = tuple(
 )
 
 
-_LOCATION_SCALE = (dist.Normal, dist.StudentT, dist.Cauchy, dist.Laplace, dist.Gumbel)
+_LOCATION_SCALE = (dist.Normal, dist.Cauchy, dist.Laplace, dist.Gumbel)
 
 
 class Sites(NamedTuple):
@@ -102,12 +102,13 @@ def inspect(model: Model, args: tuple, kwargs: dict, rng_key: PRNGKey) -> Sites:
         sites = facts["sites"] = _describe(trace)
         kept = ("plate", "param", "mutable")
         constants = {name: site["value"] for name, site in trace.items() if site["type"] in kept}
-        bases = {name: _layers(trace[name]["fn"])[-1] for name in sites.latent}
-        scaled = (*sites.scaled, *sites.masked)
+        bases = {name: _without_batches(trace[name]["fn"]) for name in sites.latent}
         return constants, {
             name: base.scale
             for name, base in bases.items()
-            if isinstance(base, _LOCATION_SCALE) and name not in scaled
+            if isinstance(base, _LOCATION_SCALE)
+            and name not in sites.scaled
+            and f"{name}_decentered" not in trace
         }
 
     # Compiling one program takes a fraction of the time of compiling its operations.
@@ -155,6 +156,12 @@ def _layers(fn: Any) -> list[Any]:
     while hasattr(layers[-1], "base_dist"):
         layers.append(layers[-1].base_dist)
     return layers
+
+
+def _without_batches(fn: Any) -> Any:
+    while isinstance(fn, dist.Independent | dist.ExpandedDistribution):
+        fn = fn.base_dist
+    return fn
 
 
 def _name(fn: Any) -> str:
