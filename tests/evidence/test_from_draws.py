@@ -31,6 +31,7 @@ def in_arviz(z):
     return arviz.from_dict({"posterior": {"z": z}})
 
 
+@pytest.mark.slow
 def test_draws_of_any_kind_give_one_result():
     """An array, states of BlackJAX, ArviZ's data, and a target in two halves."""
     z = checks.chains(8)
