@@ -18,7 +18,7 @@ comparison = importlib.import_module("tempered_ebm.evidence.bayes_factors")
 
 @caught_by(checks.counts_with_a_gamma_rate)
 def a_prior_without_its_jacobian(patch):
-    split = model_evidence.split
+    split = model_evidence.split_with
 
     def without(*args, **kwargs):
         parts = split(*args, **kwargs)
@@ -26,12 +26,12 @@ def a_prior_without_its_jacobian(patch):
         target = parts.target._replace(logprior_fn=lambda u: logprior_fn(u) - u["rate"])
         return parts._replace(target=target)
 
-    patch.setattr(model_evidence, "split", without)
+    patch.setattr(model_evidence, "split_with", without)
 
 
 @caught_by(checks.counts_with_a_gamma_rate)
 def a_likelihood_without_its_constant(patch):
-    split = model_evidence.split
+    split = model_evidence.split_with
     constant = float(np.sum([math.lgamma(count + 1) for count in checks.COUNTS]))
 
     def without(*args, **kwargs):
@@ -40,7 +40,7 @@ def a_likelihood_without_its_constant(patch):
         target = parts.target._replace(loglikelihood_fn=lambda u: likelihood_fn(u) + constant)
         return parts._replace(target=target)
 
-    patch.setattr(model_evidence, "split", without)
+    patch.setattr(model_evidence, "split_with", without)
 
 
 @caught_by(checks.normalizer_of_linear_energies)
