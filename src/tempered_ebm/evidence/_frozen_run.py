@@ -242,7 +242,10 @@ def record(
                 i, key = len(blocks), jax.random.fold_in(rng_key, len(blocks))
                 blocks.append(journal.call(f"{i:05d}", advance, key, state, flow))
                 state, flow = blocks[-1].state, blocks[-1].flow
-            error = float(_standard_error(temperatures, *_draws(blocks)))
+            error = math.nan
+            # A program of its own for every number of draws: not where nobody asks for the error.
+            if journal.shows_progress or stopping_rule.target_standard_error is not None:
+                error = float(_standard_error(temperatures, *_draws(blocks)))
             stopped = _reason_to_stop(error, len(blocks), stopping_rule)
             journal.say(_progress(error, len(blocks), stopping_rule, time.perf_counter() - began))
             more = min(len(blocks), stopping_rule.max_num_blocks - len(blocks))

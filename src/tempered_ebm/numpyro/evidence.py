@@ -60,8 +60,8 @@ def log_evidence(
       ``log p(y | the others)``.
     - missing values of an observed site (``obs_mask``, or a latent site under ``.mask(False)``
       that is a value of the observed one) are integrated out: the result is the evidence of what
-      was observed. Latent entries of rows that were
-      observed keep their initial values in ``posterior``.
+      was observed. Latent entries of rows that were observed keep their initial values in
+      ``posterior``.
     - under a scale (``handlers.scale``, a subsampled plate) a site has a power of its
       density. Of a likelihood, that is the evidence of a power likelihood and not of the data;
       of a latent site, its prior is the renormalised power in *unconstrained* space.
@@ -119,15 +119,12 @@ def log_evidence(
     checks.at_least("num_ensembles", num_ensembles, 1)
     options = check_options(options)
     split_key, start_key, run_key = jax.random.split(rng_key, 3)
-    parts = split_with(
-        model,
-        args,
-        kwargs,
-        likelihood_sites,
-        split_key,
-        is_integral=True,
-        is_forward=forward_mode_differentiation,
-    )
+
+    def divide(model: Model) -> SplitModel:
+        how = {"is_integral": True, "is_forward": forward_mode_differentiation}
+        return split_with(model, args, kwargs, likelihood_sites, split_key, **how)
+
+    parts = divide(model)
     require_distributions(parts.sites, may_be_drawn=initial_positions is None)
     given, options = parts, _from_the_prior(parts, options)
     remarks = _remarks(parts)
@@ -139,28 +136,24 @@ def log_evidence(
         return dataclasses.replace(report, warnings=remarks, posterior=sites)
     is_given = initial_positions is not None
     num_starts = max(num_ensembles, reference_path.MOST_PARTICLES)
+    lost = 0.0
     if not is_given:
         initial_positions, lost = _starts(start_key, parts, num_starts)
-        if lost > _MOST_LOST:
-            dtype = jax.tree.leaves(initial_positions)[0].dtype
-            remarks = (*remarks, _lost_mass(lost, dtype))
-            warnings.warn(remarks[-1], stacklevel=2)
     names = parts.sites.hierarchical
     may_choose = options.get("path") != "prior" and "budget" not in options and not is_given
     spent = evidence.Cost(0, 0, 0, 0.0)
     if names and may_choose:
         other_model = handlers.reparam(model, config={name: LocScaleReparam(0) for name in names})
-        other = split_with(
-            other_model,
-            args,
-            kwargs,
-            likelihood_sites,
-            split_key,
-            is_integral=True,
-            is_forward=forward_mode_differentiation,
-        )
-        pairs = [(parts, initial_positions), (other, _starts(start_key, other, num_starts)[0])]
-        (parts, initial_positions), spent = _shortest(run_key, pairs)
+        other = divide(other_model)
+        choices = [
+            (parts, initial_positions, lost),
+            (other, *_starts(start_key, other, num_starts)),
+        ]
+        (parts, initial_positions, lost), spent = _shortest(run_key, choices)
+    if lost > _MOST_LOST:
+        dtype = jax.tree.leaves(initial_positions)[0].dtype
+        remarks = (*remarks, _lost_mass(lost, dtype))
+        warnings.warn(remarks[-1], stacklevel=2)
     report = evidence.log_evidence(
         run_key,
         parts.target,
@@ -178,13 +171,15 @@ def log_evidence(
     )
 
 
-def _shortest(rng_key: PRNGKey, pairs: list[tuple[SplitModel, Position]]) -> tuple[Any, Any]:
+def _shortest(
+    rng_key: PRNGKey, choices: list[tuple[SplitModel, Position, float]]
+) -> tuple[tuple[SplitModel, Position, float], evidence.Cost]:
     """Return the parametrisation that a reference is closest to, and what finding it took."""
     began = time.perf_counter()
-    found = [reference_path.path_length(rng_key, parts.target, starts) for parts, starts in pairs]
+    found = [reference_path.path_length(rng_key, one[0].target, one[1]) for one in choices]
     gradients, values = np.sum([spent for _, spent in found], axis=0).tolist()
     best = int(np.argmin([length for length, _ in found]))
-    return pairs[best], evidence.Cost(gradients, values, gradients, time.perf_counter() - began)
+    return choices[best], evidence.Cost(gradients, values, gradients, time.perf_counter() - began)
 
 
 def require_distributions(sites: Sites, *, may_be_drawn: bool) -> None:
