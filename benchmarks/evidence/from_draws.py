@@ -7,10 +7,7 @@ of warm-up and 1,000 that count.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -20,9 +17,8 @@ from numpyro.infer import MCMC, NUTS
 import tempered_ebm as te
 from benchmarks.evidence.problem import Problem
 from benchmarks.evidence.problems import MAKERS
-from benchmarks.timing import environment
+from benchmarks.evidence.reliability import measure
 
-_RESULTS = Path(__file__).resolve().parents[1] / "results"
 _CHAINS, _STEPS, _PRIOR_DRAWS = 4, 1_000, 16_384
 
 
@@ -98,24 +94,9 @@ HEADER = (
 
 
 def main() -> None:
-    """Measure, and write down row by row."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evidence.from_draws", description=__doc__
-    )
-    parser.add_argument("--problems", nargs="*", default=list(MAKERS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--output", type=Path, default=_RESULTS / "from-draws-cpu.json")
-    arguments = parser.parse_args()
+    """Measure in float64."""
     jax.config.update("jax_enable_x64", True)
-    print(HEADER)
-    results: dict = {}
-    for name in arguments.problems:
-        runs = runs_of(MAKERS[name](), arguments.seeds)
-        results[name] = [one._asdict() for one in runs]
-        print(row(name, runs), flush=True)
-        text = json.dumps({"environment": environment(), "runs": results}, indent=1)
-        arguments.output.write_text(text + "\n")
-        jax.clear_caches()
+    measure("benchmarks.evidence.from_draws", __doc__, MAKERS, runs_of, row, HEADER, seeds=50)
 
 
 if __name__ == "__main__":

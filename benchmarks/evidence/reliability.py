@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -88,25 +89,50 @@ HEADER = (
 )
 
 
-def main() -> None:
-    """Measure, and write down row by row."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evidence.reliability", description=__doc__
-    )
-    parser.add_argument("--problems", nargs="*", default=list(MAKERS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--output", type=Path, default=_RESULTS / "reliability-cpu.json")
+def measure(
+    prog: str,
+    doc: str | None,
+    makers: Mapping[str, Callable[[], Any]],
+    runs_of: Callable[[Any, int], list],
+    row: Callable[[str, list], str],
+    header: str,
+    seeds: int,
+) -> None:
+    """Measure the problems that the command line names, and write them down row by row.
+
+    Args:
+        prog: module of the benchmark.
+        doc: what its help says.
+        makers: problems by name.
+        runs_of: ``(problem, seeds)`` to the runs of a problem, as named tuples.
+        row: ``(name, runs)`` to a row of the table.
+        header: its header.
+        seeds: seeds by default.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=doc)
+    parser.add_argument("--problems", nargs="*", default=list(makers), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=seeds)
+    name = prog.rsplit(".", 1)[-1].replace("_", "-")
+    parser.add_argument("--output", type=Path, default=_RESULTS / f"{name}-cpu.json")
     arguments = parser.parse_args()
-    print(HEADER)
+    print(header)
     results: dict = {}
     for name in arguments.problems:
-        problem = MAKERS[name]()
-        runs = [run(problem, seed) for seed in range(arguments.seeds)]
+        runs = runs_of(makers[name](), arguments.seeds)
         results[name] = [one._asdict() for one in runs]
         print(row(name, runs), flush=True)
         text = json.dumps({"environment": environment(), "runs": results}, indent=1)
         arguments.output.write_text(text + "\n")
         jax.clear_caches()
+
+
+def main() -> None:
+    """Measure default calls."""
+
+    def runs_of(problem: Problem, seeds: int) -> list[Run]:
+        return [run(problem, seed) for seed in range(seeds)]
+
+    measure("benchmarks.evidence.reliability", __doc__, MAKERS, runs_of, row, HEADER, seeds=10)
 
 
 if __name__ == "__main__":
