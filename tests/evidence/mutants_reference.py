@@ -219,7 +219,7 @@ def a_job_whose_path_forgets_a_share_of_the_reference(patch):
         forgetful = right(target, start, factor)
         return forgetful._replace(
             loglikelihood_fn=lambda u: (
-                forgetful.loglikelihood_fn(u) + 0.3 * forgetful.logprior_fn(u)
+                forgetful.loglikelihood_fn(u) + 0.1 * forgetful.logprior_fn(u)
             )
         )
 

@@ -31,7 +31,7 @@ draws say of them so far: they bound the weights where the fit is too narrow."""
 _MOST_MODES = 32
 _MOST_SLOTS = 2 * _COMPONENTS[-1] + _MOST_MODES
 _FEWEST_ROUNDS, _MOST_ROUNDS, _DRAWS_OF_A_ROUND = 3, 5, 2000
-_GOOD_ESS, _CLOSE_ESS = 0.9, 0.95
+_GOOD_ESS, _CLOSE_ESS = 0.9, 0.99
 """Effective shares of the weights at which a fit is good enough, and no larger one is tried."""
 _FEW_COORDINATES, _KEPT_LOOKS = 6, 64
 """In so few coordinates, values all over the prior find a narrow peak; the highest are climbed."""
